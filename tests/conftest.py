@@ -1,0 +1,18 @@
+"""Shared fixtures: the real photos where they are present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REAL_DATA = Path(os.environ.get("VIBE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real photos and labels; skips where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real photos at {REAL_DATA} (set VIBE_TEST_DATA)")
+    return REAL_DATA

@@ -1,0 +1,277 @@
+"""`vibe.toml` and the environment become one frozen `Settings`.
+
+Precedence: environment (`VIBE_<SECTION>__<FIELD>`, and the teacher's `QWEN_*` names), then the file, then defaults.
+Secrets come from the environment only and never appear in a repr, a log or a fingerprint.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+CONFIG_ENV = "VIBE_CONFIG"  # path of the settings file; without it: ./vibe.toml, then ./demo/vibe.toml
+DEFAULT_TEACHER_MODEL = "Qwen/Qwen3-VL-32B-Instruct"
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names it, says what is wrong and what to do."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LibrarySettings(Section):
+    root: Path | None = Field(None, description="folder of the photos; every sub-folder with photos is one partition")
+    home: Path = Field(Path("data"), description="where the lake, journals, heads and reports are written")
+    max_missing_share: float = Field(0.5, ge=0, le=1, description="a look that misses more of the known folders or photos than this fails")
+    scan_workers: int = Field(2, ge=1, le=256, description="processes that decode photos during a scan")
+    decode_timeout_s: float = Field(20.0, gt=0, description="seconds after which the decoding of one photo is given up")
+    max_pixels: int = Field(120_000_000, ge=1, description="photos with more pixels are refused as too_many_pixels")
+    max_bytes: int = Field(200_000_000, ge=1, description="files larger than this are refused as too_many_bytes")
+
+
+class TeacherBase(Section):
+    base_url: str = Field("", description="OpenAI-compatible endpoint, for example http://127.0.0.1:8000/v1")
+    model: str = Field(DEFAULT_TEACHER_MODEL, min_length=1, description="model name as the server knows it")
+    api_key_env: str = Field("QWEN_API_KEY", description="name of the environment variable that holds the key")
+    prompt: str = Field("photo_labels", description="name of a packaged prompt, or path of a Markdown file")
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: int = Field(1024, ge=16)
+    max_side_px: int = Field(1024, ge=0, description="longest side of the photo as sent; 0 sends it in full size")
+    image_format: Literal["jpeg", "png", "webp", "keep"] = Field(
+        "jpeg", description="keep sends the file's own bytes where no change is needed"
+    )
+    image_quality: int = Field(90, ge=1, le=100)
+    keep_metadata: bool = Field(False, description="send EXIF along (off: camera, place and time stay at home)")
+    timeout_s: float = Field(120.0, gt=0, description="seconds for one request")
+    retries: int = Field(4, ge=0, le=50, description="further tries after 429, 5xx, a time-out or an invalid answer")
+    concurrency: int = Field(16, ge=1, le=4096, description="requests in flight at the most; falls on 429 and time-outs, then recovers")
+
+    @property
+    def api_key(self) -> SecretStr:
+        return SecretStr(os.environ.get(self.api_key_env, ""))
+
+
+class CandidateSettings(TeacherBase):
+    """A teacher on trial: what is not given is taken from [teacher]."""
+
+
+class TeacherSettings(TeacherBase):
+    candidate: CandidateSettings | None = Field(None, description="a teacher on trial, `vibe teacher trial`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _candidate_inherits(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("candidate"), dict):
+            own = {k: v for k, v in values.items() if k != "candidate"}
+            values = {**values, "candidate": {**own, **values["candidate"]}}
+        return values
+
+
+class LabelSettings(Section):
+    taxonomy: Path | None = Field(None, description="YAML file that replaces the packaged taxonomy")
+    min_object_confidence: float = Field(0.7, ge=0, le=1)
+    include_non_main: bool = Field(False, description="keep objects that the teacher did not call a main object")
+
+
+class AuditSettings(Section):
+    sample_size: int = Field(1000, ge=1)
+    seed: int = 42
+    strategy: Literal["random", "stratified", "disagreement"] = "stratified"
+    test_share: float = Field(
+        0.5, gt=0, lt=1, description="share of the sample that is drawn from the test split, where students are judged"
+    )
+
+
+class SplitSettings(Section):
+    val: float = Field(0.15, gt=0, lt=1)
+    test: float = Field(0.25, gt=0, lt=1)
+    seed: int = 42
+    near_duplicate_bits: int = Field(6, ge=0, le=32, description="perceptual hashes (64 bit) at most this far apart are near-duplicates")
+    burst_gap_s: float = Field(3.0, ge=0, description="photos of one camera at most this far apart in time may form a burst")
+    burst_bits: int = Field(18, ge=0, le=64, description="and their hashes must be at most this far apart")
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> SplitSettings:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val + test must be below 1, got {self.val} + {self.test}")
+        return self
+
+
+class EncoderSettings(Section):
+    name: str = Field(
+        "handcrafted", description="handcrafted | siglip:NAME | hf:NAME | openclip:NAME | onnx:FILE (hub name or local folder)"
+    )
+    revision: str | None = Field(None, description="hub revision to pin")
+    batch_size: int = Field(32, ge=1, le=4096)
+    decode_workers: int = Field(2, ge=1, le=256)
+    decode_mode: Literal["draft", "full"] = Field("draft", description="draft: JPEG is scaled while it is decoded (about 3x faster)")
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    device: str = Field("auto", description="auto | cpu | cuda | mps")
+
+
+class StudentSettings(Section):
+    seed: int = 42
+    min_positives: int = Field(8, ge=1, description="objects with fewer positives in the training split are left out and named")
+    max_epochs: int = Field(300, ge=1)
+    target_precision: float = Field(0.9, gt=0, lt=1, description="precision that per-label thresholds aim for on the validation split")
+    train_on: Literal["auto", "auto+audited"] = Field(
+        "auto", description="auto+audited: people's labels replace the teacher's in the training split"
+    )
+
+
+class GateSettings(Section):
+    min_readable_share: float = Field(0.9, ge=0, le=1)
+    min_annotated_share: float = Field(0.9, ge=0, le=1, description="per folder")
+    max_failure_share: float = Field(0.1, ge=0, le=1, description="per folder")
+    min_teacher_agreement: float = Field(0.6, ge=0, le=1, description="lower end of the interval of teacher-human scene accuracy")
+    min_audited: int = Field(30, ge=1, description="audited photos needed before the teacher gate can pass")
+    require_audit: bool = Field(True, description="off: students may train before any audit exists (the gate then warns)")
+    max_deploy_loss_p: float = Field(
+        0.05, gt=0, lt=1, description="a head that is worse than the deployed one with a p-value below this is not deployed"
+    )
+    max_calibration_error: float = Field(0.1, ge=0, le=1)
+    max_label_drift: float = Field(0.1, ge=0, le=1, description="total variation distance between the label shares of two runs")
+
+
+class Settings(Section):
+    library: LibrarySettings = LibrarySettings()
+    teacher: TeacherSettings = TeacherSettings()
+    labels: LabelSettings = LabelSettings()
+    audit: AuditSettings = AuditSettings()
+    split: SplitSettings = SplitSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    students: StudentSettings = StudentSettings()
+    gates: GateSettings = GateSettings()
+    config_file: Path | None = None
+
+    @field_validator("config_file", mode="before")
+    @classmethod
+    def _absolute(cls, value: Any) -> Any:
+        return Path(value).resolve() if value else None
+
+    # -- where things lie ----------------------------------------------------------------------------------------------
+    @cached_property
+    def base(self) -> Path:
+        """Folder that relative paths of the settings refer to: the settings file's, else the working directory."""
+        return self.config_file.parent if self.config_file else Path.cwd()
+
+    @cached_property
+    def root(self) -> Path:
+        """Absolute photo root. Raises SettingsError when it is not set."""
+        if self.library.root is None:
+            raise SettingsError("library.root is not set: run `vibe init PHOTO_FOLDER`, or set VIBE_LIBRARY__ROOT")
+        return self._resolve(self.library.root)
+
+    @cached_property
+    def home(self) -> Path:
+        return self._resolve(self.library.home)
+
+    @property
+    def lake_dir(self) -> Path:
+        return self.home / "lake"
+
+    @property
+    def journal_dir(self) -> Path:
+        return self.home / "journal"
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.home / "cache"
+
+    @property
+    def heads_dir(self) -> Path:
+        return self.home / "heads"
+
+    @property
+    def reports_dir(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def audit_dir(self) -> Path:
+        return self.home / "audit"
+
+    @property
+    def audited_file(self) -> Path:
+        """The accepted audited labels, a pretty JSON list; `vibe audited FILE` writes it."""
+        return self.audit_dir / "audited.json"
+
+    @property
+    def warehouse_file(self) -> Path:
+        return self.home / "warehouse.duckdb"
+
+    def _resolve(self, path: Path) -> Path:
+        path = path.expanduser()
+        return path if path.is_absolute() else (self.base / path).resolve()
+
+
+def find_config(start: Path | None = None) -> Path | None:
+    """Path of the settings file in force, or None when there is none."""
+    if named := os.environ.get(CONFIG_ENV):
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise SettingsError(f"{CONFIG_ENV}={named}: no such file; `vibe init` writes one")
+        return path
+    start = start or Path.cwd()
+    return next((path for path in (start / "vibe.toml", start / "demo" / "vibe.toml") if path.is_file()), None)
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Read the settings file in force and the environment. Raises SettingsError, worded for a user."""
+    config = config or find_config()
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values = tomllib.loads(config.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise SettingsError(f"{config}: {error}") from error
+    _refuse_secrets(values, config)
+    try:
+        return Settings(**_under_environment(values), config_file=config)
+    except ValidationError as error:
+        raise SettingsError(_worded(error, config)) from error
+
+
+def _under_environment(values: dict[str, Any]) -> dict[str, Any]:
+    """The file's values with the environment's laid over them."""
+    merged = {section: dict(fields) if isinstance(fields, dict) else fields for section, fields in values.items()}
+    for name, text in os.environ.items():
+        section, _, field = name.removeprefix("VIBE_").lower().partition("__")
+        if name.startswith("VIBE_") and field and section in Settings.model_fields:
+            target = merged.setdefault(section, {})
+            *parents, leaf = field.split("__")
+            for parent in parents:
+                target = target.setdefault(parent, {})
+            target[leaf] = text
+    teacher = merged.setdefault("teacher", {})
+    for name, field in (("QWEN_BASE_URL", "base_url"), ("QWEN_MODEL", "model")):
+        if isinstance(teacher, dict) and os.environ.get(name):
+            teacher[field] = os.environ[name]
+    return merged
+
+
+def _refuse_secrets(values: dict[str, Any], config: Path | None) -> None:
+    teacher = values.get("teacher") or {}
+    sections = [("teacher", teacher), ("teacher.candidate", teacher.get("candidate") or {})] if isinstance(teacher, dict) else []
+    for name, section in sections:
+        if isinstance(section, dict) and "api_key" in section:
+            raise SettingsError(
+                f"{config}: [{name}] api_key: keys do not belong in files; export QWEN_API_KEY, or name another variable with api_key_env"
+            )
+
+
+def _worded(error: ValidationError, config: Path | None) -> str:
+    lines = []
+    for item in error.errors():
+        *sections, field = [str(part) for part in item["loc"]] or ["?"]
+        where = f"[{'.'.join(sections)}] {field}" if sections else field
+        given = "" if item["type"] in ("missing", "extra_forbidden") else f", got {item['input']!r}"
+        message = "no such setting; `vibe init` lists them all" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{config or 'environment'}: {where}: {message}{given}")
+    return "\n".join(lines)
