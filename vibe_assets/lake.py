@@ -123,23 +123,29 @@ class Lake:
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         path = self.path(table)
-        _ensure_space(path, rows.estimated_size())
+        _ensure_space(path, int(rows.estimated_size()))
         data = rows.to_arrow(compat_level=None)
         properties = CommitProperties(custom_metadata=dict(commit or {}))
         for attempt in range(COMMIT_TRIES):
             try:
                 if not self.exists(table):
                     path.mkdir(parents=True, exist_ok=True)
-                    DeltaTable.create(str(path), schema=data.slice(0, 0).schema, partition_by=["folder_key"] if table.partitioned else None,
-                                      description=table.description, mode="ignore")  # fmt: skip
-                options: dict[str, Any] = {"predicate": predicate} if predicate else {}
-                write_deltalake(str(path), data, mode=mode, commit_properties=properties, **options)  # type: ignore[arg-type]
+                    DeltaTable.create(
+                        str(path),
+                        schema=data.slice(0, 0).schema,
+                        partition_by=["folder_key"] if table.partitioned else None,
+                        description=table.description,
+                        mode="ignore",
+                    )
+                options: dict[str, Any] = {"mode": mode, **({"predicate": predicate} if predicate else {})}
+                write_deltalake(str(path), data, commit_properties=properties, **options)
                 return DeltaTable(str(path)).version()
             except CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
             except (DeltaError, OSError) as error:
                 raise LakeError(
-                    f"table {table.name} in {path}: {error}. The last good version stays in force; free disk space or repair access, then run again"
+                    f"table {table.name} in {path}: {error}. The last good version stays in force; "
+                    "free disk space or repair access, then run again"
                 ) from error
         raise LakeError(f"table {table.name}: {COMMIT_TRIES} tries met other writers; run again when fewer run at once")
 
@@ -192,9 +198,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{random.getrandbits(32):08x}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as handle:
+        with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -1,0 +1,49 @@
+# make demo   everything end to end on rendered photos: no network service, no GPU
+# make test   what the project promises, checked
+# make ui     the Dagster UI and daemon on http://127.0.0.1:3000
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME := $(CURDIR)/dagster_home
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test ui doctor lint bench clean-demo wheel help
+help:
+	@sed -n '1,3p' Makefile
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	@$(BIN)/vibe demo
+
+ui: $(VENV)/.installed
+	@$(BIN)/vibe ui
+
+doctor: $(VENV)/.installed
+	@$(BIN)/vibe doctor
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: lint
+	$(BIN)/pytest
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/heads_vs_sklearn.py
+
+wheel: $(VENV)/.installed-dev
+	$(BIN)/python -m build --wheel
+
+clean-demo:
+	rm -rf demo

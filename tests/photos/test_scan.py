@@ -1,0 +1,286 @@
+"""What becomes of every file of a folder, what is opened again and what is not, and when missing photos are believed."""
+
+# ruff: noqa: PTH118, PTH119, PTH123 -- paths are bytes here, and pathlib takes text only
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.photos.library import SETTINGS, bomb_png, by_name, only_folder, save, scan
+from vibe_assets.lake import Lake
+from vibe_assets.photos.scan import LibraryVanished, discover_folders, scan_folder
+from vibe_assets.records import RAW_PHOTOS
+from vibe_assets.settings import LibrarySettings
+
+
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Names of the files that later scans open."""
+    from vibe_assets.photos import workers
+
+    names: list[bytes] = []
+    measure = workers.measure_photos
+
+    def noted(paths: list[bytes], **options: Any) -> Any:
+        names.extend(os.path.basename(path) for path in paths)
+        return measure(paths, **options)
+
+    monkeypatch.setattr(workers, "measure_photos", noted)
+    return names
+
+
+def test_a_photo_becomes_a_row_with_every_measure(tmp_path: Path) -> None:
+    save(tmp_path / "p.jpg", 1)
+    row = by_name(scan(tmp_path))["p.jpg"]
+    assert row["reason"] is None
+    assert (row["format"], row["width"], row["height"], row["frames"], row["orientation"]) == ("JPEG", 96, 64, 1, 1)
+    assert len(row["image_id"]) == 32
+    assert len(row["phash"]) == 16
+    assert row["bytes"] == (tmp_path / "p.jpg").stat().st_size
+    assert row["sharpness"] > 0
+    assert row["colourfulness"] > 0
+    assert 0 < row["exposure"] < 1
+    assert 0 < row["contrast"] < 1
+    assert [name for name, value in row.items() if value is None] == [
+        "taken_at",
+        "offset_min",
+        "latitude",
+        "longitude",
+        "camera",
+        "reason",
+        "detail",
+    ]
+
+
+def test_the_rows_fit_the_lake(tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "p.jpg")
+    rows = scan(tmp_path / "photos")
+    Lake(tmp_path / "lake").replace(RAW_PHOTOS, rows, folder_key="root-e3b0c442")
+    assert Lake(tmp_path / "lake").read(RAW_PHOTOS).equals(rows)
+
+
+def test_files_that_are_no_photos_are_rows_with_a_reason(tmp_path: Path) -> None:
+    for name, content in {
+        "p.jpg.xmp": b"<x/>", "Thumbs.db": b"\0", "notes.txt": b"hello", "film.mp4": b"\0\0\0\x18ftypmp42",
+        "p.AAE": b"x", "README": b"read me",
+        "void.png": b"", "text.jpg": b"not a picture", "bomb.png": bomb_png(60_000, 60_000), "wide.png": bomb_png(9_000, 9_000),
+        "damaged.jpg": b"\xff\xd8\xff\xe0" + bytes(40), "large.jpg": b"\xff\xd8" + bytes(SETTINGS.max_bytes),
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / ".hidden.jpg").write_bytes(b"x")
+    (tmp_path / "cut.jpg").write_bytes(save(tmp_path / "p.jpg").read_bytes()[:-200])
+    started = time.monotonic()
+    rows = by_name(scan(tmp_path))
+    assert {name: row["reason"] for name, row in rows.items()} == {
+        "p.jpg": None, "cut.jpg": "truncated", "void.png": "empty", "text.jpg": "unsupported_format", "README": "unsupported_format",
+        "p.jpg.xmp": "unsupported_format", "Thumbs.db": "unsupported_format", "notes.txt": "unsupported_format", 
+        "film.mp4": "unsupported_format",
+        "p.AAE": "unsupported_format", "bomb.png": "too_many_pixels", "wide.png": "too_many_pixels", "damaged.jpg": "unreadable",
+        "large.jpg": "too_many_bytes",
+    }  # fmt: skip
+    assert all(row["detail"] for row in rows.values() if row["reason"])
+    assert rows["notes.txt"]["image_id"] is None
+    assert rows["void.png"]["image_id"] is None
+    assert rows["large.jpg"]["image_id"] is None
+    assert rows["cut.jpg"]["image_id"] is not None
+    assert time.monotonic() - started < 20
+
+
+def test_only_new_and_changed_photos_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        save(tmp_path / f"{seed}.jpg", seed)
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    known = scan(tmp_path)
+    names = opened(monkeypatch)
+    assert scan(tmp_path, known).equals(known)
+    assert names == []
+    save(tmp_path / "1.jpg", 11)
+    save(tmp_path / "new.jpg", 12)
+    later = scan(tmp_path, known)
+    assert sorted(names) == [b"1.jpg", b"new.jpg"]
+    assert later.height == 5
+    assert by_name(later)["1.jpg"]["image_id"] != by_name(known)["1.jpg"]["image_id"]
+
+
+def test_a_photo_is_opened_again_when_its_reason_may_have_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "p.jpg")
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    known = scan(tmp_path)
+    stalled = known.with_columns(reason=pl.when(pl.col("rel_path") == "p.jpg").then(pl.lit("decode_timeout")).otherwise("reason"))
+    names = opened(monkeypatch)
+    assert scan(tmp_path, stalled).equals(known)
+    assert names == [b"p.jpg"]
+
+
+def test_moved_limits_are_applied_to_known_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "p.jpg")
+    strict = SETTINGS.model_copy(update={"max_pixels": 100})
+    small = SETTINGS.model_copy(update={"max_bytes": 100})
+    known = scan(tmp_path)
+    refused = scan(tmp_path, known, settings=strict)
+    assert refused["reason"].to_list() == ["too_many_pixels"]
+    assert scan(tmp_path, refused).equals(known)
+    assert scan(tmp_path, known, settings=small)["reason"].to_list() == ["too_many_bytes"]
+    names = opened(monkeypatch)
+    assert scan(tmp_path, refused, settings=strict).equals(refused)
+    assert names == []
+
+
+def test_the_same_bytes_twice_are_one_id_under_two_paths(tmp_path: Path) -> None:
+    save(tmp_path / "p.jpg")
+    shutil.copy(tmp_path / "p.jpg", tmp_path / "q.jpg")
+    rows = scan(tmp_path)
+    assert rows["image_id"].n_unique() == 1
+    assert rows["rel_path"].to_list() == ["p.jpg", "q.jpg"]
+
+
+def test_links_that_leave_the_root_are_refused_inner_ones_are_photos(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    save(root / "p.jpg")
+    save(tmp_path / "secret.jpg", 1)
+    (tmp_path / "photos-beside").mkdir()
+    save(tmp_path / "photos-beside" / "q.jpg", 2)
+    (root / "inner.jpg").symlink_to(root / "p.jpg")
+    (root / "out.jpg").symlink_to(tmp_path / "secret.jpg")
+    (root / "twice.jpg").symlink_to(root / "out.jpg")
+    (root / "beside.jpg").symlink_to("../photos-beside/q.jpg")
+    (root / "nowhere.jpg").symlink_to(root / "gone.jpg")
+    (root / "circle.jpg").symlink_to(root / "circle.jpg")
+    reasons = {name: row["reason"] for name, row in by_name(scan(root)).items()}
+    assert reasons == {
+        "p.jpg": None, "inner.jpg": None, "out.jpg": "outside_root", "twice.jpg": "outside_root", "beside.jpg": "outside_root",
+        "nowhere.jpg": "io_error", "circle.jpg": "io_error",
+    }  # fmt: skip
+
+
+def test_a_known_photo_that_was_swapped_for_an_escaping_link_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    path = save(root / "p.jpg")
+    known = scan(root)
+    shutil.move(path, tmp_path / "p.jpg")
+    path.symlink_to(tmp_path / "p.jpg")  # same size and time as before
+    assert scan(root, known)["reason"].to_list() == ["outside_root"]
+
+
+def test_a_folder_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    save(root / "a" / "p.jpg")
+    folder = only_folder(root)
+    shutil.move(root / "a", tmp_path / "a")
+    (root / "a").symlink_to(tmp_path / "a")
+    with pytest.raises(LibraryVanished, match="a link stands in its place"):
+        scan_folder(root, folder.folder_key, folder.path_bytes, known_rows=None, settings=SETTINGS)
+
+
+def test_a_root_that_is_itself_a_link_is_fine(tmp_path: Path) -> None:
+    save(tmp_path / "disk" / "p.jpg")
+    (tmp_path / "photos").symlink_to(tmp_path / "disk")
+    assert scan(tmp_path / "photos")["reason"].to_list() == [None]
+
+
+def test_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
+    save(tmp_path / "p.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    assert scan(tmp_path)["rel_path"].to_list() == ["p.jpg"]
+
+
+def test_names_that_are_not_utf8_keep_their_bytes(tmp_path: Path) -> None:
+    photo = save(tmp_path / "p.jpg").read_bytes()
+    with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9\n'.jpg"), "wb") as file:
+        file.write(photo)
+    rows = by_name(scan(tmp_path))
+    row = rows["caf\\xe9\n'.jpg"]
+    assert row["path_bytes"] == b"caf\xe9\n'.jpg"
+    assert row["image_id"] == rows["p.jpg"]["image_id"]
+
+
+def _many(root: Path, count: int) -> pl.DataFrame:
+    for seed in range(count):
+        save(root / f"{seed:02}.bmp", seed)
+    return scan(root)
+
+
+def test_deleted_photos_stay_as_rows_and_return(tmp_path: Path) -> None:
+    known = _many(tmp_path, 4)
+    (tmp_path / "02.bmp").rename(tmp_path / ".02")
+    later = scan(tmp_path, known)
+    assert later.filter(pl.col("reason") == "deleted")["rel_path"].to_list() == ["02.bmp"]
+    assert later["image_id"].to_list() == known["image_id"].to_list()
+    assert scan(tmp_path, later).equals(later)
+    (tmp_path / ".02").rename(tmp_path / "02.bmp")
+    assert scan(tmp_path, later).equals(known)
+
+
+def test_deleted_files_that_were_no_photos_are_forgotten(tmp_path: Path) -> None:
+    save(tmp_path / "p.jpg")
+    (tmp_path / "notes.txt").write_text("x")
+    known = scan(tmp_path)
+    (tmp_path / "notes.txt").unlink()
+    assert scan(tmp_path, known)["rel_path"].to_list() == ["p.jpg"]
+
+
+def test_an_emptied_folder_is_refused(tmp_path: Path) -> None:
+    known = _many(tmp_path, 2)
+    for path in tmp_path.glob("*.bmp"):
+        path.unlink()
+    with pytest.raises(LibraryVanished, match=r"2 of 2 known photos are missing.*vibe folders --accept-missing"):
+        scan(tmp_path, known)
+    assert scan(tmp_path, known, accept_missing=True)["reason"].to_list() == ["deleted", "deleted"]
+
+
+def test_more_than_the_share_missing_is_refused_from_ten_on(tmp_path: Path) -> None:
+    known = _many(tmp_path, 19)
+    for seed in range(9):
+        (tmp_path / f"{seed:02}.bmp").unlink()
+    assert scan(tmp_path, known)["reason"].null_count() == 10
+    (tmp_path / "09.bmp").unlink()
+    with pytest.raises(LibraryVanished, match="10 of 19"):
+        scan(tmp_path, known)
+    assert scan(tmp_path, known, accept_missing=True)["reason"].null_count() == 9
+
+
+def test_renaming_everything_is_not_losing_everything(tmp_path: Path) -> None:
+    known = _many(tmp_path, 12)
+    for path in list(tmp_path.glob("*.bmp")):
+        path.rename(path.with_stem(f"holiday-{path.stem}"))
+    rows = scan(tmp_path, known)
+    assert rows["reason"].null_count() == 12
+    assert rows.filter(pl.col("reason").is_null())["image_id"].sort().to_list() == known["image_id"].sort().to_list()
+
+
+def test_a_vanished_folder_is_refused_and_named(tmp_path: Path) -> None:
+    save(tmp_path / "a" / "p.jpg")
+    folder = only_folder(tmp_path)
+    known = scan_folder(tmp_path, folder.folder_key, folder.path_bytes, known_rows=None, settings=SETTINGS)
+    shutil.rmtree(tmp_path / "a")
+
+    def again(**options: Any) -> pl.DataFrame:
+        return scan_folder(tmp_path, folder.folder_key, folder.path_bytes, known_rows=known, settings=SETTINGS, **options)
+
+    with pytest.raises(LibraryVanished, match=r"photo folder .*/a cannot be read"):
+        again()
+    assert again(accept_missing=True)["reason"].to_list() == ["deleted"]
+    shutil.rmtree(tmp_path)
+    with pytest.raises(LibraryVanished):  # without its root nothing is accepted as deleted
+        again(accept_missing=True)
+
+
+def test_every_malformed_file_ends_as_a_row_in_time(real_data: Path) -> None:
+    root = real_data / "malformed"
+    settings = LibrarySettings(max_pixels=30_000_000, max_bytes=50_000_000, decode_timeout_s=10)
+    started = time.monotonic()
+    folders = discover_folders(root).folders
+    rows = pl.concat([scan_folder(root, f.folder_key, f.path_bytes, known_rows=None, settings=settings) for f in folders])
+    assert time.monotonic() - started < 120
+    assert rows.height == sum(path.is_file() for path in root.rglob("*"))
+    assert rows["reason"].null_count() >= 150  # odd, but valid ones are decoded
+    assert set(rows["reason"].drop_nulls()) == {"unsupported_format", "unreadable", "truncated", "too_many_pixels"}
+    accepted = rows.filter(pl.col("reason").is_null())
+    assert accepted.select("image_id", "phash", "width", "sharpness").null_count().sum_horizontal().item() == 0
+    assert not rows["detail"].str.contains("KeyError|AttributeError|NameError|TypeError").any()  # a decoder's complaint, not our mistake

@@ -1,0 +1,92 @@
+"""A file that hangs, crashes or bloats its decoder costs itself, never the scan."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.photos.library import SETTINGS, save, scan
+from vibe_assets.photos import workers
+from vibe_assets.photos.workers import measure_photo, measure_photos, memory_cap
+
+FAST = SETTINGS.model_copy(update={"decode_timeout_s": 1.0, "max_pixels": 1_000_000, "max_bytes": 1_000_000})
+
+
+def troubled(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any]:
+    """Measure as usual, except for files whose names ask for trouble; runs inside the worker."""
+    name = os.path.basename(path)
+    if name.startswith(b"hang"):
+        time.sleep(600)
+    if name.startswith(b"deaf"):  # a decoder deep in C code never comes back to Python
+        ctypes.PyDLL(None).sleep(600)
+    if name.startswith(b"crash"):
+        ctypes.string_at(0)
+    if name.startswith(b"kill"):
+        os.kill(os.getpid(), 9)
+    if name.startswith(b"bloat"):
+        return {"reason": None, "detail": str(np.ones(4_000_000_000, dtype=np.uint8).sum())}
+    if name.startswith(b"limits"):
+        return {"reason": None, "detail": str(resource.getrlimit(resource.RLIMIT_AS)[0])}
+    return measure_photo(path, max_pixels, max_bytes)
+
+
+@pytest.fixture
+def with_trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    monkeypatch.setattr(workers, "measure_photo", troubled)
+    return lambda: None
+
+
+@pytest.mark.usefixtures("with_trouble")
+def test_trouble_is_a_row_with_a_reason_and_the_rest_is_measured(tmp_path: Path) -> None:
+    names = ["a.png", "bloat.png", "crash.png", "deaf.png", "hang.png", "kill.png", "z.png"]
+    for seed, name in enumerate(names):
+        save(tmp_path / name, seed)
+    started = time.monotonic()
+    rows = scan(tmp_path, settings=FAST)
+    assert time.monotonic() - started < 20
+    assert dict(zip(rows["rel_path"], rows["reason"], strict=True)) == {
+        "a.png": None, "bloat.png": "out_of_memory", "crash.png": "decoder_crashed", "deaf.png": "decode_timeout", "hang.png": "decode_timeout",
+        "kill.png": "decoder_crashed", "z.png": None,
+    }  # fmt: skip
+    assert rows["image_id"].null_count() == 0  # the bytes are known although nobody could decode them
+    assert rows.filter(rows["rel_path"] == "crash.png")["detail"].item() == "the decoder ended with SIGSEGV"
+    assert rows.filter(rows["rel_path"] == "hang.png")["detail"].item() == "not decoded within 1 s"
+
+
+@pytest.mark.usefixtures("with_trouble")
+def test_a_worker_may_take_what_one_photo_needs_and_no_more(tmp_path: Path) -> None:
+    (record,) = measure_photos([os.fsencode(save(tmp_path / "limits.png"))], settings=FAST)
+    limit = int(record["detail"])
+    assert memory_cap(FAST) < limit < memory_cap(FAST) + 4 * 2**30  # the cap and what the interpreter had mapped before
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16", "F", "P", "CMYK"])
+def test_the_largest_allowed_picture_fits_into_the_cap(tmp_path: Path, mode: str) -> None:
+    settings = SETTINGS.model_copy(update={"max_pixels": 24_000_000, "max_bytes": 200_000})
+    path = tmp_path / "p.tif"
+    image = Image.new("I;16" if mode == "I;16" else mode, (6000, 4000))
+    image.save(path, compression="tiff_deflate")
+    (record,) = measure_photos([os.fsencode(path)], settings=settings)
+    assert (record.get("reason"), record.get("detail")) == (None, None)
+
+
+def test_records_come_in_the_order_of_the_paths(tmp_path: Path) -> None:
+    paths = [os.fsencode(save(tmp_path / f"{seed}.png", seed)) for seed in range(30)]
+    records = list(measure_photos(paths, settings=SETTINGS))
+    alone = [measure_photo(path, SETTINGS.max_pixels, SETTINGS.max_bytes) for path in paths]
+    assert records == alone
+    assert len({record["image_id"] for record in records}) == 30
+
+
+def test_no_paths_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_Workers", None)
+    assert list(measure_photos([], settings=SETTINGS)) == []

@@ -1,0 +1,161 @@
+"""What happens unattended: sensors that see the outside world move, schedules, and the jobs people start by hand."""
+
+import json
+import os
+from collections.abc import Mapping
+
+import dagster as dg
+
+from vibe_assets.defs.partitions import folders
+from vibe_assets.records import ANNOTATIONS
+from vibe_assets.stages.library import Look, look_at_folders
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.sources import candidate_version, read_sources
+
+VERSION_TAG = "dagster/data_version"
+LOOK_EVERY_S = int(os.environ.get("VIBE_LOOK_EVERY_S", "30"))  # seconds between two looks of every sensor
+RETRIED = ("timeout", "rate_limited", "server_error", "unreachable", "invalid_answer", "not_asked", "teacher_refused")
+
+refresh_library = dg.define_asset_job(
+    "refresh_library",
+    selection=dg.AssetSelection.assets("raw_photos", "annotations", "image_embeddings"),
+    partitions_def=folders,
+    description="Scan, annotate and embed one folder again; what a cache holds is not repeated.",
+)
+retrain_students = dg.define_asset_job(
+    "retrain_students",
+    selection=dg.AssetSelection.assets(
+        "photo_groups", "auto_ground_truth", "teacher_report", "scene_head", "attribute_head", "object_head", "deployed_heads"
+    ),
+    description="Labels, the teacher's report, the three heads and the decision what is deployed.",
+)
+evaluate = dg.define_asset_job(
+    "evaluate",
+    selection=dg.AssetSelection.assets("teacher_report", "student_report", "published_warehouse"),
+    description="Both reports and the warehouse, from what is in the lake.",
+)
+trial_job = dg.define_asset_job(
+    "try_candidate_teacher",
+    selection=dg.AssetSelection.assets("teacher_trial"),
+    description="Try [teacher.candidate] on the audited photos.",
+)
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+def moved(name: str, version: str, facts: Mapping[str, str], partition: str | None = None) -> dg.AssetMaterialization:
+    """The event that says: this source has a new version."""
+    return dg.AssetMaterialization(name, partition=partition, tags={VERSION_TAG: version}, metadata={"version": version, **facts})
+
+
+def latest_version(instance: dg.DagsterInstance, name: str, partition: str | None = None) -> str | None:
+    """Version that the instance knows a source by; None when it was never reported."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=[partition] if partition else None), limit=1
+    ).records
+    event = records[0].asset_materialization if records else None
+    return (event.tags or {}).get(VERSION_TAG) if event else None
+
+
+def source_events(platform: Platform, instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
+    """Events for the sources that moved since the instance last heard of them."""
+    return [
+        moved(source.name, source.version, source.facts)
+        for source in read_sources(platform)
+        if latest_version(instance, source.name) != source.version
+    ]
+
+
+def folder_events(look: Look, known: Mapping[str, str], instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
+    """Events for the folders whose files moved, and for the set of folders; `known` is folder_key -> listing at the last look."""
+    events = []
+    for key, listing in look.listings.items():
+        before = known.get(key) or latest_version(instance, "folder_listing", key)
+        if before != listing:
+            events.append(moved("folder_listing", listing, {}, partition=key))
+    if look.listings and latest_version(instance, "folder_set") != look.version:  # an empty library must never start training
+        problems = {"problems": "; ".join(f"{p.rel_path}: {p.reason}" for p in look.problems[:20])} if look.problems else {}
+        events.append(moved("folder_set", look.version, {"folders": str(len(look.listings)), **problems}))
+    return events
+
+
+@dg.sensor(
+    name="folder_sensor",
+    minimum_interval_seconds=LOOK_EVERY_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks at the photo root: new folders become partitions, removed ones go, changed ones are scanned again.",
+)
+def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    platform = Platform.open(run_id="folder_sensor", progress=False)
+    if platform.settings.library.root is None:
+        return dg.SkipReason("library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.toml")
+    look = look_at_folders(platform)  # LibraryVanished fails the tick: the last good state stays in force
+    partitions = set(context.instance.get_dynamic_partitions(folders.name or ""))
+    new, gone = sorted(look.listings.keys() - partitions), sorted(partitions - look.listings.keys())
+    known = json.loads(context.cursor) if context.cursor else {}
+    if known == look.listings and not new and not gone:
+        return dg.SkipReason(f"{len(partitions)} folders, nothing moved")
+    requests = ([folders.build_add_request(new)] if new else []) + ([folders.build_delete_request(gone)] if gone else [])
+    return dg.SensorResult(
+        cursor=json.dumps(look.listings), dynamic_partitions_requests=requests, asset_events=folder_events(look, known, context.instance)
+    )
+
+
+@dg.sensor(
+    name="source_sensor",
+    job=trial_job,
+    minimum_interval_seconds=LOOK_EVERY_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks at settings and audited file: reports a new teacher, mapping, encoder or audit, and tries a new candidate teacher.",
+)
+def source_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    platform = Platform.open(run_id="source_sensor", progress=False)
+    events = source_events(platform, context.instance)
+    candidate = candidate_version(platform)
+    audited = latest_version(context.instance, "audited_verdicts") is not None
+    requests = [dg.RunRequest(run_key=f"trial-{candidate}")] if candidate and audited and context.cursor != candidate else []
+    if not events and not requests:
+        return dg.SkipReason("teacher, mapping, encoder and audit are as the instance knows them")
+    return dg.SensorResult(cursor=candidate if requests else context.cursor, asset_events=events, run_requests=requests)
+
+
+automation_sensor = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=min(LOOK_EVERY_S, 30),
+    run_tags={"launched_by": "automation"},
+    description="Rebuilds what depends on a change, and nothing else.",
+)
+
+
+# -- schedules ---------------------------------------------------------------------------------------------------------
+@dg.schedule(
+    job=refresh_library,
+    cron_schedule="15 2 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night: folders with photos that the teacher has not answered are asked for again. Others are left alone.",
+)
+def nightly_refresh(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+    import polars as pl
+
+    lake = Platform.open(run_id="nightly_refresh", progress=False).lake
+    open_rows = lake.scan(ANNOTATIONS).filter(pl.col("reason").is_in(RETRIED)).select("folder_key").unique().collect()
+    keys = sorted(set(open_rows["folder_key"]) & set(context.instance.get_dynamic_partitions(folders.name or "")))
+    if not keys:
+        return dg.SkipReason("every photo is answered")
+    day = context.scheduled_execution_time.date().isoformat()
+    return [dg.RunRequest(run_key=f"{day}-{key}", partition_key=key) for key in keys]
+
+
+weekly_retrain = dg.ScheduleDefinition(
+    name="weekly_retrain",
+    job=retrain_students,
+    cron_schedule="45 3 * * 0",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every Sunday: labels, heads and the decision what is deployed, from what is in the lake.",
+)
+
+
+jobs = [refresh_library, retrain_students, evaluate, trial_job]
+schedules = [nightly_refresh, weekly_retrain]
+sensors = [folder_sensor, source_sensor, automation_sensor]

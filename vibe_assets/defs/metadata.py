@@ -1,0 +1,75 @@
+"""What a person sees of a stored table in the Dagster UI: schema, row counts, rejects, versions."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from vibe_assets.records import Table
+from vibe_assets.stages.platform import Platform
+
+VOLATILE = ("latency_s", "at", "mtime_ns", "run_id", "created_at")  # differ between runs that found the same
+DAGSTER_TYPES = {"list[str]": "array<string>", "list[f32]": "array<float>", "i64": "bigint", "i32": "int", "f64": "double", "f32": "float"}
+
+
+def column_schema(table: Table) -> dg.TableSchema:
+    """The table's columns with types and descriptions."""
+    return dg.TableSchema(
+        [
+            dg.TableColumn(name, DAGSTER_TYPES.get(column.dtype, column.dtype), description=column.description)
+            for name, column in table.columns.items()
+        ]
+    )
+
+
+def content_version(rows: pl.DataFrame) -> dg.DataVersion:
+    """Hash of the rows' content; row order and volatile columns do not matter."""
+    kept = rows.drop([name for name in VOLATILE if name in rows.columns])
+    keys = [name for name in ("image_id", "rel_path", "label", "folder_key", "metric") if name in kept.columns]
+    buffer = io.BytesIO()
+    (kept.sort(keys, nulls_last=True) if keys else kept).rechunk().write_ipc(buffer)
+    return dg.DataVersion(hashlib.sha256(buffer.getbuffer()).hexdigest()[:16])
+
+
+def stored(platform: Platform, table: Table, rows: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+    """The result of an asset whose rows are now in the lake."""
+    count = "dagster/partition_row_count" if table.partitioned else "dagster/row_count"
+    facts: dict[str, Any] = {
+        count: rows.height,
+        "lake version": platform.lake.version(table),
+        "dagster/column_schema": column_schema(table),
+    }
+    if "reason" in rows.columns:
+        rejected = rows.filter(pl.col("reason").is_not_null())
+        facts["rejected"] = rejected.height
+        if rejected.height:
+            facts["rejects"] = dg.MetadataValue.md(rejects_table(rejected))
+    return dg.MaterializeResult(data_version=content_version(rows), metadata={**facts, **metadata})
+
+
+def rejects_table(rejected: pl.DataFrame, *, most: int = 20) -> str:
+    """Markdown table of rejected rows: where, why, what exactly."""
+    where = "rel_path" if "rel_path" in rejected.columns else "image_id"
+    lines = [f"| {where} | reason | detail |", "|---|---|---|"]
+    lines += [
+        f"| {cell(path)} | {cell(reason)} | {cell(detail)} |"
+        for path, reason, detail in rejected.select(where, "reason", "detail").head(most).iter_rows()
+    ]
+    more = rejected.height - most
+    return "\n".join(lines + ([f"\n... and {more} more"] if more > 0 else []))
+
+
+def counts_table(title: str, counts: Mapping[str, int | float]) -> dg.MarkdownMetadataValue:
+    """Markdown table of named numbers."""
+    return dg.MetadataValue.md(
+        "\n".join([f"| {title} | |", "|---|---:|", *(f"| {cell(name)} | {value:,} |" for name, value in counts.items())])
+    )
+
+
+def cell(text: object) -> str:
+    """Text made safe for a Markdown table cell: file names and answers are strangers' words."""
+    escaped = str("" if text is None else text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    return " ".join(escaped.replace("[", "\\[").replace("]", "\\]").split())[:200]

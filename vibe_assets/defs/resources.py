@@ -1,0 +1,75 @@
+"""Resources: the installation (settings read anew in every run) and the published warehouse file."""
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+from dagster_duckdb import DuckDBResource
+
+from vibe_assets.settings import load_settings
+from vibe_assets.stages.platform import Platform
+
+
+class Installation(dg.ConfigurableResource):
+    """Opens settings and lake at run time, so that a changed vibe.toml is seen without a reload of the code location."""
+
+    def open(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, **facts: str) -> Platform:
+        """The installation as this run sees it; run id, asset and code commit go into the metadata of its writes."""
+        signature = {"asset": context.asset_key.to_user_string(), **facts} if isinstance(context, dg.AssetExecutionContext) else facts
+        return Platform.open(run_id=context.run.run_id, progress=False).signed(**signature)
+
+
+class Warehouse(dg.ConfigurableResource):
+    """The DuckDB file that any DuckDB client can open: rewritten in one transaction, never held while something is computed."""
+
+    def path(self) -> Path:
+        return load_settings().warehouse_file
+
+    def publish(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
+        """Replace every named table by the given Arrow table, all or none; return the row counts.
+
+        Columns are matched by name. Raises duckdb.Error, after which the file still holds what it held before.
+        """
+        path = self.path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        counts: dict[str, int] = {}
+        with DuckDBResource(database=str(path)).get_connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                for name, rows in tables.items():
+                    connection.register("incoming", rows)
+                    connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+                    connection.execute(f'CREATE TABLE "{name}" AS FROM incoming LIMIT 0')
+                    connection.execute(f'INSERT INTO "{name}" BY NAME FROM incoming')
+                    connection.unregister("incoming")
+                    counts[name] = rows.num_rows
+                connection.execute("COMMIT")
+            except duckdb.Error:
+                connection.execute("ROLLBACK")
+                raise
+        return counts
+
+    @contextmanager
+    def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection, closed at the end of the block."""
+        connection = duckdb.connect(str(self.path()), read_only=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def code_commit() -> str:
+    """Short hash of the checked-out commit, '' outside a git checkout."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip()

@@ -1,0 +1,45 @@
+"""Deployed heads and vectors -> [runtime]: labels for every photo."""
+
+import dagster as dg
+import polars as pl
+
+from vibe_assets.defs.conditions import follow
+from vibe_assets.defs.embeddings import image_embeddings, prompt_embeddings
+from vibe_assets.defs.metadata import counts_table, stored
+from vibe_assets.defs.partitions import folders
+from vibe_assets.defs.resources import Installation
+from vibe_assets.defs.students import deployed_heads
+from vibe_assets.defs.truth import auto_ground_truth, scene_counts
+from vibe_assets.records import PREDICTIONS
+from vibe_assets.stages import runtime
+
+
+@dg.asset(
+    partitions_def=folders,
+    deps=[image_embeddings, deployed_heads, prompt_embeddings, auto_ground_truth],
+    group_name="runtime",
+    kinds={"python", "deltalake"},
+    owners=["team:students"],
+    code_version="1",
+    automation_condition=follow(),
+    description="The deployed students' labels for every photo of the folder, with confidence; below a label's "
+    "threshold they abstain. The teacher's labels stand beside them.",
+)
+def predictions(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
+    """Label one folder."""
+    platform = installation.open(context)
+    rows = runtime.predict_folder(platform, context.partition_key)
+    both = rows.filter(pl.col("scene").is_not_null() & pl.col("teacher_scene").is_not_null())
+    agree = both.select((pl.col("scene") == pl.col("teacher_scene")).mean()).item()
+    return stored(
+        platform,
+        PREDICTIONS,
+        rows,
+        scenes=counts_table("scene", scene_counts(rows)),
+        sources=counts_table("source", {str(name): count for name, count in rows["source"].value_counts(sort=True).iter_rows()}),
+        abstained_scene=rows.select(pl.col("scene").is_null().mean().fill_null(0.0)).item(),
+        agrees_with_teacher=float(agree) if agree is not None else 0.0,
+    )
+
+
+assets: list[dg.AssetsDefinition | dg.AssetSpec] = [predictions]

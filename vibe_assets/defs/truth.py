@@ -1,0 +1,99 @@
+"""Annotations -> [truth]: automatic labels, the sample that people check, and what they say."""
+
+import dagster as dg
+import polars as pl
+
+from vibe_assets.defs.conditions import follow, once
+from vibe_assets.defs.library import folder_set, photo_groups
+from vibe_assets.defs.metadata import column_schema, counts_table, stored
+from vibe_assets.defs.resources import Installation
+from vibe_assets.defs.teacher import annotations
+from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
+from vibe_assets.stages import truth
+
+OWNERS = ["team:truth"]
+
+label_mapping = dg.AssetSpec(
+    "label_mapping",
+    group_name="truth",
+    kinds={"yaml"},
+    owners=OWNERS,
+    description="The taxonomy and the rules that turn an answer into labels. Moves when either does; reported by the source sensor.",
+)
+audited_verdicts = dg.AssetSpec(
+    "audited_verdicts",
+    group_name="truth",
+    kinds={"json"},
+    owners=OWNERS,
+    description="What people said of the sample: the file that `vibe audited FILE` accepted. Reported by the source sensor.",
+    metadata={"dagster/column_schema": column_schema(AUDITED_GROUND_TRUTH)},
+)
+
+
+@dg.asset(
+    deps=[annotations, folder_set, label_mapping],
+    group_name="truth",
+    kinds={"python", "deltalake"},
+    owners=OWNERS,
+    code_version="1",
+    automation_condition=follow(3),
+    description="The teacher's answers as labels of the taxonomy: scene, attributes, objects with the main one first.",
+)
+def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
+    """Convert the annotations of every folder."""
+    platform = installation.open(context)
+    rows = truth.convert_library(platform)
+    attributes = {name: int(rows[name].sum() or 0) for name in ATTRIBUTES}
+    objects = rows.explode("objects")["objects"].drop_nulls().value_counts(sort=True).head(15)
+    return stored(
+        platform,
+        AUTO_GROUND_TRUTH,
+        rows,
+        teachers=sorted(rows["teacher"].unique()),
+        scenes=counts_table("scene", scene_counts(rows)),
+        attributes=counts_table("attribute (true)", attributes),
+        objects=counts_table("object", {str(name): count for name, count in objects.iter_rows()}),
+    )
+
+
+@dg.asset(
+    deps=[auto_ground_truth, photo_groups],
+    group_name="truth",
+    kinds={"python", "json"},
+    owners=OWNERS,
+    code_version="1",
+    automation_condition=once(4),
+    description="The photos that people are asked to check, with the probability each had to be drawn. Drawn once; "
+    "materialise it by hand for a new draw.",
+)
+def audit_sample(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
+    """Draw the sample and write it as a file to edit."""
+    platform = installation.open(context)
+    rows = truth.draw_audit_sample(platform)
+    strata = {str(name): count for name, count in rows["stratum"].value_counts(sort=True).iter_rows()}
+    file = dg.MetadataValue.path(str(truth.sample_file(platform)))
+    return stored(platform, AUDIT_SAMPLE, rows, file=file, strata=counts_table("stratum", strata))
+
+
+@dg.asset(
+    deps=[audited_verdicts, audit_sample],
+    group_name="truth",
+    kinds={"python", "deltalake"},
+    owners=OWNERS,
+    code_version="1",
+    automation_condition=follow(2),
+    description="What people say, settled: one row per audited photo.",
+)
+def audited_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
+    """Read the audited file in force into the lake."""
+    platform = installation.open(context)
+    rows = truth.settle_audit(platform)
+    return stored(platform, AUDITED_GROUND_TRUTH, rows, scenes=counts_table("scene", scene_counts(rows)))
+
+
+def scene_counts(rows: pl.DataFrame) -> dict[str, int]:
+    """Scene -> photos, most frequent first; null shown as (none)."""
+    return {str(name or "(none)"): count for name, count in rows["scene"].value_counts(sort=True).iter_rows()}
+
+
+assets: list[dg.AssetsDefinition | dg.AssetSpec] = [label_mapping, audited_verdicts, auto_ground_truth, audit_sample, audited_ground_truth]

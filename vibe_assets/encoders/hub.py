@@ -1,0 +1,75 @@
+"""A hub name or a local folder becomes a folder of files, and its weight files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.encoders.base import EncoderError
+
+if TYPE_CHECKING:
+    from vibe_assets.settings import EncoderSettings
+
+SIDE_FILES = ("*.json", "*.txt", "*.model")  # configurations and tokenizers
+VOLATILE = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype", "architectures"})  # say nothing about the vectors
+
+
+def model_folder(target: str, settings: EncoderSettings, *, weights: Sequence[Sequence[str]]) -> Path:
+    """The local folder, or the hub's snapshot of it (from the hub's cache when offline).
+
+    `weights`: patterns in order of preference; the first that matches is fetched. Raises EncoderError naming the remedy.
+    """
+    who = f"[encoder] name = {settings.name!r}"
+    folder = Path(target).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    if folder.is_absolute() or target.startswith((".", "~")) or target.count("/") != 1:
+        raise EncoderError(
+            f"{who}: no such folder: {folder}. Give the path of a saved model, or a hub name such as google/siglip-base-patch16-224"
+        )
+    import httpx
+    from huggingface_hub import snapshot_download
+
+    try:
+        for patterns in weights:
+            wanted = [*SIDE_FILES, *patterns]
+            snapshot = Path(snapshot_download(target, revision=settings.revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
+            if any(next(snapshot.glob(pattern), None) for pattern in patterns):
+                break
+    except (OSError, ValueError, httpx.HTTPError) as error:
+        revision = f" at revision {settings.revision!r}" if settings.revision else ""
+        raise EncoderError(
+            f"{who}: {target}{revision} is neither a folder nor in the hub's cache, and it could not be fetched ({_first_line(error)}). "
+            f"Check the spelling and the network, or run `hf download {target}` on a machine that is online and give the folder's path"
+        ) from error
+    return snapshot
+
+
+def weight_files(folder: Path, settings: EncoderSettings, *, weights: Sequence[Sequence[str]]) -> list[Path]:
+    """The weight files that the library will load. Raises EncoderError when there are none."""
+    for patterns in weights:
+        if files := sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}):
+            return files
+    expected = " or ".join(patterns[0] for patterns in weights)
+    raise EncoderError(
+        f"[encoder] name = {settings.name!r}: {folder} holds no weights (expected {expected}); save or download the model again"
+    )
+
+
+def stable_config(file: Path) -> Any:
+    """A JSON file without what changes from one library version to the next; None where the file is absent."""
+    if not file.is_file():
+        return None
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: strip(v) for k, v in value.items() if k not in VOLATILE}
+        return value
+
+    return strip(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"[:200]

@@ -1,0 +1,120 @@
+"""Two towers of a torch model become an Encoder: device, precision, normalisation on the device, unit rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vibe_assets.encoders.base import EncoderError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from vibe_assets.settings import EncoderSettings
+
+TEXTS_AT_ONCE = 64
+
+ImageTower = Callable[[Sequence[np.ndarray]], torch.Tensor]  # b preprocessed photos -> (b, d)
+TextTower = Callable[[list[str]], torch.Tensor]  # n texts -> (n, d)
+
+
+@dataclass(frozen=True, eq=False)
+class TorchEncoder:
+    """An Encoder over callables; `image_tower` and `text_tower` return features of any length and dtype."""
+
+    name: str
+    fingerprint: str
+    dim: int
+    draft_px: int | None
+    logit_scale: float
+    logit_bias: float
+    shrink: Callable[[Image.Image], np.ndarray]
+    image_tower: ImageTower
+    text_tower: TextTower | None
+
+    @property
+    def has_text(self) -> bool:
+        return self.text_tower is not None
+
+    def preprocess(self, image: Image.Image) -> np.ndarray:
+        return self.shrink(image)
+
+    def encode(self, batch: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        if len(batch) == 0:
+            return np.empty((0, self.dim), np.float32)
+        return unit_rows(self.image_tower, batch, f"[encoder] name = {self.name!r}")
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        if self.text_tower is None:
+            raise EncoderError(f"[encoder] name = {self.name!r} has no text tower: it embeds photos only. Choose a SigLIP or CLIP model")
+        chunks = [list(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+        rows = [unit_rows(self.text_tower, chunk, f"[encoder] name = {self.name!r}") for chunk in chunks]
+        return np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
+
+
+def unit_rows(tower: Callable[[Any], torch.Tensor], batch: Any, who: str) -> np.ndarray:
+    """(b, d) float32, unit rows. A row that is not finite stays so, for the engine to refuse."""
+    try:
+        with torch.inference_mode():
+            features = tower(batch).float()
+            return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
+    except torch.OutOfMemoryError as error:
+        raise EncoderError(f"{who}: the device has no memory for {len(batch)} at once; lower [encoder] batch_size") from error
+
+
+def pixel_tower(forward: Callable[[torch.Tensor], torch.Tensor], *, mean: Sequence[float], std: Sequence[float], scale: float,
+                device: torch.device, dtype: torch.dtype) -> ImageTower:  # fmt: skip
+    """Tower over (c, h, w) uint8 photos: they travel as bytes, the normalisation ((x * scale - mean) / std) runs on the device in float32."""
+    shift = (torch.tensor(mean, dtype=torch.float32) / scale).view(1, -1, 1, 1).to(device)
+    factor = (scale / torch.tensor(std, dtype=torch.float32)).view(1, -1, 1, 1).to(device)
+
+    def tower(batch: Sequence[np.ndarray]) -> torch.Tensor:
+        pixels = stacked(batch).to(device)  # (b, c, h, w) uint8
+        return forward(((pixels.float() - shift) * factor).to(dtype))
+
+    return tower
+
+
+def stacked(batch: Sequence[np.ndarray]) -> torch.Tensor:
+    """(b, ...) of equal arrays; a batch that is an array already is not copied."""
+    return torch.from_numpy(batch if isinstance(batch, np.ndarray) else np.stack(batch))
+
+
+def choose_device(settings: EncoderSettings) -> torch.device:
+    """Device of `[encoder] device`. Raises EncoderError where it is absent."""
+    wanted = settings.device.strip().lower()
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise EncoderError(f"[encoder] device = {settings.device!r}: no such device; write auto, cpu, cuda or mps") from error
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}.get(device.type, False)
+    if not present or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise EncoderError(f"[encoder] device = {settings.device!r} is not on this machine; write auto or cpu")
+    return device
+
+
+def choose_precision(settings: EncoderSettings, device: torch.device) -> tuple[str, torch.dtype]:
+    """('bf16' | 'fp32', dtype). auto: bf16 where the hardware multiplies it (GPUs, AVX512-BF16, AMX), as it doubles the speed or more."""
+    wanted = settings.precision
+    if wanted == "auto":
+        fast = (
+            torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
+        )
+        wanted = "bf16" if fast else "fp32"
+    return wanted, torch.bfloat16 if wanted == "bf16" else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:  # not Linux: stay with what is always right
+        return False
+    line = next((line for line in flags.splitlines() if line.startswith(("flags", "Features"))), "")
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(line.split()))

@@ -1,0 +1,246 @@
+"""Label files (or the lake's labels) and people's labels become a table of scores, and with --out a report and lists of errors.
+
+`python -m vibe_assets.eval.labels --gt human.json [--auto FILE] [--pred FILE] [--out DIR]`
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vibe_assets.lake import Lake, LakeError
+from vibe_assets.records import (
+    AUDIT_SAMPLE,
+    AUDITED_GROUND_TRUTH,
+    AUTO_GROUND_TRUTH,
+    PHOTO_GROUPS,
+    PREDICTIONS,
+    RAW_PHOTOS,
+    SPLITS,
+)
+from vibe_assets.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vibe_assets.evaluate.labels import Evaluation
+    from vibe_assets.labels.taxonomy import Taxonomy
+
+LAKE = "lake"  # an option without a file: the labels in the lake
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the command judges and against what; None where a side is not asked for."""
+
+    taxonomy: Taxonomy
+    human: pl.DataFrame
+    auto: pl.DataFrame | None
+    students: pl.DataFrame | None
+    groups: pl.DataFrame  # PHOTO_GROUPS rows, empty without a lake
+    student_split: str | None  # None: all photos
+
+
+class InputError(ValueError):
+    """The command cannot start; the message says what is missing and how to give it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0, or 2 when an input is missing or wrong."""
+    from vibe_assets.labels.files import AuditedFileError
+    from vibe_assets.labels.taxonomy import TaxonomyError
+
+    options = _parser().parse_args(argv)
+    try:
+        settings = load_settings()
+        evaluations = judge(_sources(options, settings), seed=options.seed, resamples=options.resamples)
+    except (InputError, SettingsError, AuditedFileError, TaxonomyError, LakeError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command's answer
+        return 2
+    for evaluation in evaluations:
+        _show(evaluation)
+    if options.out is not None:
+        _write(evaluations, options.out, photos=_photos(settings), seed=options.seed)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vibe eval", description="Score the teacher's and the students' labels against people's, with intervals and baselines."
+    )
+    add = parser.add_argument
+    add("--gt", type=Path, metavar="FILE", help="people's labels, JSON list or JSONL (default: the audited labels in the lake)")
+    add("--auto", nargs="?", const=LAKE, metavar="FILE", help="judge the teacher's labels: a file, or the lake's when none is named")
+    add("--pred", nargs="?", const=LAKE, metavar="FILE", help="judge the students' labels: a file, or the lake's when none is named")
+    add("--students", dest="pred", action="store_const", const=LAKE, help="same as --pred without a file")
+    add("--split", choices=[*SPLITS, "all"], help="photos that students are judged on (default: test for the lake's, all for a file)")
+    add("--out", type=Path, metavar="DIR", help="write report.html, metrics as JSON and lists of errors here")
+    add("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
+    add("--resamples", type=_positive, default=2000, help="bootstrap resamples (default 2000)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return number
+
+
+# -- inputs ----------------------------------------------------------------------------------------------------------------
+def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
+    from vibe_assets.labels.taxonomy import Taxonomy
+
+    lake, taxonomy = Lake(settings.lake_dir), Taxonomy.load(settings.labels.taxonomy)
+    groups = lake.read(PHOTO_GROUPS)
+    auto, pred = options.auto, options.pred
+    if auto is None and pred is None:  # nothing chosen: all that there is
+        auto = LAKE if lake.exists(AUTO_GROUND_TRUTH) else None
+        pred = LAKE if lake.exists(PREDICTIONS) else None
+        if auto is None and pred is None:
+            raise InputError(f"nothing to judge: give --auto FILE or --pred FILE, or fill the lake in {lake.root} (make demo, make ui)")
+    split = options.split or ("test" if pred == LAKE and len(groups) else "all")
+    if split != "all" and not len(groups):
+        raise InputError(f"--split {split}: no photo groups in {lake.root}, so no photo has a split; leave --split out")
+    return Sources(
+        taxonomy,
+        _human(options.gt, lake, taxonomy),
+        _labels(auto, AUTO_GROUND_TRUTH.name, lake, taxonomy),
+        _labels(pred, PREDICTIONS.name, lake, taxonomy),
+        groups,
+        None if split == "all" else split,
+    )
+
+
+def _human(file: Path | None, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame:
+    """People's labels with inclusion probabilities: the file's own, else the audit sample's, else weight 1."""
+    from vibe_assets.labels.files import read_audited, read_labels
+
+    if file is None:
+        rows = lake.read(AUDITED_GROUND_TRUTH)
+        if rows.is_empty():
+            raise InputError(f"no audited labels in {lake.root}: give --gt FILE, or accept an audited file with `vibe audited FILE`")
+        return rows
+    ids = read_labels(file, taxonomy)["image_id"].to_list()
+    rows = read_audited(file, taxonomy=taxonomy, known_ids=ids)
+    if rows.is_empty():
+        raise InputError(f"{file}: no labels in it")
+    if rows["inclusion_probability"].null_count() == len(rows):
+        drawn = lake.read(AUDIT_SAMPLE).select("image_id", "inclusion_probability").unique("image_id")
+        rows = rows.drop("inclusion_probability").join(drawn, on="image_id", how="left", maintain_order="left")
+    return rows
+
+
+def _labels(source: str | None, table: str, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame | None:
+    from vibe_assets.labels.files import read_labels
+
+    if source is None:
+        return None
+    if source != LAKE:
+        return read_labels(Path(source), taxonomy)
+    rows = lake.read_live(PREDICTIONS) if table == PREDICTIONS.name else lake.read(AUTO_GROUND_TRUTH)
+    if rows.is_empty():
+        raise InputError(f"table {table} in {lake.root} is empty: give a file, or materialise it first")
+    return rows
+
+
+# -- judging and showing ---------------------------------------------------------------------------------------------------
+def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Evaluation]:
+    """Teacher against people, students against people, students against the teacher: those whose labels are given."""
+    import polars as pl
+
+    from vibe_assets.evaluate.labels import evaluate_labels
+
+    human, auto = sources.human, sources.auto
+    if sources.student_split is not None:
+        test = sources.groups.filter(pl.col("split") == sources.student_split)["image_id"].to_list()
+        student_human = human.filter(pl.col("image_id").is_in(test))
+        student_auto = None if auto is None else auto.filter(pl.col("image_id").is_in(test))
+    else:
+        student_human, student_auto = human, auto
+    pairs = [
+        ("student", "human", sources.students, student_human),
+        ("student", "auto", sources.students, student_auto),
+        ("teacher", "human", auto, human),
+    ]
+    evaluations = [
+        evaluate_labels(
+            predicted, truth, groups=sources.groups, scenes=sources.taxonomy.scenes, closure=sources.taxonomy.closure,
+            seed=seed, resamples=resamples, subject=subject, truth_kind=kind,
+        )
+        for subject, kind, predicted, truth in pairs
+        if predicted is not None and truth is not None and len(truth)
+    ]  # fmt: skip
+    if not evaluations:
+        raise InputError(f"no audited photo is in the split {sources.student_split!r}: audit some of it, or judge on all with --split all")
+    unseen = [evaluation for evaluation in evaluations if evaluation.n_missing == evaluation.n]
+    if unseen:
+        raise InputError(f"the {unseen[0].subject}'s labels and the truth have no photo in common: are the files of the same library?")
+    return evaluations
+
+
+def _show(evaluation: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vibe_assets.evaluate.labels import HEADLINE
+    from vibe_assets.evaluate.report import TRUTHS, percent
+
+    missing = f", {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
+    table = Table(
+        title=f"{evaluation.subject} against {TRUTHS[evaluation.truth_kind]}: {evaluation.n:,} photos{missing}", title_justify="left"
+    )
+    for name in ("figure", "value", "95 % interval", "baseline", "n"):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    figures = [(HEADLINE[name], estimate) for name, estimate in evaluation.headline.items()]
+    figures += [(f"{score.label} F1", score.f1) for score in evaluation.table("attribute") if score.f1 is not None]
+    figures += [(f"{label} left open", share) for label, share in evaluation.abstained.items() if share.value > 0]
+    for name, e in figures:
+        baseline = "" if e.baseline is None else percent(e.baseline)
+        table.add_row(name, percent(e.value), f"{percent(e.low)} – {percent(e.high)}", baseline, f"{e.n:,}")
+    Console().print(table)
+
+
+def _photos(settings: Settings) -> dict[str, tuple[bytes, str]]:
+    """image_id -> path on disk and path to show, of the library's photos; none without a library."""
+    if settings.library.root is None:
+        return {}
+    rows = Lake(settings.lake_dir).read_live(RAW_PHOTOS, columns=("image_id", "path_bytes", "rel_path", "reason"))
+    root = os.fsencode(settings.root)
+    return {image_id: (b"/".join((root, path)), name) for image_id, path, name, reason in rows.iter_rows() if reason is None}
+
+
+def _write(evaluations: Sequence[Evaluation], folder: Path, *, photos: Mapping[str, tuple[bytes, str]], seed: int) -> None:
+    """report.html, and for each evaluation metrics and error lists in a folder of its own."""
+    from rich.console import Console
+
+    from vibe_assets.evaluate.gallery import thumbnails
+    from vibe_assets.evaluate.report import error_lists, render_report, worst_photos
+    from vibe_assets.lake import write_text
+
+    worst = {image_id for evaluation in evaluations for image_id in worst_photos(evaluation)}
+    named = {image_id: path for image_id, path in photos.items() if image_id in worst}
+    page = render_report(
+        evaluations,
+        title="Label evaluation",
+        subtitle="Teacher and students against people",
+        footer={"bootstrap seed": seed},
+        thumbnails=thumbnails({image_id: path for image_id, (path, _) in named.items()}),
+        names={image_id: name for image_id, (_, name) in named.items()},
+        generated_at=datetime.now(UTC),
+    )
+    written = [write_text(folder / "report.html", page)]
+    for evaluation in evaluations:
+        part = folder / f"{evaluation.subject}_against_{evaluation.truth_kind}"
+        written += [write_text(part / "metrics.json", evaluation.to_json() + "\n"), *error_lists(evaluation, part)]
+    Console().print("\n".join(f"wrote {path}" for path in written), highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Two versions' label rows beside one truth become a paired comparison and a decision to deploy; label shares become a drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vibe_assets.evaluate.intervals import RESAMPLES, cluster_bootstrap, mcnemar_exact, paired_randomisation, weighted_share
+from vibe_assets.evaluate.labels import KINDS, Aligned, align
+from vibe_assets.records import ATTRIBUTES, Estimate
+
+if TYPE_CHECKING:
+    import polars as pl
+    from numpy.typing import NDArray
+
+NO_SCENE = "scene.none"  # share of photos without a scene label
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Version b (new) against version a (in force) on the same photos."""
+
+    what: str  # scene | attribute | object
+    n: int  # photos compared
+    n_only_a_right: int  # attribute, object: photos where a scores higher
+    n_only_b_right: int
+    delta: Estimate | None  # mean score of b minus a, weighted; baseline 0; None for no photos
+    p_worse: float  # one-sided: b is worse than a
+    p_two_sided: float
+    test: str  # what the p-values come from
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a version may be deployed, and why. `warn`: allowed, but on no evidence."""
+
+    allowed: bool
+    reason: str
+    warn: bool = False
+
+
+def compare_paired(
+    a: pl.DataFrame,
+    b: pl.DataFrame,
+    truth: pl.DataFrame,
+    *,
+    groups: Mapping[str, str] | pl.DataFrame | None = None,
+    weights: bool = True,
+    what: str = "scene",
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Score both versions photo by photo: scene right or wrong, attributes right among the known, Jaccard of the object sets.
+
+    An abstention or a missing row scores 0 for what it leaves open. Scenes: exact McNemar test; where groups hold several photos it
+    becomes the exact sign test over groups, since near-duplicates are won and lost together. Attributes and objects: randomisation
+    test by group. The interval of the difference is a cluster bootstrap, weighted by 1 / inclusion probability when `weights`.
+    """
+    if what not in KINDS:
+        raise ValueError(f"expected one of {KINDS}, got {what!r}")
+    side_a = align(a, truth, groups=groups, use_weights=weights)
+    side_b = align(b, truth, groups=groups, use_weights=weights)
+    score_a, score_b = photo_scores(side_a, what), photo_scores(side_b, what)
+    seen = np.isfinite(score_a)
+    difference, group, weight = (score_b - score_a)[seen], side_a.groups[seen], side_a.weights[seen]
+    only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())
+    if len(difference) == 0:
+        return Comparison(what, 0, 0, 0, None, 1.0, 1.0, "none", "No photo with a known answer: nothing can be compared.")
+    delta = cluster_bootstrap(difference, group, weight, resamples=resamples, seed=seed, baseline=0.0)
+    if what == "scene":
+        net = np.bincount(np.unique(group, return_inverse=True)[1], difference)
+        p_two_sided, p_worse = mcnemar_exact(int((net < 0).sum()), int((net > 0).sum()))
+        test = "exact McNemar" if len(net) == len(group) else "exact sign test over groups"
+    else:
+        p_worse = paired_randomisation(difference * weight, group, seed=seed)
+        p_two_sided = min(1.0, 2 * min(p_worse, paired_randomisation(-difference * weight, group, seed=seed)))
+        test = "randomisation test over groups"
+    return Comparison(what, len(difference), only_a, only_b, delta, p_worse, p_two_sided, test, _verdict(delta, only_a, only_b, p_worse))
+
+
+def photo_scores(side: Aligned, what: str) -> NDArray[np.float64]:
+    """(n,) score of every photo, 0..1; nan where the truth is unknown."""
+    if what == "scene":
+        pairs = zip(side.truth["scene"].to_list(), side.predicted["scene"].to_list(), strict=True)
+        return np.array([np.nan if true is None else float(true == guess) for true, guess in pairs])
+    if what == "attribute":
+        true = [side.truth[name].to_list() for name in ATTRIBUTES]
+        guess = [side.predicted[name].to_list() for name in ATTRIBUTES]
+        known = [[k for k in range(len(ATTRIBUTES)) if true[k][at] is not None] for at in range(len(side.ids))]
+        return np.array([np.mean([true[k][at] == guess[k][at] for k in ks]) if ks else np.nan for at, ks in enumerate(known)])
+    objects = zip(side.truth["objects"].to_list(), side.predicted["objects"].to_list(), strict=True)
+    return np.array([np.nan if true is None else 0.0 if guess is None else _jaccard(set(true), set(guess)) for true, guess in objects])
+
+
+def _jaccard(a: set[str], b: set[str]) -> float:
+    return len(a & b) / len(a | b) if a | b else 1.0
+
+
+def _verdict(delta: Estimate, only_a: int, only_b: int, p_worse: float) -> str:
+    points = f"{100 * delta.value:+.1f} points [{100 * delta.low:+.1f}, {100 * delta.high:+.1f}]"
+    evidence = f"on {delta.n} photos, {only_b} better and {only_a} worse"
+    if only_a + only_b == 0:
+        return f"No difference: both versions do the same on all {delta.n} photos."
+    if delta.low > 0:
+        return f"Better by {points} {evidence}."
+    if delta.high < 0:
+        return f"Worse by {points} {evidence} (one-sided p = {p_worse:.3g})."
+    return f"No clear difference: {points} {evidence} (one-sided p of being worse = {p_worse:.3g})."
+
+
+def may_deploy(comparison: Comparison | None, max_p: float = 0.05) -> Decision:
+    """Allow a new version unless it is significantly worse than the one in force. `comparison` is None when none is in force."""
+    if comparison is None:
+        return Decision(True, "nothing is deployed yet, so there is nothing to lose to; no comparison was made", warn=True)
+    if comparison.n == 0:
+        return Decision(
+            False, "a version is in force and no photo with a known answer can tell the two apart: audit photos of the test split first"
+        )
+    if comparison.p_worse < max_p:
+        return Decision(False, f"worse than the version in force (p = {comparison.p_worse:.3g}, limit {max_p:g}). {comparison.verdict}")
+    return Decision(True, f"not worse than the version in force (p = {comparison.p_worse:.3g}, limit {max_p:g}). {comparison.verdict}")
+
+
+# -- label shares ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Drift:
+    """How far label shares moved between two sets of rows."""
+
+    distance: float  # largest of `by_kind`, 0..1
+    by_kind: Mapping[str, float]  # scene, object: total variation distance; attribute: largest change of a share
+    deltas: Mapping[str, float]  # label -> new share minus old, largest change first
+
+    @property
+    def largest(self) -> tuple[tuple[str, float], ...]:
+        """The eight largest changes."""
+        return tuple(self.deltas.items())[:8]
+
+
+def label_shares(rows: pl.DataFrame) -> dict[str, float]:
+    """Share of photos by label: scene.* (sums to 1 with `scene.none`), attr.* among the known, object.* among all; {} for no rows."""
+    once = rows.unique("image_id", keep="first", maintain_order=True)
+    n = len(once)
+    if n == 0:
+        return {}
+    scenes = once["scene"].fill_null(NO_SCENE).value_counts(sort=True, name="photos")
+    shares = {label: photos / n for label, photos in scenes.iter_rows()}
+    for name in ATTRIBUTES:
+        share = once[name].mean()
+        if isinstance(share, float):
+            shares[f"attr.{name}"] = share
+    objects = once["objects"].list.unique().explode().drop_nulls().value_counts(sort=True, name="photos")
+    return shares | {label: photos / n for label, photos in sorted(objects.iter_rows(), key=lambda item: (-item[1], item[0]))}
+
+
+def label_drift(old_shares: Mapping[str, float], new_shares: Mapping[str, float]) -> Drift:
+    """Total variation distance of scenes and of objects (as shares of all mentions), and the largest change of an attribute.
+
+    Against an empty side nothing has drifted: distance 0.
+    """
+    if not old_shares or not new_shares:
+        return Drift(0.0, {}, {})
+    labels = {*old_shares, *new_shares}
+    deltas = {label: new_shares.get(label, 0.0) - old_shares.get(label, 0.0) for label in labels}
+    by_kind = {
+        "scene": _distance(old_shares, new_shares, "scene."),
+        "attribute": max((abs(deltas[label]) for label in labels if label.startswith("attr.")), default=0.0),
+        "object": _distance(old_shares, new_shares, "object."),
+    }
+    ordered = dict(sorted(deltas.items(), key=lambda item: (-abs(item[1]), item[0])))
+    return Drift(max(by_kind.values()), by_kind, ordered)
+
+
+def _distance(old: Mapping[str, float], new: Mapping[str, float], prefix: str) -> float:
+    """Half the sum of absolute differences of two distributions; a side without any such label is a distribution of its own."""
+    labels = sorted(label for label in {*old, *new} if label.startswith(prefix))
+    p, q = (np.array([shares.get(label, 0.0) for label in labels]) for shares in (old, new))
+    if not p.sum() or not q.sum():
+        return float(bool(p.sum()) != bool(q.sum()))
+    return float(np.abs(p / p.sum() - q / q.sum()).sum() / 2)
+
+
+def estimate_shares(
+    truth: pl.DataFrame, *, groups: Mapping[str, str] | pl.DataFrame | None = None, raw: Mapping[str, float] | None = None
+) -> dict[str, Estimate]:
+    """Label shares of the whole library, estimated from audited rows by inclusion probability (Hajek).
+
+    `raw`: the shares that the labels in use claim (`label_shares`), given as the baseline to compare with.
+    """
+    side = align(truth, truth, groups=groups)
+    scenes = np.array([scene or "" for scene in side.truth["scene"].to_list()])
+    objects = [set(labels or ()) for labels in side.truth["objects"].to_list()]
+    marks: dict[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]] = {  # label -> (has it, is known)
+        label: (scenes == label, scenes != "") for label in sorted(set(scenes.tolist()) - {""})
+    }
+    for name in ATTRIBUTES:
+        known = side.truth[name].is_not_null().to_numpy()
+        marks[f"attr.{name}"] = (side.truth[name].fill_null(False).to_numpy(), known)
+    for label in sorted(set().union(*objects)):
+        marks[label] = (np.array([label in has for has in objects]), np.ones(len(objects), dtype=bool))
+    return {
+        label: weighted_share(has[known], weights=side.weights[known], groups=side.groups[known], baseline=(raw or {}).get(label))
+        for label, (has, known) in marks.items()
+        if known.any()
+    }

@@ -1,0 +1,124 @@
+"""Deploy and roll-back entries go in; which head of each kind is in force comes out: an append-only, fsynced log of JSON lines."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from vibe_assets.heads.models import KINDS, HeadError
+
+LOG_NAME = "deployments.jsonl"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One line of the log. `action` is deploy or rollback; `at` is ISO 8601."""
+
+    kind: str
+    version: str
+    action: str
+    at: str
+    reason: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Deployments:
+    """The log of one heads folder. Writers take turns by a file lock; a torn last line, left by a crash, is ignored and cut off."""
+
+    heads_dir: Path
+
+    @property
+    def path(self) -> Path:
+        return self.heads_dir / LOG_NAME
+
+    def history(self, kind: str | None = None) -> list[Deployment]:
+        """Entries in order of writing. Raises HeadError when a complete line is not an entry."""
+        if not self.path.exists():
+            return []
+        entries = self._parse(self.path.read_bytes())
+        return [entry for entry in entries if kind is None or entry.kind == kind]
+
+    def current(self) -> dict[str, str]:
+        """kind -> version in force; kinds that were never deployed are absent."""
+        return {entry.kind: entry.version for entry in self.history()}
+
+    def deploy(self, kind: str, version: str, *, at: str, reason: str = "", by: str = "") -> Deployment:
+        """Put a saved head in force. A version that is in force already adds no line. Raises HeadError when it is not there."""
+        if kind not in KINDS or not version.startswith(f"{kind}-"):
+            raise ValueError(f"expected a version of a kind in {KINDS}, got kind {kind!r} and version {version!r}")
+        self._require_saved(version)
+        with self._locked() as log:
+            entries = self._parse(_whole_lines(log))
+            if (last := next((entry for entry in reversed(entries) if entry.kind == kind), None)) and last.version == version:
+                return last
+            return self._append(log, Deployment(kind, version, "deploy", at, reason, by))
+
+    def rollback(self, kind: str, *, at: str, reason: str = "", by: str = "") -> Deployment:
+        """Put the head in force that was there before the current one. Raises HeadError when there was none, or it is gone.
+
+        A second roll-back goes one further back: heads that were rolled back do not return.
+        """
+        with self._locked() as log:
+            stack = _stack([entry for entry in self._parse(_whole_lines(log)) if entry.kind == kind])
+            if len(stack) < 2:
+                state = f"only {stack[0]} was ever in force" if stack else "none was ever deployed"
+                raise HeadError(f"{self.path}: no earlier {kind} head to go back to: {state}; train and deploy another one")
+            self._require_saved(stack[-2])
+            return self._append(log, Deployment(kind, stack[-2], "rollback", at, reason or f"back from {stack[-1]}", by))
+
+    # -- the file ------------------------------------------------------------------------------------------------------
+    def _require_saved(self, version: str) -> None:
+        if not (self.heads_dir / version / "card.json").is_file():
+            raise HeadError(f"{self.heads_dir / version}: no such head; `vibe heads` lists the saved ones")
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        self.heads_dir.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as log:
+            fcntl.flock(log, fcntl.LOCK_EX)
+            yield log
+
+    def _append(self, log: BinaryIO, entry: Deployment) -> Deployment:
+        # what a crash left after the last newline goes first: the next line would be glued to it
+        log.seek(0)
+        log.truncate(len(_whole_lines(log)))
+        log.seek(0, os.SEEK_END)
+        log.write((json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode())
+        log.flush()
+        os.fsync(log.fileno())
+        return entry
+
+    def _parse(self, content: bytes) -> list[Deployment]:
+        whole = content[: content.rfind(b"\n") + 1]
+        entries = []
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                entries.append(Deployment(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise HeadError(f"{self.path}, line {number}: not a deployment ({error}); repair or remove this line") from error
+        return entries
+
+
+def _whole_lines(log: BinaryIO) -> bytes:
+    log.seek(0)
+    content = log.read()
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _stack(entries: list[Deployment]) -> list[str]:
+    """Versions one below the other: a deployment lies on top, a roll-back takes the top away."""
+    stack: list[str] = []
+    for entry in entries:
+        if entry.action == "rollback":
+            while stack and stack[-1] != entry.version:
+                stack.pop()
+        if not stack or stack[-1] != entry.version:
+            stack.append(entry.version)
+    return stack

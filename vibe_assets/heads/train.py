@@ -1,0 +1,282 @@
+"""A training set and settings go in; a trained, calibrated head with its card comes out, bit for bit the same for a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibe_assets.heads.calibrate import MIN_ROWS, calibrate, choose_thresholds
+from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
+from vibe_assets.heads.models import KINDS, HeadCard, HeadError, TrainedHead, calibrated
+from vibe_assets.heads.scores import score_split
+from vibe_assets.settings import StudentSettings
+
+if TYPE_CHECKING:
+    from vibe_assets.heads.fit import Rows
+    from vibe_assets.heads.losses import Loss
+
+__all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
+
+FOLDS = 5
+FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
+PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
+BLOCK = 8192  # rows per block of the moments: keeps float64 temporaries small
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Weights on standardised vectors, and the logits of photos that the choice was made on (`held_rows`: their positions)."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    held_rows: NDArray[np.intp]
+    held_logits: NDArray[np.float32]
+    selection: dict[str, Any]
+    history: tuple[dict[str, Any], ...]
+
+
+def train_head(
+    kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any], threads: int = 2,
+    progress: bool = False,
+) -> TrainedHead:  # fmt: skip
+    """Train a `scene`, `attribute` or `object` head on the train split; the val split chooses, calibrates and sets thresholds.
+
+    `labels` are the columns of the targets (scenes: all classes of the taxonomy; a class without photos keeps its slot). Objects with
+    fewer than `settings.min_positives` positives in the train split, and attributes without both outcomes there, are left out and
+    named in the card. `provenance` has the keys of PROVENANCE, `encoder` required. The test split only adds figures to the card.
+    Where val has nothing to choose on (no photo; no label with both outcomes), folds of groups within train take its
+    place; with a single group, a fixed strength, uncalibrated. Repeats bit for bit for equal seed, `threads` and library versions.
+    Raises ValueError on arguments that do not fit, HeadError when there is too little to learn from.
+    """
+    _check(kind, data, labels, provenance)
+    train = data.rows("train")
+    kept, left_out = _learnable(kind, data, labels, train, settings)
+    names = tuple(labels[at] for at in kept)
+    if kind != "scene":
+        data = TrainingSet(data.x, data.targets[:, kept], data.mask[:, kept], data.splits, data.groups, data.image_ids)
+    mean, std = _moments(data.x, train)
+    fit = _fit(kind, data, train, mean=mean, std=std, classes=len(names), settings=settings, threads=threads, progress=progress)
+
+    seen = np.bincount(data.targets[train], minlength=len(names)) > 0 if kind == "scene" else np.ones(len(names), bool)
+    calibration = calibrate(kind, names, fit.held_logits, data.targets[fit.held_rows], data.mask[fit.held_rows], seen)
+    held_p = calibrated(fit.held_logits, names, calibration)
+    thresholds = choose_thresholds(kind, names, held_p, data.targets[fit.held_rows], data.mask[fit.held_rows], settings.target_precision)
+    card = HeadCard(
+        kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
+        n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection, calibration=calibration, thresholds=thresholds, history=fit.history,
+        metrics=_metrics(kind, names, data, fit, calibration, thresholds, mean, std), **provenance,
+    )  # fmt: skip
+    return TrainedHead(fit.weight, fit.bias, mean, std, card)
+
+
+# -- what can be learned -----------------------------------------------------------------------------------------------
+def _check(kind: str, data: TrainingSet, labels: Sequence[str], provenance: Mapping[str, Any]) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
+    if wrong := sorted(set(provenance) - set(PROVENANCE)):
+        raise ValueError(f"provenance: expected keys of {PROVENANCE}, got {wrong}")
+    if not provenance.get("encoder"):
+        raise ValueError("provenance: expected the fingerprint of the encoder under 'encoder', got none")
+    if not labels or len(set(labels)) != len(labels):
+        raise ValueError(f"labels: expected at least one and each once, got {len(labels)}, {len(set(labels))} different")
+    if kind == "scene" and (data.targets.ndim != 1 or data.targets.max(initial=-1) >= len(labels)):
+        raise ValueError(
+            f"targets: expected indices (n,) below {len(labels)}, got {data.targets.shape} up to {data.targets.max(initial=-1)}"
+        )
+    if kind != "scene" and data.targets.shape != (len(data.x), len(labels)):
+        raise ValueError(f"targets: expected {(len(data.x), len(labels))}, got {data.targets.shape}")
+    if not np.isfinite(data.x).all():
+        raise ValueError("x: expected finite vectors, got NaN or infinity")
+
+
+def _learnable(
+    kind: str, data: TrainingSet, labels: Sequence[str], train: NDArray[np.intp], settings: StudentSettings
+) -> tuple[list[int], dict[str, int]]:
+    """Columns to train, and what is left out with its positives in the train split."""
+    if not len(train):
+        raise HeadError(f"{kind} head: no photo of the train split has a known label; annotate more photos, or check the photo groups")
+    if kind == "scene":
+        if len(present := np.unique(data.targets[train])) < 2:
+            raise HeadError(f"scene head: every photo of the train split is {labels[present[0]]}; at least two scenes are needed")
+        return list(range(len(labels))), {}
+    known, positive = data.mask[train], (data.targets[train] == 1) & data.mask[train]
+    positives, negatives = positive.sum(axis=0), (known & ~positive).sum(axis=0)
+    enough = settings.min_positives if kind == "object" else 1
+    kept = [at for at in range(len(labels)) if positives[at] >= enough and negatives[at] >= 1]
+    if not kept:
+        raise HeadError(
+            f"{kind} head: no label has at least {enough} photos with and one without it in the train split "
+            f"(most: {int(positives.max(initial=0))}); annotate more photos or lower students.min_positives"
+        )
+    return kept, {label: int(positives[at]) for at, label in enumerate(labels) if at not in set(kept)}
+
+
+def _positives(kind: str, names: Sequence[str], data: TrainingSet) -> dict[str, dict[str, int]]:
+    """Label -> split -> photos known to show it."""
+    counts: dict[str, dict[str, int]] = {name: {} for name in names}
+    for split in ("train", "val", "test"):
+        rows = data.rows(split)
+        if kind == "scene":
+            per_label = np.bincount(data.targets[rows], minlength=len(names))
+        else:
+            per_label = ((data.targets[rows] == 1) & data.mask[rows]).sum(axis=0)
+        for name, count in zip(names, per_label, strict=True):
+            counts[name][split] = int(count)
+    return counts
+
+
+def _moments(x: NDArray[np.float32], rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation (d,) of the rows; a constant column gets 1, so that it stays harmless."""
+    blocks = [rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK)]
+    mean = sum(x[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
+    variance = sum(np.square(x[block] - mean).sum(axis=0) for block in blocks) / len(rows)
+    std = np.sqrt(variance)
+    return np.asarray(mean, dtype=np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
+
+
+# -- fitting -----------------------------------------------------------------------------------------------------------
+def _fit(
+    kind: str, data: TrainingSet, train: NDArray[np.intp], *, mean: NDArray[np.float32], std: NDArray[np.float32], classes: int,
+    settings: StudentSettings, threads: int, progress: bool,
+) -> _Fit:  # fmt: skip
+    import torch
+
+    from vibe_assets.heads import fit
+
+    with fit.deterministic(seed=settings.seed, threads=threads):
+        loss, correction = _loss(kind, data, train)
+        rows = _rows(data, train, mean, std)
+        val = data.rows("val")
+        groups = data.groups[train]
+        model = fit.linear(data.x.shape[1], classes)
+        if _can_choose(kind, data, train, val):
+            held = _selectable(kind, _rows(data, val, mean, std), rows)
+            path = fit.fit_path(model, rows, held, loss, max_iterations=settings.max_epochs, progress=progress)
+            selection = {"by": "val", "n": len(val)}
+            held_rows, logits = val, model(held.x)
+        elif (folds := min(FOLDS, len(np.unique(groups)))) >= 2:
+            path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
+            selection = {"by": f"{folds} folds of groups in train", "n": len(train), "losses": losses}
+            held_rows = train
+        else:
+            path = fit.fit_path(model, rows, None, loss, strengths=(FALLBACK_STRENGTH,), max_iterations=settings.max_epochs)
+            selection = {"by": "nothing: one group only", "n": 0}
+            held_rows, logits = train[:0], torch.zeros(0, classes)
+        best = path.stops[-1] if selection["by"] != "val" else path.best
+        selection |= {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8), "threads": threads}
+        state = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
+        held_logits = logits.detach().numpy() - correction
+    return _Fit(state["weight"], state["bias"] - correction, held_rows, held_logits, selection, path.history)
+
+
+def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, NDArray[np.float32]]:
+    """The loss of a kind, and what it adds to the logits (c,).
+
+    Weighting positives by w shifts a label's logits by log(w) (Elkan 2001); taking it off again leaves probabilities at the
+    label's own rate, also where there are too few positives to calibrate.
+    """
+    import torch
+
+    from vibe_assets.heads.losses import positive_weights, sigmoid_loss, softmax_loss
+
+    if kind == "scene":
+        return softmax_loss(), np.float32(0.0) * np.ones(1, np.float32)
+    if kind == "attribute":
+        return sigmoid_loss(), np.zeros(data.targets.shape[1], np.float32)
+    positive = torch.from_numpy((data.targets[train] == 1) & data.mask[train]).sum(dim=0)
+    negative = torch.from_numpy(data.mask[train]).sum(dim=0) - positive
+    weights = positive_weights(positive, negative)
+    return sigmoid_loss(weights), weights.log().numpy()
+
+
+def _rows(data: TrainingSet, at: NDArray[np.intp], mean: NDArray[np.float32], std: NDArray[np.float32]) -> Rows:
+    """Standardised tensors of some photos; the one copy that indexing makes is standardised in place."""
+    import torch
+
+    from vibe_assets.heads.fit import Rows
+
+    x = data.x[at]
+    x -= mean
+    x /= std
+    targets = data.targets[at].astype(np.int64 if data.targets.ndim == 1 else np.float32)
+    return Rows(torch.from_numpy(x), torch.from_numpy(targets), torch.from_numpy(data.mask[at]))
+
+
+def _selectable(kind: str, held: Rows, train: Rows) -> Rows:
+    """Held-out rows without scenes that training never saw: their loss grows with every step and would stop training at once."""
+    import torch
+
+    from vibe_assets.heads.fit import Rows
+
+    if kind != "scene":
+        return held
+    return Rows(held.x, held.targets, held.mask & torch.isin(held.targets, train.targets[train.mask].unique()))
+
+
+def _can_choose(kind: str, data: TrainingSet, train: NDArray[np.intp], val: NDArray[np.intp]) -> bool:
+    """Whether val can choose: MIN_ROWS photos of scenes seen in training, or one label with both outcomes."""
+    if kind == "scene":
+        return int(np.isin(data.targets[val], data.targets[train]).sum()) >= MIN_ROWS
+    positive = (data.targets[val] == 1) & data.mask[val]
+    return bool((positive.any(axis=0) & (data.mask[val] & ~positive).any(axis=0)).any())
+
+
+def _cross_validate(
+    kind: str, rows: Rows, groups: NDArray[np.str_], loss: Loss, model: Any, *, folds: int, settings: StudentSettings, progress: bool
+) -> tuple[Any, Any, list[float]]:
+    """Folds of groups choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
+
+    Returns the final path, the logits of every row from the fold that did not train on it, and the held-out loss per strength.
+    """
+    import torch
+    from sklearn.model_selection import GroupKFold
+
+    from vibe_assets.heads import fit
+
+    def part(at: NDArray[np.intp]) -> Rows:
+        index = torch.from_numpy(at)
+        return fit.Rows(rows.x[index], rows.targets[index], rows.mask[index])
+
+    splitter = GroupKFold(folds, shuffle=True, random_state=settings.seed)
+    plan: list[tuple[NDArray[np.intp], Any]] = []
+    for inside, outside in splitter.split(np.zeros(len(groups)), groups=groups):
+        train = part(inside)
+        held = _selectable(kind, part(outside), train)
+        fold = fit.linear(rows.x.shape[1], model.out_features)
+        plan.append((outside, fit.fit_path(fold, train, held, loss, max_iterations=settings.max_epochs, patient=True, progress=progress)))
+    losses = [sum(path.stops[at].loss * len(outside) for outside, path in plan) / len(groups) for at in range(len(fit.STRENGTHS))]
+    chosen = int(np.argmin(losses))
+    logits = torch.zeros(len(groups), model.out_features)
+    for outside, path in plan:
+        state = path.stops[chosen].state
+        logits[torch.from_numpy(outside)] = rows.x[torch.from_numpy(outside)] @ state["weight"].T + state["bias"]
+    budgets = [int(np.median([path.stops[at].iteration for _, path in plan])) for at in range(chosen + 1)]
+    final = fit.fit_path(
+        model, rows, None, loss, strengths=fit.STRENGTHS[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets
+    )
+    return final, logits, [round(value, 8) for value in losses]
+
+
+def _metrics(
+    kind: str, names: Sequence[str], data: TrainingSet, fit: _Fit, calibration: Mapping[str, Any],
+    thresholds: Mapping[str, Mapping[str, Any]], mean: NDArray[np.float32], std: NDArray[np.float32],
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Figures of the photos that chose (val, or the folds), and of the test split where there is one."""
+    raw = {"temperature": 1.0} if kind == "scene" else {"platt": {name: [1.0, 0.0] for name in names}}
+    majority = int(np.bincount(data.targets[data.rows("train")]).argmax()) if kind == "scene" else None
+
+    def figures(logits: NDArray[np.float32], at: NDArray[np.intp]) -> dict[str, Any]:
+        return score_split(
+            kind, names, calibrated(logits, names, calibration), data.targets[at], data.mask[at], thresholds=thresholds,
+            uncalibrated=calibrated(logits, names, raw), majority=majority,
+        )  # fmt: skip
+
+    chosen_on = "val" if fit.selection["by"] == "val" else "cross_validated"
+    metrics = {chosen_on: figures(fit.held_logits, fit.held_rows)} if len(fit.held_rows) else {}
+    if len(test := data.rows("test")):
+        metrics["test"] = figures(_rows(data, test, mean, std).x.numpy() @ fit.weight.T + fit.bias, test)
+    return metrics

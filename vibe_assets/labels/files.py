@@ -1,0 +1,239 @@
+"""Labels as files: JSONL and pretty JSON lists out; checked rows, or an error that names every wrong line, back in.
+
+One photo's labels: `{"image_id": "...", "scene": ["scene.product"], "attributes": {"attr.has_person": true}, "objects": ["object.drink"]}`.
+Unknown is an empty list, or an attribute that is null or left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.labels.positions import Element, FileFault, split_elements
+from vibe_assets.lake import write_text
+from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, Labels
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vibe_assets.labels.taxonomy import Taxonomy
+
+LABEL_FIELDS = ("image_id", "scene", "attributes", "objects")
+AUDIT_FIELDS = (*LABEL_FIELDS, "rel_path", "stratum", "inclusion_probability", "annotator")
+SHOWN_FAULTS = 50
+
+
+class AuditedFileError(ValueError):
+    """A file of labels is refused as a whole. `faults` holds (line, what is wrong and what to do) for every fault found."""
+
+    def __init__(self, path: Path, faults: Iterable[FileFault]) -> None:
+        self.faults = sorted(faults)
+        shown = [f"  line {fault.line}: {fault.message}" for fault in self.faults[:SHOWN_FAULTS]]
+        if len(self.faults) > SHOWN_FAULTS:
+            shown.append(f"  and {len(self.faults) - SHOWN_FAULTS} more")
+        super().__init__("\n".join([f"{path}: refused, nothing was taken over; {len(self.faults)} to correct:", *shown]))
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+def labels_to_json(labels: Labels, *, with_unknown: bool = False) -> dict[str, Any]:
+    """One photo's labels in the file format. `with_unknown` spells out unknown attributes as null, for people to fill in."""
+    attributes = {f"attr.{name}": labels.attributes.get(name) for name in ATTRIBUTES}
+    return {
+        "image_id": labels.image_id,
+        "scene": [] if labels.scene is None else [labels.scene],
+        "attributes": {key: value for key, value in attributes.items() if with_unknown or value is not None},
+        "objects": list(labels.objects),
+    }
+
+
+def write_labels(rows: pl.DataFrame, path: Path) -> Path:
+    """Rows with the label columns -> JSONL, one photo a line, written atomically."""
+    lines = (json.dumps(labels_to_json(Labels.from_row(row)), ensure_ascii=False) for row in rows.iter_rows(named=True))
+    return write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_audited(rows: pl.DataFrame, path: Path) -> Path:
+    """AUDITED_GROUND_TRUTH rows -> pretty JSON list that `read_audited` reads back without the sample at hand."""
+    extra = ("inclusion_probability", "annotator")
+    photos = [
+        {**labels_to_json(Labels.from_row(row), with_unknown=True), **{name: row[name] for name in extra}}
+        for row in rows.iter_rows(named=True)
+    ]
+    return write_text(path, json.dumps(photos, ensure_ascii=False, indent=2) + "\n")
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+def read_labels(path: Path, taxonomy: Taxonomy) -> pl.DataFrame:
+    """A JSON list or JSONL of labels -> rows with image_id, scene, the attributes and objects, in the file's order.
+
+    Raises AuditedFileError naming every wrong line.
+    """
+    import polars as pl
+
+    check = _Check(path, taxonomy)
+    rows = [labels.row() for _, labels in check.photos()]
+    check.finish()
+    schema = AUDITED_GROUND_TRUTH.polars_schema()
+    return pl.DataFrame(rows, schema={name: schema[name] for name in ("image_id", "scene", *ATTRIBUTES, "objects")})
+
+
+def read_audited(
+    path: Path, *, taxonomy: Taxonomy, known_ids: Collection[str], sample_rows: pl.DataFrame | None = None, annotator: str | None = None
+) -> pl.DataFrame:
+    """A sample as people edited it (JSON list or JSONL) -> AUDITED_GROUND_TRUTH rows, sorted by image_id.
+
+    `known_ids` are the library's photos. With `sample_rows` (AUDIT_SAMPLE) the file must hold exactly the sample's photos, and
+    inclusion probabilities come from the sample, whatever the file says. Without it they are read from the file, which suits
+    only a file that `write_audited` wrote. `annotator` names who did it where the file does not.
+    Raises AuditedFileError naming every wrong line; then nothing was accepted.
+    """
+    import polars as pl
+
+    check = _Check(path, taxonomy, fields=AUDIT_FIELDS)
+    known = frozenset(known_ids)
+    drawn = None if sample_rows is None else dict(sample_rows.select("image_id", "inclusion_probability").iter_rows())
+    rows = []
+    for element, labels in check.photos():
+        if labels.image_id not in known:
+            check.fault(element, ("image_id",), f"{labels.image_id!r} is no photo of this library; ids must stay as the sample has them")
+        elif drawn is not None and labels.image_id not in drawn:
+            check.fault(element, ("image_id",), f"{labels.image_id!r} is not in the sample; remove it, or audit the current sample")
+        probability = drawn.get(labels.image_id) if drawn is not None else check.probability(element)
+        rows.append({**labels.row(), "inclusion_probability": probability, "annotator": check.annotator(element) or annotator})
+    if drawn is not None and not check.unread:
+        for image_id in sorted(drawn.keys() - check.seen.keys()):
+            check.fault_at_end(f"photo {image_id!r} of the sample is missing; put it back (labels may be left unknown)")
+    check.finish()
+    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.polars_schema()).sort("image_id")
+
+
+class _Check:
+    """Reads one file, collects its faults, and raises them all at the end."""
+
+    def __init__(self, path: Path, taxonomy: Taxonomy, *, fields: tuple[str, ...] = LABEL_FIELDS) -> None:
+        self.path, self.taxonomy, self.fields = path, taxonomy, fields
+        self.faults: list[FileFault] = []
+        self.seen: dict[str, int] = {}  # image_id -> line
+        try:
+            text = path.read_bytes().decode("utf-8-sig")
+        except OSError as error:
+            raise AuditedFileError(path, [FileFault(1, f"cannot be read: {error.strerror}")]) from error
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise AuditedFileError(path, [FileFault(line, "not UTF-8; save the file as UTF-8")]) from error
+        self.elements, faults = split_elements(text)
+        self.faults += faults
+        self.unread = bool(faults)  # then an absent photo may only be one that could not be read
+        self.end = text.rstrip().count("\n") + 1
+
+    def photos(self) -> Iterator[tuple[Element, Labels]]:
+        """Every element that has an id of its own, with its labels; faults are noted on the way."""
+        for element in self.elements:
+            photo = element.value
+            if not isinstance(photo, dict):
+                self.fault(element, (), f"expected an object with {', '.join(LABEL_FIELDS)}, got {_shown(photo)}")
+                continue
+            self.misspelt(element, photo)
+            image_id = photo.get("image_id")
+            if not isinstance(image_id, str) or not image_id:
+                self.fault(element, ("image_id",), f"expected the photo's image_id, got {_shown(image_id)}")
+            elif image_id in self.seen:
+                self.fault(element, ("image_id",), f"{image_id!r} stands in line {self.seen[image_id]} already; keep one of the two")
+            else:
+                self.seen[image_id] = element.line(("image_id",))
+                yield element, Labels(image_id, self.scene(element, photo), self.attributes(element, photo), self.objects(element, photo))
+
+    def scene(self, element: Element, photo: Mapping[str, Any]) -> str | None:
+        value = photo.get("scene")
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if value in (None, "unknown", []):
+            return None
+        if not isinstance(value, str):
+            self.fault(element, ("scene",), f"scene: expected one scene key in a list, or [] for unknown, got {_shown(value)}")
+            return None
+        return self.known(element, ("scene", 0), value, self.taxonomy.scenes)
+
+    def attributes(self, element: Element, photo: Mapping[str, Any]) -> dict[str, bool | None]:
+        values = photo.get("attributes")
+        if values is None:
+            return {}
+        if not isinstance(values, dict):
+            self.fault(element, ("attributes",), f"attributes: expected an object, got {_shown(values)}")
+            return {}
+        read: dict[str, bool | None] = {}
+        for key, value in values.items():
+            if self.known(element, ("attributes", key), key, self.taxonomy.attributes) is None:
+                continue
+            if value in (None, "unknown"):
+                value = None
+            elif not isinstance(value, bool):
+                self.fault(element, ("attributes", key), f"{key}: expected true, false or null, got {_shown(value)}")
+            read[key.removeprefix("attr.")] = value
+        return read
+
+    def objects(self, element: Element, photo: Mapping[str, Any]) -> tuple[str, ...]:
+        values = photo.get("objects")
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            self.fault(element, ("objects",), f"objects: expected a list of object keys, got {_shown(values)}")
+            return ()
+        keys = [self.known(element, ("objects", index), value, self.taxonomy.objects) for index, value in enumerate(values)]
+        return tuple(dict.fromkeys(key for key in keys if key is not None))
+
+    def known(self, element: Element, place: tuple[str | int, ...], value: Any, keys: tuple[str, ...]) -> str | None:
+        if isinstance(value, str) and value in keys:
+            return value
+        hint = self.suggestion(str(value), keys)
+        self.fault(element, place, f"{place[0]}: {_shown(value)} is no label of the taxonomy{hint}")
+        return None
+
+    def suggestion(self, text: str, keys: tuple[str, ...]) -> str:
+        from difflib import get_close_matches
+
+        meant = self.taxonomy.object_of(text) if keys is self.taxonomy.objects else None
+        close = [meant] if meant else get_close_matches(text, [*keys, *(key.partition(".")[2] for key in keys)], 1, 0.6)
+        full = next((key for key in keys if close and (key == close[0] or key.partition(".")[2] == close[0])), None)
+        return f"; did you mean {full!r}?" if full else f"; labels look like {keys[0]!r}"
+
+    def misspelt(self, element: Element, photo: Mapping[str, Any]) -> None:
+        """A field of another tool is left alone; one that looks like a slip for ours would lose its content silently."""
+        from difflib import get_close_matches
+
+        for field in photo.keys() - set(self.fields):
+            if close := get_close_matches(field, [name for name in self.fields if name not in photo], 1, 0.75):
+                self.fault(element, (field,), f"no field {field!r}; did you mean {close[0]!r}?")
+
+    def probability(self, element: Element) -> float | None:
+        value = element.value.get("inclusion_probability")
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and 0 < value <= 1):
+            self.fault(
+                element, ("inclusion_probability",), f"inclusion_probability: expected a number above 0, up to 1, got {_shown(value)}"
+            )
+            return None
+        return float(value)
+
+    def annotator(self, element: Element) -> str | None:
+        value = element.value.get("annotator")
+        if value is not None and not isinstance(value, str):
+            self.fault(element, ("annotator",), f"annotator: expected a name, got {_shown(value)}")
+        return value if isinstance(value, str) else None
+
+    def fault(self, element: Element, place: tuple[str | int, ...], message: str) -> None:
+        self.faults.append(FileFault(element.line(place), message))
+
+    def fault_at_end(self, message: str) -> None:
+        self.faults.append(FileFault(self.end, message))
+
+    def finish(self) -> None:
+        if self.faults:
+            raise AuditedFileError(self.path, self.faults)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else f"{json.dumps(value, ensure_ascii=False):.60}"

@@ -1,0 +1,169 @@
+"""`vibe init` and `vibe doctor`: a commented settings file out; a set-up in, what is wrong with it out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from vibe_assets.lake import write_text
+from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
+
+HEADER = """\
+# Settings of vibe_assets. Every value shown is the default; take a # away to change it.
+# The environment wins: VIBE_LIBRARY__ROOT, VIBE_TEACHER__CONCURRENCY, ... and QWEN_BASE_URL, QWEN_MODEL, QWEN_API_KEY.
+# Keys never belong in this file. Relative paths start at the folder of this file.
+"""
+
+
+def settings_template(root: Path | None = None) -> str:
+    """A vibe.toml with every setting, commented, with its meaning and default."""
+    parts = [HEADER]
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            chosen = {"root": str(root)} if name == "library" and root else {}
+            parts.append(f"[{name}]\n" + "".join(_lines(section, chosen)))
+        if name == "teacher":
+            parts.append('# A teacher on trial; what is not given is as in [teacher].\n# [teacher.candidate]\n# model = "..."\n')
+    return "\n".join(parts)
+
+
+def _lines(section: type[BaseModel], chosen: dict[str, Any]) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        if section is TeacherSettings and field.annotation == CandidateSettings | None:
+            continue
+        if field.description:
+            yield f"# {field.description}\n"
+        value = chosen.get(name, field.default)
+        shown = '""' if value is None else _toml(value)
+        yield f"{name} = {shown}\n" if name in chosen else f"# {name} = {shown}\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(str(value)) if isinstance(value, str | Path) else str(value)
+
+
+def write_settings(path: Path, *, root: Path | None = None, force: bool = False) -> Path:
+    """Write a commented settings file. Raises SettingsError when there is one already."""
+    if path.exists() and not force:
+        raise SettingsError(f"{path} exists already; edit it, or use --force to write it anew")
+    if root is not None and not root.expanduser().is_dir():
+        raise SettingsError(f"{root}: no such folder; give the folder your photos are in")
+    return write_text(path, settings_template(root.expanduser().resolve() if root else None))
+
+
+# -- doctor ------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Finding:
+    """One thing the doctor looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at photo root, home, taxonomy, teacher, encoder and Dagster home, one after the other."""
+    looks: list[tuple[str, Callable[[Settings], Finding]]] = [
+        ("photo root", _photo_root),
+        ("home", _home),
+        ("taxonomy", _taxonomy),
+        ("teacher", _teacher),
+        ("encoder", _encoder),
+        ("Dagster home", _dagster_home),
+    ]
+    for what, look in looks:
+        try:
+            yield look(settings)
+        except Exception as error:  # the doctor reports whatever it meets and goes on to the next organ
+            yield Finding(what, False, f"{type(error).__name__}: {error}", "see the message")
+
+
+def _photo_root(settings: Settings) -> Finding:
+    from vibe_assets.photos.scan import discover_folders
+
+    root = settings.root
+    if not root.is_dir():
+        return Finding(
+            "photo root", False, f"{root}: no such folder", "set library.root to the folder of your photos; is the drive mounted?"
+        )
+    discovery = discover_folders(root)
+    files = sum(folder.files for folder in discovery.folders)
+    detail = f"{root}: {len(discovery.folders)} folders, {files} files"
+    if discovery.problems:
+        first = discovery.problems[0]
+        return Finding(
+            "photo root",
+            False,
+            f"{detail}; {len(discovery.problems)} cannot be read, first {first.rel_path}: {first.reason}",
+            "repair their permissions",
+        )
+    return Finding("photo root", bool(discovery.folders), detail, "put photos below it, or set library.root")
+
+
+def _home(settings: Settings) -> Finding:
+    home = settings.home
+    home.mkdir(parents=True, exist_ok=True)
+    write_text(home / ".doctor", "writable").unlink()
+    free = shutil.disk_usage(home).free / 2**30
+    return Finding("home", free > 1, f"{home}: writable, {free:.1f} GiB free", "free some space, or set library.home to another disk")
+
+
+def _taxonomy(settings: Settings) -> Finding:
+    from vibe_assets.stages.platform import Platform
+    from vibe_assets.stages.truth import load_taxonomy
+
+    taxonomy = load_taxonomy(Platform(settings))
+    return Finding("taxonomy", True, f"{len(taxonomy.scenes)} scenes, {len(taxonomy.objects)} objects")
+
+
+def _teacher(settings: Settings) -> Finding:
+    from vibe_assets.teacher.client import probe
+
+    if not settings.teacher.base_url:
+        return Finding("teacher", False, "no endpoint", "set [teacher] base_url, or export QWEN_BASE_URL")
+    found = probe(settings.teacher)
+    return Finding(
+        "teacher",
+        found.ok,
+        f"{settings.teacher.model} at {settings.teacher.base_url}: {found.detail}",
+        "start the server, check base_url, model and key",
+    )
+
+
+def _encoder(settings: Settings) -> Finding:
+    import numpy as np
+    from PIL import Image
+
+    from vibe_assets.encoders.base import load_encoder
+
+    encoder = load_encoder(settings.encoder)
+    vector = encoder.encode(np.stack([encoder.preprocess(Image.new("RGB", (64, 48), "teal"))]))  # (1, d)
+    text = "with" if encoder.has_text else "without"
+    return Finding(
+        "encoder",
+        bool(np.isfinite(vector).all()),
+        f"{settings.encoder.name}: {vector.shape[1]} dimensions, {text} text tower",
+        "try another encoder.name",
+    )
+
+
+def _dagster_home(settings: Settings) -> Finding:
+    home = Path(os.environ.get("DAGSTER_HOME") or "dagster_home").expanduser().resolve()
+    config = home / "dagster.yaml"
+    return Finding(
+        "Dagster home",
+        config.is_file(),
+        f"{home}" if config.is_file() else f"{config} is missing",
+        "run from the project folder, or set DAGSTER_HOME",
+    )

@@ -1,0 +1,80 @@
+"""The Dagster UI and daemon of this installation, served on loopback behind the guard."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from vibe_assets.operate.guard import Guard
+
+DEFINITIONS = "vibe_assets.definitions"
+
+
+class UiError(RuntimeError):
+    """The UI cannot be served; the message says why and what to do."""
+
+
+def dagster_home() -> Path:
+    """Folder of the Dagster instance: $DAGSTER_HOME, else ./dagster_home. Made, with our dagster.yaml, when absent."""
+    home = Path(os.environ.get("DAGSTER_HOME") or "dagster_home").expanduser().resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    packaged = Path(__file__).resolve().parents[2] / "dagster_home" / "dagster.yaml"
+    if not (home / "dagster.yaml").exists() and packaged.exists():
+        shutil.copy(packaged, home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+@contextmanager
+def running_daemon() -> Iterator[subprocess.Popen[bytes]]:
+    """The Dagster daemon as a child process; ended at the end of the block."""
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", DEFINITIONS]
+    process = subprocess.Popen(command)  # noqa: S603
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, read_only: bool = False) -> None:
+    """Serve until interrupted. Raises UiError when the port is taken."""
+    import uvicorn
+    from dagster import DagsterInstance
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import ModuleTarget
+    from dagster_webserver.app import create_app_from_workspace_process_context
+
+    _ensure_free(host, port)
+    dagster_home()
+    with ExitStack() as stack:
+        instance = stack.enter_context(DagsterInstance.get())
+        if daemon:
+            stack.enter_context(running_daemon())
+        target = ModuleTarget(module_name=DEFINITIONS, attribute=None, working_directory=str(Path.cwd()), location_name=None)
+        workspace = stack.enter_context(WorkspaceProcessContext(instance, target, read_only=read_only))
+        app = create_app_from_workspace_process_context(workspace)
+        names = {host, "127.0.0.1", "localhost"} if host in ("127.0.0.1", "localhost", "::1") else {host}
+        guarded = Guard(app, {f"{name}:{port}" for name in names})
+        print(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
+        uvicorn.run(guarded, host=host, port=port, log_level="warning")
+
+
+def _ensure_free(host: str, port: int) -> None:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UiError(f"{host}:{port}: {error.strerror}. Another server may be running there; choose another with --port") from error

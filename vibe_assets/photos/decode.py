@@ -1,0 +1,269 @@
+"""A photo file goes in; an upright RGB picture comes out, or a PhotoRejected that says why not."""
+
+# ruff: noqa: PTH122, PTH123 -- paths are bytes here, and pathlib takes text only
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+import stat
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from vibe_assets.photos.exif import Exif, read_exif
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
+OPENERS = tuple(name for name in FORMATS if name != "MPO")  # Pillow's JPEG reader tells MPO apart by itself
+DECODED_SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".heic", ".heif", ".heics",
+    ".heifs", ".hif", ".avif", ".avifs",
+})  # fmt: skip
+OTHER_IMAGE_SUFFIXES = frozenset({  # pictures that are listed and counted, but not decoded
+    ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".raf", ".orf", ".rw2", ".rwl", ".pef", ".srw", ".x3f", ".3fr",
+    ".raw", ".psd", ".svg", ".jp2", ".j2k", ".jpf", ".jxl", ".ico", ".tga", ".ppm", ".pgm", ".pnm", ".eps",
+})  # fmt: skip
+MAX_PIXELS = 120_000_000
+MAX_BYTES = 200_000_000
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+class PhotoRejected(ValueError):
+    """A file that cannot be used. `reason` is a short code, `detail` is for people; the size in pixels where it was reached."""
+
+    def __init__(self, reason: str, detail: str, size: tuple[int, int] | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail, self.size = reason, detail, size
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, tuple[int, int] | None]]:
+        return PhotoRejected, (self.reason, self.detail, self.size)  # crosses process borders
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture ready to use, and what the file said about it."""
+
+    image: Image.Image  # RGB, upright, first frame
+    format: str  # one of FORMATS
+    frames: int  # 1 for stills
+    orientation: int  # EXIF 1..8 as stored; already applied to `image`
+    width: int  # full size of the upright picture, whatever draft_px was
+    height: int
+    exif: Exif
+
+
+def suffix(name: bytes) -> str:
+    """Lowercase extension with its dot, '' without one."""
+    text = os.path.splitext(name)[1].decode("ascii", "replace").lower()
+    return "" if text == "." else text
+
+
+def looks_decodable(name: bytes) -> bool:
+    """Worth opening by its name: a known extension, or none at all."""
+    return suffix(name) in DECODED_SUFFIXES or suffix(name) == ""
+
+
+def looks_like_image(name: bytes) -> bool:
+    return looks_decodable(name) or suffix(name) in OTHER_IMAGE_SUFFIXES
+
+
+@cache
+def _prepare() -> None:
+    """Load every Pillow plugin (an allow-list only works on loaded ones) and add HEIC."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    Image.init()
+
+
+def read_photo(path: str | bytes | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Bytes of a regular file. Raises PhotoRejected (too_many_bytes, empty, io_error); a pipe or device is never waited for."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(handle, "rb") as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise PhotoRejected("io_error", "not a regular file")
+            if status.st_size > max_bytes:
+                raise PhotoRejected("too_many_bytes", f"{status.st_size} bytes, at most {max_bytes} are allowed")
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise PhotoRejected("io_error", error.strerror or str(error)) from error
+    if len(data) > max_bytes:  # grew while it was read
+        raise PhotoRejected("too_many_bytes", f"more than {max_bytes} bytes")
+    if not data:
+        raise PhotoRejected("empty", "the file has no bytes")
+    return data
+
+
+def open_photo(
+    source: str | bytes | Path | BinaryIO, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES, draft_px: int | None = None
+) -> Decoded:
+    """Decode the first frame as upright RGB. `source` is a path (bytes are a path, too) or a binary file.
+
+    `draft_px`: the picture may come smaller than it is, but not below `draft_px` on its longest side (if it ever was as large):
+    JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. Transparency is laid over white;
+    16-bit and float greys are rescaled to 8 bit; CMYK and others are converted. Raises PhotoRejected: unsupported_format, unreadable,
+    truncated, too_many_pixels, too_many_bytes, empty, out_of_memory, io_error.
+    """
+    if isinstance(source, str | bytes | Path):
+        data = read_photo(source, max_bytes=max_bytes)
+    else:
+        data = source.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise PhotoRejected("too_many_bytes", f"more than {max_bytes} bytes")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # junk in metadata; what matters ends as a reason
+            with _opened(data, max_pixels) as image:
+                return _decode(image, draft_px)
+    except MemoryError as error:
+        raise PhotoRejected("out_of_memory", "not enough memory to decode it") from error
+
+
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
+    """The header parsed and its size checked; no pixel is decoded yet."""
+    _prepare()
+    if not data:
+        raise PhotoRejected("empty", "the file has no bytes")
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own ceiling must not undercut the setting
+    try:
+        image = Image.open(io.BytesIO(data), formats=OPENERS)
+    except Image.DecompressionBombError as error:
+        raise PhotoRejected("too_many_pixels", str(error)) from error
+    except Image.UnidentifiedImageError as error:
+        if _claims_to_be_image(data[:16]):
+            raise PhotoRejected("unreadable", "starts like a picture, but its header is damaged") from error
+        raise PhotoRejected("unsupported_format", f"not one of {', '.join(FORMATS)}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise struct.error, SyntaxError, OverflowError ... on junk
+        raise PhotoRejected("unreadable", _said(error)) from error
+    if image.width * image.height > max_pixels:
+        raise PhotoRejected("too_many_pixels", f"{image.width} x {image.height}, at most {max_pixels} pixels are allowed", image.size)
+    if min(image.size) < 1:
+        raise PhotoRejected("unreadable", f"no pixels: {image.width} x {image.height}")
+    return image
+
+
+def _claims_to_be_image(prefix: bytes) -> bool:
+    for name in OPENERS:
+        accept = Image.OPEN[name][1] if name in Image.OPEN else None  # a Pillow built without AVIF has no such entry
+        if accept is not None and accept(prefix) is True:
+            return True
+    return False
+
+
+def _decode(image: Image.Image, draft_px: int | None) -> Decoded:
+    size = image.size
+    if image.format == "PNG":  # its EXIF may follow the pixels; reading it first would hide a truncated file
+        frames = _frames(image)
+        _load(image)
+        exif = read_exif(image)
+    else:  # TIFF closes its file after loading, with the EXIF unread
+        frames, exif = _frames(image), read_exif(image)
+        if draft_px is not None and image.format in ("JPEG", "MPO"):
+            image.draft(None, _draft_size(size, draft_px))
+        _load(image)
+    orientation = exif.orientation
+    rgb = _to_rgb(_reduced(image, draft_px))
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+    width, height = reversed(size) if orientation >= 5 else size
+    return Decoded(rgb, str(image.format), frames, orientation, width, height, exif)
+
+
+def _frames(image: Image.Image) -> int:
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception as error:
+        raise PhotoRejected("unreadable", _said(error), image.size) from error
+
+
+def _load(image: Image.Image) -> None:
+    size = image.size
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = "truncated" if "truncated" in str(error).lower() or isinstance(error, EOFError) else "unreadable"
+        raise PhotoRejected(reason, _said(error), size) from error
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def _draft_size(size: tuple[int, int], draft_px: int) -> tuple[int, int]:
+    """What to ask the JPEG decoder for: it picks the smallest of 1, 1/2, 1/4, 1/8 that covers both sides."""
+    scale = min(1.0, draft_px / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _reduced(image: Image.Image, draft_px: int | None) -> Image.Image:
+    """Box-average by a whole factor before any conversion makes a large picture larger."""
+    factor = max(image.size) // draft_px if draft_px else 1
+    if factor < 2 or image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+        return image
+    return image.reduce(factor)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _eight_bit(image)
+    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        picture = image.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture)
+        image = white
+    return image.convert("RGB") if image.mode != "RGB" else image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits as 8 bits; a plain convert() would clip it all to white.
+
+    The range that the values suggest (0..1, 0..255, 0..65535) is kept where one fits; otherwise the least becomes black, the most white.
+    """
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)  # (h, w)
+    np.clip(values, -1e30, 1e30, out=values)  # differences must stay finite
+    low, high = float(values.min()), float(values.max())
+    if image.mode.startswith("I;16") or (low >= 0 and 255 < high <= 65535):
+        low, high = 0.0, 65535.0
+    elif low >= 0 and high <= 1 and image.mode == "F":
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    values -= low
+    values *= 255 / (high - low) if high > low else 0.0
+    return Image.fromarray(np.rint(values, out=values).astype(np.uint8), mode=None)
+
+
+def thumbnail_markdown(paths: Iterable[str | bytes | Path], px: int = 96, most: int = 12) -> str:
+    """Inline Markdown images (data: URLs, JPEG) of the first `most` readable photos, for metadata that people look at."""
+    images: list[str] = []
+    for path in paths:
+        if len(images) == most:
+            break
+        try:
+            picture = open_photo(path, draft_px=px).image
+        except PhotoRejected:
+            continue  # a missing thumbnail is no news: rejects have their own list
+        picture.thumbnail((px, px))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=75)
+        name = os.fsencode(path).rsplit(b"/", 1)[-1].decode("utf-8", "backslashreplace")
+        alt = html.escape("".join(c if c.isprintable() and c not in "[]()\\`" else "_" for c in name))
+        images.append(f"![{alt}](data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()})")
+    return " ".join(images)

@@ -1,0 +1,220 @@
+"""A photo root goes in; the folders that hold photos (one partition each) and what could not be looked at come out."""
+
+# ruff: noqa: PTH118 -- paths are bytes here, and pathlib takes text only
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.photos.decode import looks_like_image
+from vibe_assets.records import FOLDER_SET
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SLUG_LENGTH = 60
+MIN_MISSING_FOLDERS = 3  # fewer are an everyday clean-up, whatever their share
+UNREADABLE = "unreadable"
+
+
+class LibraryVanished(RuntimeError):
+    """So much of the library is missing that the disk, not the photos, is probably gone; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A directory that directly holds photos."""
+
+    folder_key: str
+    rel_path: str  # "." for the root itself
+    path_bytes: bytes  # b"" for the root itself
+    files: int
+    listing: str  # hash over names, sizes and times of the files
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something below the root that was not looked at. `reason`: unreadable | link_to_folder | key_collision."""
+
+    rel_path: str
+    reason: str
+    detail: str
+    path_bytes: bytes
+
+
+@dataclass(frozen=True)
+class Discovery:
+    root: Path
+    folders: tuple[Folder, ...]
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class FileSeen:
+    """A regular file, or a link that may lead to one, as the directory shows it; nothing was opened."""
+
+    name: bytes
+    size: int
+    mtime_ns: int
+    is_link: bool
+    error: str | None = None  # why it has no size and time (a link to nowhere, no permission)
+
+
+def readable_path(path_bytes: bytes) -> str:
+    """Text for people and columns: UTF-8, other bytes as \\xNN; '.' for the root."""
+    return path_bytes.decode("utf-8", "backslashreplace") or "."
+
+
+def hidden(name: bytes) -> bool:
+    """By the leading dot; '...' and the like are odd names that people give, not hidden ones."""
+    return name.startswith(b".") and not name.startswith(b"..")
+
+
+def folder_key(path_bytes: bytes) -> str:
+    """Partition key of a relative path: readable slug, '-', 8 hex digits of the SHA-256 of its bytes.
+
+    The end of a long path is kept: that is where siblings differ.
+    """
+    text = unicodedata.normalize("NFKD", path_bytes.decode("utf-8", "ignore")).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", text.lower())[-SLUG_LENGTH:].strip("-")
+    return f"{slug or ('folder' if path_bytes else 'root')}-{hashlib.sha256(path_bytes).hexdigest()[:8]}"
+
+
+def folder_path(root: Path, path_bytes: bytes) -> bytes:
+    """Absolute path of a folder below the root. Raises ValueError for anything but a plain relative path."""
+    parts = path_bytes.split(b"/") if path_bytes else []
+    if b"\0" in path_bytes or any(part in (b"", b".", b"..") for part in parts):
+        raise ValueError(f"expected a plain path below the photo root, got {path_bytes!r}")
+    return os.path.join(os.fsencode(root), *parts)
+
+
+def list_files(folder: bytes) -> list[FileSeen]:
+    """Files of one directory by name, hidden ones left out; stat only. Raises OSError when the directory cannot be read."""
+    seen = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not hidden(entry.name):
+                file = _look(entry)
+                if file is not None:
+                    seen.append(file)
+    return sorted(seen, key=lambda file: file.name)
+
+
+def _look(entry: os.DirEntry[bytes]) -> FileSeen | None:
+    if entry.is_dir(follow_symlinks=False):  # known without a stat, which fails on paths that are too long
+        return None
+    is_link = entry.is_symlink()
+    try:
+        status = entry.stat()
+    except OSError as error:
+        return FileSeen(entry.name, 0, 0, is_link, error.strerror or str(error))
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return FileSeen(entry.name, status.st_size, status.st_mtime_ns, is_link)
+
+
+def discover_folders(root: Path) -> Discovery:
+    """Walk the root without following links to directories; every directory with a photo-like file becomes a folder."""
+    folders: dict[str, Folder] = {}
+    problems: list[Problem] = []
+    for path_bytes in _walk(root, problems):
+        try:
+            files = list_files(folder_path(root, path_bytes))
+        except OSError as error:
+            problems.append(_problem(path_bytes, UNREADABLE, error.strerror or str(error)))
+            continue
+        if not any(looks_like_image(file.name) for file in files):
+            continue
+        folder = Folder(folder_key(path_bytes), readable_path(path_bytes), path_bytes, len(files), _listing(files))
+        twin = folders.setdefault(folder.folder_key, folder)
+        if twin is not folder:
+            problems.append(_problem(path_bytes, "key_collision", f"same key {folder.folder_key} as {twin.rel_path}; rename one"))
+    return Discovery(root, tuple(sorted(folders.values(), key=lambda folder: folder.path_bytes)), tuple(problems))
+
+
+def _walk(root: Path, problems: list[Problem]) -> Iterator[bytes]:
+    """Relative paths of all readable directories, the root first; adds what it could not enter to `problems`."""
+    waiting = [b""]
+    while waiting:
+        path_bytes = waiting.pop()
+        inner: list[bytes] = []
+        try:
+            with os.scandir(folder_path(root, path_bytes)) as entries:
+                for entry in entries:
+                    below = os.path.join(path_bytes, entry.name)
+                    if hidden(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        inner.append(below)
+                    elif entry.is_symlink() and entry.is_dir():
+                        problems.append(_problem(below, "link_to_folder", "links to folders are not followed"))
+        except OSError as error:
+            problems.append(_problem(path_bytes, UNREADABLE, error.strerror or str(error)))
+            continue
+        yield path_bytes
+        waiting.extend(sorted(inner, reverse=True))
+
+
+def _problem(path_bytes: bytes, reason: str, detail: str) -> Problem:
+    return Problem(readable_path(path_bytes), reason, detail, path_bytes)
+
+
+def _listing(files: list[FileSeen]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(b"%d:%b %d %d\n" % (len(file.name), file.name, file.size, file.mtime_ns))
+    return digest.hexdigest()[:16]
+
+
+def next_folder_set(
+    discovery: Discovery, known_rows: pl.DataFrame | None, *, max_missing_share: float, accept_missing: bool, now: datetime
+) -> pl.DataFrame:
+    """FOLDER_SET rows after this look: gone folders stay as tombstones, returning ones are revived, sorted by key.
+
+    A folder at or below an unreadable directory is not gone: its last row stays. Raises LibraryVanished when the root itself
+    cannot be read, and (unless `accept_missing`) when no folder is left or too many are missing.
+    """
+    import polars as pl
+
+    known = {row["folder_key"]: row for row in known_rows.iter_rows(named=True)} if known_rows is not None else {}
+    rows: dict[str, dict[str, Any]] = {folder.folder_key: {**vars(folder), "gone_at": None} for folder in discovery.folders}
+    unread = [problem for problem in discovery.problems if problem.reason == UNREADABLE]
+    _refuse_unreadable_root(discovery.root, unread)
+    live = [row for row in known.values() if row["gone_at"] is None]
+    missing = [row for row in live if row["folder_key"] not in rows and not _covered(row["path_bytes"], unread)]
+    if not accept_missing:
+        _refuse_vanished(discovery.root, len(rows), len(missing), len(live), max_missing_share)
+    gone = {row["folder_key"] for row in missing}
+    for key, row in known.items():
+        rows.setdefault(key, {**row, "gone_at": now} if key in gone else row)
+    return pl.DataFrame([rows[key] for key in sorted(rows)], schema=FOLDER_SET.polars_schema(), orient="row")
+
+
+def _covered(path_bytes: bytes, unread: list[Problem]) -> bool:
+    return any(path_bytes == problem.path_bytes or path_bytes.startswith(problem.path_bytes + b"/") for problem in unread)
+
+
+def _refuse_unreadable_root(root: Path, unread: list[Problem]) -> None:
+    for problem in unread:
+        if not problem.path_bytes:
+            raise LibraryVanished(
+                f"photo root {root} cannot be read: {problem.detail}. Mount it, or correct [library] root in vibe.toml. Nothing was changed"
+            )
+
+
+def _refuse_vanished(root: Path, found: int, missing: int, live: int, max_missing_share: float) -> None:
+    too_many = missing >= MIN_MISSING_FOLDERS and missing > max_missing_share * live
+    if live and (not found or too_many):
+        raise LibraryVanished(
+            f"photo root {root}: {missing} of {live} known folders are missing, {found} found "
+            f"(at most {max_missing_share:.0%} may go missing at one look). Is the disk or share mounted? "
+            "If they were really removed, run `vibe folders --accept-missing`. Nothing was changed"
+        )

@@ -1,0 +1,186 @@
+"""A folder of the photo root goes in; one RAW_PHOTOS row per file comes out, rejected files included with a reason."""
+
+# ruff: noqa: PTH118 -- paths are bytes here, and pathlib takes text only
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.photos.decode import looks_decodable, suffix
+from vibe_assets.photos.folders import (
+    Discovery,
+    FileSeen,
+    Folder,
+    LibraryVanished,
+    Problem,
+    discover_folders,
+    folder_key,
+    folder_path,
+    list_files,
+    next_folder_set,
+    readable_path,
+)
+from vibe_assets.records import RAW_PHOTOS
+from vibe_assets.settings import LibrarySettings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = [
+    "Discovery", "Folder", "LibraryVanished", "Problem", "discover_folders", "folder_key", "next_folder_set", "scan_folder",
+]  # fmt: skip
+
+MIN_MISSING_PHOTOS = 10  # fewer are an everyday clean-up, whatever their share
+TRANSIENT = frozenset(["io_error", "decode_timeout", "decoder_crashed", "out_of_memory"])  # may end otherwise at the next look
+Row = dict[str, Any]
+
+
+def scan_folder(
+    root: Path,
+    folder_key: str,
+    path_bytes: bytes,
+    *,
+    known_rows: pl.DataFrame | None,
+    settings: LibrarySettings,
+    accept_missing: bool = False,
+    progress: bool = False,
+) -> pl.DataFrame:
+    """RAW_PHOTOS rows of one folder, its sub-folders left out, sorted by path.
+
+    A file with the path, size and modification time of a known row keeps that row unopened, unless its reason may have passed. Files
+    that are gone stay as rows with the reason `deleted` where their image_id is known. `image_id` is null where the bytes were not read:
+    unsupported_format by extension, outside_root, io_error, empty, too_many_bytes. Raises LibraryVanished when the folder cannot be
+    read, and (unless `accept_missing`) when it is empty now or over `max_missing_share` of its photos (at least 10) are gone for good.
+    """
+    import polars as pl
+
+    known = _known(known_rows, folder_key)
+    place = folder_path(root, path_bytes)
+    rows: dict[bytes, Row] = {}
+    unopened: dict[bytes, bytes] = {}  # relative path -> where to read it
+    for file in _files(root, place, path_bytes, accept_missing=accept_missing):
+        path = os.path.join(path_bytes, file.name)
+        row = _base(folder_key, path, file)
+        target, refusal = _judged(file, place, root)
+        if refusal:
+            rows[path] = row | refusal
+        elif _still_holds(known.get(path), file, settings):
+            rows[path] = known[path]
+        else:
+            rows[path], unopened[path] = row, target
+    if not accept_missing:
+        _refuse_empty(place, rows, known)
+    _measure(rows, unopened, settings, progress)
+    deleted = _deleted(known, rows)
+    if not accept_missing:
+        _refuse_vanished(place, deleted, known, rows, settings.max_missing_share)
+    for row in deleted:
+        rows[row["path_bytes"]] = row | {"reason": "deleted", "detail": "the file is gone"}
+    return pl.DataFrame([rows[path] for path in sorted(rows)], schema=RAW_PHOTOS.polars_schema(), orient="row")
+
+
+def _known(known_rows: pl.DataFrame | None, folder_key: str) -> dict[bytes, Row]:
+    if known_rows is None:
+        return {}
+    return {row["path_bytes"]: row for row in known_rows.iter_rows(named=True) if row["folder_key"] == folder_key}
+
+
+def _files(root: Path, place: bytes, path_bytes: bytes, *, accept_missing: bool) -> list[FileSeen]:
+    """Files of the folder; none when it is gone and that is accepted. A folder reached through a link is refused."""
+    try:
+        if os.path.realpath(place) != os.path.join(os.path.realpath(os.fsencode(root)), *filter(None, [path_bytes])):
+            raise NotADirectoryError(errno.ENOTDIR, "a link stands in its place")
+        return list_files(place)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if accept_missing and Path(root).is_dir():
+            return []
+        raise LibraryVanished(_gone(place, error)) from error
+    except OSError as error:
+        raise LibraryVanished(_gone(place, error)) from error
+
+
+def _gone(place: bytes, error: OSError) -> str:
+    return (
+        f"photo folder {readable_path(place)} cannot be read: {error.strerror}. Is the disk or share mounted? "
+        "If the folder was really removed, run `vibe folders --accept-missing`. Nothing was changed"
+    )
+
+
+def _base(folder_key: str, path: bytes, file: FileSeen) -> Row:
+    row: Row = dict.fromkeys(RAW_PHOTOS.columns)
+    return row | {
+        "folder_key": folder_key, "path_bytes": path, "rel_path": readable_path(path), "bytes": file.size, "mtime_ns": file.mtime_ns,
+    }  # fmt: skip
+
+
+def _judged(file: FileSeen, place: bytes, root: Path) -> tuple[bytes, Row | None]:
+    """Where to read the file, and reason and detail where it is refused unopened."""
+    path = os.path.join(place, file.name)
+    if file.is_link:
+        path = os.path.realpath(path)
+        home = os.path.realpath(os.fsencode(root))
+        if os.path.commonpath([home, path]) != home:
+            return path, {"reason": "outside_root", "detail": f"links to {readable_path(path)}"}
+    if file.error is not None:
+        return path, {"reason": "io_error", "detail": file.error}
+    if not looks_decodable(file.name):
+        return path, {"reason": "unsupported_format", "detail": f"{suffix(file.name)} files are not read"}
+    return path, None
+
+
+def _still_holds(row: Row | None, file: FileSeen, settings: LibrarySettings) -> bool:
+    """Whether a known row describes the file as it is now, under the limits of now."""
+    if row is None or (row["bytes"], row["mtime_ns"]) != (file.size, file.mtime_ns):
+        return False
+    reason = row["reason"]
+    if reason in TRANSIENT or reason in ("deleted", "outside_root"):
+        return False
+    if (reason == "too_many_bytes") != (file.size > settings.max_bytes):
+        return False
+    pixels = row["width"] * row["height"] if row["width"] and row["height"] else None
+    return pixels is None or (reason == "too_many_pixels") == (pixels > settings.max_pixels)
+
+
+def _measure(rows: dict[bytes, Row], unopened: Mapping[bytes, bytes], settings: LibrarySettings, progress: bool) -> None:
+    """Fill in the rows of the files that must be opened."""
+    if not unopened:
+        return
+    from tqdm import tqdm
+
+    from vibe_assets.photos.workers import measure_photos
+
+    paths = list(unopened)
+    records = measure_photos([unopened[path] for path in paths], settings=settings)
+    for path, record in zip(tqdm(paths, desc="photos", unit="photo", disable=None if progress else True), records, strict=True):
+        rows[path] |= record
+
+
+def _deleted(known: Mapping[bytes, Row], rows: Mapping[bytes, Row]) -> list[Row]:
+    return [row for path, row in known.items() if path not in rows and row["image_id"] is not None]
+
+
+def _refuse_empty(place: bytes, rows: Mapping[bytes, Row], known: Mapping[bytes, Row]) -> None:
+    accepted = sum(row["reason"] is None for row in known.values())
+    if accepted and not rows:
+        raise LibraryVanished(_worded(place, accepted, accepted, 0))
+
+
+def _refuse_vanished(
+    place: bytes, deleted: Sequence[Row], known: Mapping[bytes, Row], rows: Mapping[bytes, Row], max_missing_share: float
+) -> None:
+    """A photo under a new name is not missing: it is told by its content."""
+    here = {row["image_id"] for row in rows.values()}
+    accepted = sum(row["reason"] is None for row in known.values())
+    missing = sum(row["reason"] is None and row["image_id"] not in here for row in deleted)
+    if missing >= MIN_MISSING_PHOTOS and missing > max_missing_share * accepted:
+        raise LibraryVanished(_worded(place, missing, accepted, max_missing_share))
+
+
+def _worded(place: bytes, missing: int, accepted: int, share: float) -> str:
+    return (
+        f"photo folder {readable_path(place)}: {missing} of {accepted} known photos are missing (at most {share:.0%} may go missing at one "
+        "look). Is the disk or share mounted? If they were really removed, run `vibe folders --accept-missing`. Nothing was changed"
+    )

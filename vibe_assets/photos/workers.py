@@ -1,0 +1,172 @@
+"""Paths go in, one measured record per path comes out, whatever the files do to the process that decodes them.
+
+Decoders are C code fed with files from anywhere: each photo is measured in a worker with a memory cap and a time limit, and a worker
+that hangs, runs out of memory or crashes costs that one photo.
+"""
+
+# ruff: noqa: PTH123 -- paths are bytes here, and pathlib takes text only
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
+from vibe_assets.photos.quality import MEASURE_PX, measure, perceptual_hash
+from vibe_assets.settings import LibrarySettings
+
+if TYPE_CHECKING:
+    from pebble import ProcessFuture, ProcessPool
+
+FREE_MEMORY = 256 * 1024 * 1024  # for the interpreter's own needs on top of what one photo may take
+BYTES_PER_PIXEL = 16  # worst case seen: decoded RGBA, white background, result and one scaled copy
+AHEAD = 4  # photos per worker that wait in the pipe; the pool walks over all that wait several times a second
+
+
+def memory_cap(settings: LibrarySettings) -> int:
+    """Bytes that one worker may take on top of what it has after its imports."""
+    return FREE_MEMORY + BYTES_PER_PIXEL * settings.max_pixels + 2 * settings.max_bytes
+
+
+def measure_photo(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any]:
+    """Identity and measures of one file as RAW_PHOTOS columns; a rejected file keeps its image_id where its bytes were read."""
+    try:
+        data = read_photo(path, max_bytes=max_bytes)
+    except PhotoRejected as rejected:
+        return {"reason": rejected.reason, "detail": rejected.detail}
+    identity = {"image_id": hashlib.sha256(data).hexdigest()[:32]}
+    try:
+        photo = open_photo(io.BytesIO(data), max_pixels=max_pixels, max_bytes=max_bytes, draft_px=MEASURE_PX)
+        exif = photo.exif
+        return identity | {
+            "format": photo.format, "width": photo.width, "height": photo.height, "frames": photo.frames,
+            **vars(exif), **vars(measure(photo.image)), "phash": perceptual_hash(photo.image),
+        }  # fmt: skip
+    except PhotoRejected as rejected:
+        width, height = rejected.size or (None, None)
+        return identity | {"width": width, "height": height, "reason": rejected.reason, "detail": rejected.detail}
+    except MemoryError:
+        return identity | {"reason": "out_of_memory", "detail": "not enough memory to measure it"}
+
+
+def identify(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any]:
+    """The image_id alone, for a file that no decoder survives."""
+    return {"image_id": hashlib.sha256(read_photo(path, max_bytes=max_bytes)).hexdigest()[:32]}
+
+
+def measure_photos(paths: Sequence[bytes], *, settings: LibrarySettings) -> Iterator[dict[str, Any]]:
+    """Yield one record per path, in order. Raises nothing for what a file does."""
+    if not paths:
+        return
+    with _Workers(min(settings.scan_workers, len(paths)), settings) as workers:
+        for path, record in workers.each(measure_photo, paths):
+            if record.get("image_id") is None and record["reason"] in ("decoder_crashed", "decode_timeout", "out_of_memory"):
+                _, again = next(workers.each(identify, [path]))
+                record = record | {"image_id": again.get("image_id")}
+            yield record
+
+
+class _Workers:
+    """A pool of capped processes that is built anew should it break as a whole."""
+
+    def __init__(self, count: int, settings: LibrarySettings) -> None:
+        self.count, self.settings = count, settings
+        self.pool: ProcessPool | None = None
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _start(self) -> ProcessPool:
+        from pebble import ProcessPool
+
+        if self.pool is None:
+            context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+            context.set_forkserver_preload([__name__, "imagehash", "scipy.fftpack", "pillow_heif"])
+            self.pool = ProcessPool(max_workers=self.count, context=context, initializer=_confine, initargs=[memory_cap(self.settings)])
+        return self.pool
+
+    def _stop(self) -> None:
+        if self.pool is not None:
+            self.pool.stop()
+            self.pool.join()
+            self.pool = None
+
+    def each(self, function: Callable[..., dict[str, Any]], paths: Sequence[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Records in the order of `paths`, with a bounded number in flight."""
+        running: deque[tuple[bytes, ProcessFuture]] = deque()
+        for path in paths:
+            running.append((path, self._submit(function, path)))
+            if len(running) > self.count * AHEAD:
+                first, future = running.popleft()
+                yield first, self._settled(function, first, future)
+        while running:
+            first, future = running.popleft()
+            yield first, self._settled(function, first, future)
+
+    def _submit(self, function: Callable[..., dict[str, Any]], path: bytes) -> ProcessFuture:
+        arguments = (path, self.settings.max_pixels, self.settings.max_bytes)
+        try:
+            return self._start().schedule(function, args=arguments, timeout=self.settings.decode_timeout_s)
+        except RuntimeError:  # the pool broke since the last call
+            self._stop()
+            return self._start().schedule(function, args=arguments, timeout=self.settings.decode_timeout_s)
+
+    def _settled(self, function: Callable[..., dict[str, Any]], path: bytes, future: ProcessFuture) -> dict[str, Any]:
+        record = _outcome(future, self.settings)
+        if record is None:  # went down with the pool; it may not be this photo's doing, so it gets one more chance
+            self._stop()
+            record = _outcome(self._submit(function, path), self.settings)
+        return record or {"reason": "decoder_crashed", "detail": "the worker processes ended twice while it was decoded"}
+
+
+def _outcome(future: ProcessFuture, settings: LibrarySettings) -> dict[str, Any] | None:
+    """The record, a record with the reason, or None when the whole pool broke."""
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except FutureTimeout:
+        return {"reason": "decode_timeout", "detail": f"not decoded within {settings.decode_timeout_s:g} s"}
+    except BrokenProcessPool:
+        return None
+    except ProcessExpired as error:
+        return {"reason": "decoder_crashed", "detail": f"the decoder ended with {_exit_name(error.exitcode)}"}
+    except MemoryError:
+        return {"reason": "out_of_memory", "detail": "not enough memory to decode it"}
+    except PhotoRejected as rejected:
+        return {"reason": rejected.reason, "detail": rejected.detail}
+
+
+def _exit_name(code: int) -> str:
+    try:
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _confine(extra: int) -> None:
+    """Limit this worker's address space where the system can, let SIGTERM end it inside a decoder, and mute the decoders' chatter."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        import resource
+
+        with open("/proc/self/statm", "rb") as statm:
+            taken = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = taken + extra
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    except (ImportError, OSError, ValueError):  # no such limit on this system: the time limit and the pixel cap remain
+        return

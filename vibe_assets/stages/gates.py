@@ -1,0 +1,284 @@
+"""Quality gates: what is in the lake -> passed or not, with the numbers that decided and what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.records import (
+    ANNOTATIONS,
+    ATTRIBUTES,
+    AUDIT_SAMPLE,
+    AUDITED_GROUND_TRUTH,
+    AUTO_GROUND_TRUTH,
+    IMAGE_EMBEDDINGS,
+    PHOTO_GROUPS,
+    PREDICTIONS,
+    RAW_PHOTOS,
+)
+from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.truth import audited_version, load_taxonomy
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NOT_PHOTOS = ("unsupported_format", "deleted")  # neither good nor bad photos: they do not count against a folder
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Outcome of one gate. `remedy` is shown when it did not pass."""
+
+    passed: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    remedy: str = ""
+
+
+def photos_readable(platform: Platform, folder_key: str) -> Gate:
+    """Each file once, and enough of the photos readable."""
+    import polars as pl
+
+    rows = platform.lake.read(RAW_PHOTOS, folder_key=folder_key).filter(~pl.col("reason").is_in(NOT_PHOTOS).fill_null(False))
+    accepted = rows.filter(pl.col("reason").is_null())
+    twice = rows.height - rows["path_bytes"].n_unique()
+    without_id = accepted["image_id"].null_count()
+    share = accepted.height / rows.height if rows.height else 1.0
+    wanted = platform.settings.gates.min_readable_share
+    return Gate(
+        twice == 0 and without_id == 0 and share >= wanted,
+        {
+            "photos": rows.height,
+            "readable": accepted.height,
+            "readable share": share,
+            "wanted at least": wanted,
+            "paths listed twice": twice,
+            "without id": without_id,
+        },
+        "look at the rejected files of this folder (metadata `rejects` of raw_photos), repair or remove them, "
+        "or lower gates.min_readable_share",
+    )
+
+
+def nothing_rejected(platform: Platform, folder_key: str) -> Gate:
+    """Lists what was rejected, so that somebody can look."""
+    import polars as pl
+
+    rows = platform.lake.read(RAW_PHOTOS, folder_key=folder_key).filter(
+        pl.col("reason").is_not_null() & ~pl.col("reason").is_in(NOT_PHOTOS)
+    )
+    listed = dict(rows.select("rel_path", "reason").head(50).iter_rows())
+    return Gate(
+        rows.is_empty(),
+        {"rejected": rows.height, "files": listed},
+        "repair or remove the files listed; everything else goes on without them",
+    )
+
+
+def groups_sound(platform: Platform) -> Gate:
+    """Every photo in one group, every group on one side."""
+    import polars as pl
+
+    rows = platform.lake.read(PHOTO_GROUPS)
+    across = (
+        rows.filter(pl.col("split") != "aside")
+        .group_by("group_id")
+        .agg(pl.col("split").n_unique().alias("sides"))
+        .filter(pl.col("sides") > 1)
+    )
+    missing = accepted_photos(platform).join(rows, on="image_id", how="anti").height
+    twice = rows.height - rows["image_id"].n_unique()
+    return Gate(
+        across.is_empty() and missing == 0 and twice == 0,
+        {
+            "groups": rows["group_id"].n_unique(),
+            "groups across splits": across.height,
+            "photos without a group": missing,
+            "photos twice": twice,
+            "set aside": rows.filter(pl.col("split") == "aside").height,
+        },
+        "materialise photo_groups again once every raw_photos partition is up to date",
+    )
+
+
+def folder_annotated(platform: Platform, folder_key: str) -> Gate:
+    """Enough answers, few enough failures."""
+    import polars as pl
+
+    photos = accepted_photos(platform, folder_key)["image_id"].n_unique()
+    rows = platform.lake.read(ANNOTATIONS, folder_key=folder_key)
+    answered = rows.filter(pl.col("reason").is_null())["image_id"].n_unique()
+    failed = rows.filter(pl.col("reason").is_not_null() & (pl.col("reason") != "not_asked"))["image_id"].n_unique()
+    gates = platform.settings.gates
+    coverage, failure = (answered / photos, failed / photos) if photos else (1.0, 0.0)
+    reasons = dict(rows["reason"].drop_nulls().value_counts(sort=True).iter_rows())
+    return Gate(
+        coverage >= gates.min_annotated_share and failure <= gates.max_failure_share,
+        {
+            "photos": photos,
+            "answered": answered,
+            "coverage": coverage,
+            "wanted at least": gates.min_annotated_share,
+            "failure share": failure,
+            "allowed at most": gates.max_failure_share,
+            "reasons": reasons,
+        },
+        "run annotations for this folder again (answers already paid for are kept); `vibe doctor` tells whether the teacher answers",
+    )
+
+
+def from_current_teacher(platform: Platform, folder_key: str) -> Gate:
+    """The folder's answers come from the teacher that is in force now."""
+    from vibe_assets.teacher.annotate import teacher_fingerprint
+
+    current = teacher_fingerprint(platform.settings.teacher)
+    teachers = sorted(platform.lake.read(ANNOTATIONS, folder_key=folder_key)["teacher"].drop_nulls().unique())
+    return Gate(
+        set(teachers) <= {current},
+        {"teachers": teachers, "current": current},
+        "run annotations for this folder again with the current teacher",
+    )
+
+
+def one_teacher_only(platform: Platform) -> Gate:
+    """All labels come from one teacher, the current one."""
+    from vibe_assets.teacher.annotate import teacher_fingerprint
+
+    current = teacher_fingerprint(platform.settings.teacher)
+    counts = dict(platform.lake.read(AUTO_GROUND_TRUTH)["teacher"].value_counts(sort=True).iter_rows())
+    return Gate(
+        set(counts) <= {current},
+        {"photos by teacher": counts, "current": current},
+        "annotate the remaining folders with the current teacher; students never train on a mixture",
+    )
+
+
+def known_labels_only(platform: Platform) -> Gate:
+    """Labels of the taxonomy in force and no others."""
+    taxonomy = load_taxonomy(platform)
+    rows = platform.lake.read(AUTO_GROUND_TRUTH)
+    used = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
+    unknown = sorted(label for label in used if not taxonomy.known(label))
+    return Gate(
+        not unknown, {"labels in use": len(used), "unknown": unknown}, "materialise auto_ground_truth again; the taxonomy has changed"
+    )
+
+
+def labels_not_drifted(platform: Platform) -> Gate:
+    """The shares of the scenes are near those of the last version of the labels."""
+    import polars as pl
+
+    from vibe_assets.evaluate.compare import label_drift, label_shares
+
+    version = platform.lake.version(AUTO_GROUND_TRUTH) or 0
+    rows = platform.lake.read(AUTO_GROUND_TRUTH)
+    before = platform.lake.read(AUTO_GROUND_TRUTH, version=version - 1) if version > 0 else rows.head(0)
+    if before.filter(pl.col("scene").is_not_null()).is_empty():
+        return Gate(True, {"note": "first version, nothing to compare with"})
+    drift = label_drift(label_shares(before), label_shares(rows))
+    wanted = platform.settings.gates.max_label_drift
+    return Gate(
+        drift.distance <= wanted,
+        {"total variation distance": drift.distance, "allowed at most": wanted, "largest moves": dict(list(drift.deltas.items())[:8])},
+        "look at the photos behind the labels that moved; a new teacher or mapping may be the cause",
+    )
+
+
+def sample_sound(platform: Platform) -> Gate:
+    """Every photo once, with a probability, from the library."""
+    import polars as pl
+
+    rows = platform.lake.read(AUDIT_SAMPLE)
+    twice = rows.height - rows["image_id"].n_unique()
+    odd = rows.filter(~pl.col("inclusion_probability").is_between(0, 1, closed="right")).height
+    groups_twice = rows.height - rows["group_id"].n_unique()
+    return Gate(
+        rows.height > 0 and twice == 0 and odd == 0 and groups_twice == 0,
+        {"photos": rows.height, "photos twice": twice, "groups drawn twice": groups_twice, "probabilities outside (0, 1]": odd},
+        "materialise audit_sample again",
+    )
+
+
+def audited_file_intact(platform: Platform) -> Gate:
+    """The settled audit is the accepted file: known photos and labels, nobody twice."""
+    rows = platform.lake.read(AUDITED_GROUND_TRUTH)
+    taxonomy = load_taxonomy(platform)
+    known = set(accepted_photos(platform)["image_id"]) | set(platform.lake.read(AUDIT_SAMPLE)["image_id"])
+    unknown_ids = sorted(set(rows["image_id"]) - known)
+    labels = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
+    unknown_labels = sorted(label for label in labels if not taxonomy.known(label))
+    twice = rows.height - rows["image_id"].n_unique()
+    return Gate(
+        not unknown_ids and not unknown_labels and twice == 0 and (rows.height > 0 or not platform.settings.gates.require_audit),
+        {
+            "photos": rows.height,
+            "unknown photos": unknown_ids[:20],
+            "unknown labels": unknown_labels,
+            "photos twice": twice,
+            "file version": audited_version(platform),
+        },
+        "correct the audited file and hand it in again with `vibe audited FILE`",
+    )
+
+
+def vectors_sound(platform: Platform, folder_key: str) -> Gate:
+    """A finite unit vector of one encoder for every accepted photo."""
+    import numpy as np
+    import polars as pl
+
+    from vibe_assets.heads.dataset import vectors as matrix
+
+    rows = platform.lake.read(IMAGE_EMBEDDINGS, folder_key=folder_key)
+    good = rows.filter(pl.col("reason").is_null() & pl.col("embedding").is_not_null())
+    lengths = good["embedding"].list.len().unique()
+    encoders = sorted(rows["encoder"].unique())
+    missing = accepted_photos(platform, folder_key).join(rows, on="image_id", how="anti").height
+    vectors = matrix(good["embedding"]) if good.height and len(lengths) == 1 else np.zeros((0, 1), np.float32)  # (n, d)
+    norms = np.linalg.norm(vectors, axis=1)
+    off = int(np.sum(~np.isfinite(norms) | (np.abs(norms - 1) > 1e-3)))
+    failed = rows.height - good.height
+    allowed = 1 - platform.settings.gates.min_readable_share
+    return Gate(
+        off == 0 and missing == 0 and len(encoders) <= 1 and len(lengths) <= 1 and failed <= allowed * rows.height,
+        {"photos": rows.height, "not finite or not unit": off, "missing": missing, "failed": failed, "encoders": encoders},
+        'materialise image_embeddings of this folder again; when vectors are not finite, try encoder.precision = "fp32"',
+    )
+
+
+def predictions_sound(platform: Platform, folder_key: str) -> Gate:
+    """A row for every accepted photo, labels of the taxonomy, and the rules hold."""
+    import polars as pl
+
+    rows = platform.lake.read(PREDICTIONS, folder_key=folder_key)
+    taxonomy = load_taxonomy(platform)
+    missing = accepted_photos(platform, folder_key).join(rows, on="image_id", how="anti").height
+    broken = _rule_breaks(rows)
+    used = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
+    unknown = sorted(label for label in used if not taxonomy.known(label))
+    confidences = [rows["scene_confidence"], *(rows[f"{name}_confidence"] for name in ATTRIBUTES)]
+    outside = sum(int((~values.drop_nulls().is_between(0, 1)).sum()) for values in confidences)
+    return Gate(
+        missing == 0 and not broken and not unknown and outside == 0,
+        {
+            "photos": rows.height,
+            "missing": missing,
+            "rule breaks": broken,
+            "unknown labels": unknown,
+            "confidences outside 0..1": outside,
+            "without any prediction": rows.filter(pl.col("source") == "none").height,
+        },
+        "materialise predictions of this folder again once deployed_heads is up to date",
+    )
+
+
+def _rule_breaks(rows: pl.DataFrame) -> dict[str, int]:
+    import polars as pl
+
+    rules = {
+        "is_document without scene.document": pl.col("is_document").fill_null(False) & (pl.col("scene") != "scene.document"),
+        "is_screenshot without scene.screenshot": pl.col("is_screenshot").fill_null(False) & (pl.col("scene") != "scene.screenshot"),
+        "scene without confidence": pl.col("scene").is_not_null() & pl.col("scene_confidence").is_null(),
+    }
+    counts = {name: rows.filter(rule).height for name, rule in rules.items()}
+    return {name: count for name, count in counts.items() if count}

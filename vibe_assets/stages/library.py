@@ -1,0 +1,84 @@
+"""Photo root -> folder_set, raw_photos and photo_groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from vibe_assets.records import FOLDER_SET, PHOTO_GROUPS, RAW_PHOTOS, fingerprint
+from vibe_assets.stages.platform import Platform
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vibe_assets.photos.scan import Problem
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at the photo root found."""
+
+    folders: pl.DataFrame  # FOLDER_SET rows of the live folders
+    problems: tuple[Problem, ...]
+
+    @property
+    def version(self) -> str:
+        """Moves when a folder comes or goes."""
+        return fingerprint({"folders": self.folders["folder_key"].sort().to_list()})
+
+    @property
+    def listings(self) -> dict[str, str]:
+        """folder_key -> hash of the names, sizes and times of its files."""
+        return dict(self.folders.select("folder_key", "listing").iter_rows())
+
+
+def look_at_folders(platform: Platform, *, accept_missing: bool = False, now: datetime | None = None) -> Look:
+    """Walk the photo root and bring folder_set up to date. Raises LibraryVanished when far too much is missing."""
+    import polars as pl
+
+    from vibe_assets.photos.scan import discover_folders, next_folder_set
+
+    settings = platform.settings
+    discovery = discover_folders(settings.root)
+    known = platform.lake.read(FOLDER_SET)
+    rows = next_folder_set(
+        discovery, known, max_missing_share=settings.library.max_missing_share, accept_missing=accept_missing, now=now or datetime.now(UTC)
+    )
+    if not rows.equals(known):
+        platform.lake.replace(FOLDER_SET, rows, commit=platform.commit)
+    return Look(rows.filter(pl.col("gone_at").is_null()), tuple(discovery.problems))
+
+
+def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = False) -> pl.DataFrame:
+    """Bring one folder's raw_photos up to date; unchanged files cost a stat call."""
+    from vibe_assets.photos.scan import scan_folder as scan
+
+    rows = scan(
+        platform.settings.root,
+        folder_key,
+        platform.folder_path(folder_key),
+        known_rows=platform.lake.read(RAW_PHOTOS, folder_key=folder_key),
+        settings=platform.settings.library,
+        accept_missing=accept_missing,
+    )
+    platform.lake.replace(RAW_PHOTOS, rows, folder_key=folder_key, commit=platform.commit)
+    return rows
+
+
+def accepted_photos(platform: Platform, folder_key: str | None = None) -> pl.DataFrame:
+    """RAW_PHOTOS rows without a reason, one per image_id, of one folder or of the live library."""
+    import polars as pl
+
+    lake = platform.lake
+    rows = lake.read_live(RAW_PHOTOS) if folder_key is None else lake.read(RAW_PHOTOS, folder_key=folder_key)
+    return rows.filter(pl.col("reason").is_null()).sort("image_id", "rel_path").unique("image_id", keep="first", maintain_order=True)
+
+
+def group_library(platform: Platform) -> pl.DataFrame:
+    """Near-duplicates, bursts and the split of the whole library."""
+    from vibe_assets.photos.groups import group_photos
+
+    rows = group_photos(accepted_photos(platform), previous_rows=platform.lake.read(PHOTO_GROUPS), settings=platform.settings.split)
+    platform.lake.replace(PHOTO_GROUPS, rows, commit=platform.commit)
+    return rows

@@ -1,0 +1,144 @@
+"""Gates of teacher and students: whether students may train, and whether a head is fit to be deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vibe_assets.records import AUDITED_GROUND_TRUTH, Estimate
+from vibe_assets.stages.gates import Gate
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.students import compare_with_deployed, deployed, judge_head, latest_head, library_vectors
+
+if TYPE_CHECKING:
+    from vibe_assets.evaluate.labels import Evaluation
+
+
+def teacher_agrees(platform: Platform) -> Gate:
+    """The lower end of the interval of teacher-human scene accuracy is above the threshold, on enough audited photos."""
+    from vibe_assets.stages.reports import evaluate_teacher
+
+    gates = platform.settings.gates
+    audited = platform.lake.read(AUDITED_GROUND_TRUTH)
+    if audited.is_empty() and not gates.require_audit:
+        return Gate(True, {"note": "nobody has audited the teacher; gates.require_audit is off"})
+    found = evaluate_teacher(platform).headline.get("scene_accuracy")
+    if found is None:
+        return Gate(
+            False, {"audited": audited.height}, "no audited photo has a scene that the teacher labelled too: check more of the sample"
+        )
+    return Gate(
+        found.low >= gates.min_teacher_agreement and found.n >= gates.min_audited,
+        {
+            "agreement": found.value,
+            "interval": f"{found.low:.3f} to {found.high:.3f}",
+            "lower end wanted": gates.min_teacher_agreement,
+            "audited": found.n,
+            "audited wanted": gates.min_audited,
+        },
+        "look at the worst errors of the teacher's report; then try another teacher or prompt ([teacher.candidate]), or audit more photos",
+    )
+
+
+def beats_majority(kind: str) -> Callable[[Platform], Gate]:
+    """The gate of one kind of head against answering the most frequent label always."""
+
+    def judge(platform: Platform) -> Gate:
+        """On the test split the head is better than always giving the most frequent answer."""
+        evaluation = judge_head(platform, latest_head(platform, kind), "auto")
+        figures = _figures(kind, evaluation)
+        losing = {name: str(estimate) for name, estimate in figures.items() if not _beats(estimate)}
+        return Gate(
+            bool(figures) and not losing,
+            {
+                "test photos": evaluation.n,
+                "figures": {name: f"{e} baseline {_baseline(e):.3f}" for name, e in figures.items()},
+                "not above the baseline": losing,
+            },
+            "label more photos of the classes that fail, or choose a stronger encoder ([encoder] name)",
+        )
+
+    return judge
+
+
+def _figures(kind: str, evaluation: Evaluation) -> dict[str, Estimate]:
+    if kind == "attribute":
+        found = {label: curve.average_precision for label, curve in evaluation.curves.items()}
+    else:
+        name = {"scene": "scene_accuracy", "object": "objects_top1"}[kind]
+        found = {name: evaluation.headline[name]} if name in evaluation.headline else {}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _baseline(estimate: Estimate) -> float:
+    return 0.0 if estimate.baseline is None else estimate.baseline
+
+
+def _beats(estimate: Estimate) -> bool:
+    return estimate.value > _baseline(estimate)
+
+
+def not_worse_than_deployed(kind: str) -> Callable[[Platform], Gate]:
+    """The gate of one kind of head against the one in force."""
+
+    def judge(platform: Platform) -> Gate:
+        """The head does not lose to the deployed one on the audited test photos (paired test)."""
+        from vibe_assets.evaluate.compare import may_deploy
+
+        comparison, why_not = compare_with_deployed(platform, kind)
+        if comparison is None:
+            return Gate(True, {"note": why_not})
+        decision = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
+        return Gate(
+            decision.allowed,
+            {
+                "photos": comparison.n,
+                "only the new one right": comparison.n_only_b_right,
+                "only the deployed one right": comparison.n_only_a_right,
+                "p of being worse": comparison.p_worse,
+                "refused below": platform.settings.gates.max_deploy_loss_p,
+                "verdict": comparison.verdict,
+            },
+            decision.reason,
+        )
+
+    return judge
+
+
+def calibrated(kind: str) -> Callable[[Platform], Gate]:
+    """The gate on one kind of head's calibration."""
+
+    def judge(platform: Platform) -> Gate:
+        """Stated confidence and share of right answers agree on the test split."""
+        figures = latest_head(platform, kind).card.metrics.get("test", {})
+        error, wanted = figures.get("ece"), platform.settings.gates.max_calibration_error
+        if error is None:
+            return Gate(True, {"note": "no photo of the test split has a known label"})
+        return Gate(
+            error <= wanted,
+            {
+                "calibration error": error,
+                "before calibration": figures.get("ece_before"),
+                "allowed at most": wanted,
+                "photos": figures.get("n"),
+            },
+            "more photos in the validation split make calibration better; treat confidences of this head with care",
+        )
+
+    return judge
+
+
+def heads_fit(platform: Platform) -> Gate:
+    """The heads in force can be loaded and read the library's vectors."""
+    encoder = library_vectors(platform)["encoder"][0]
+    heads = deployed(platform)
+    foreign = sorted(kind for kind, head in heads.items() if head.card.encoder != encoder)
+    return Gate(
+        bool(heads) and not foreign,
+        {
+            "in force": {kind: head.version for kind, head in heads.items()},
+            "encoder of the library": encoder,
+            "heads of another encoder": foreign,
+        },
+        "train heads on the current vectors (materialise the three heads, then deployed_heads)",
+    )

@@ -1,0 +1,62 @@
+"""Settings and lake of one installation, opened together: what every stage takes as its first argument."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vibe_assets.lake import Lake
+from vibe_assets.records import FOLDER_SET, PhotoRef
+from vibe_assets.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class StageError(RuntimeError):
+    """A stage cannot run; the message says which input is missing and what makes it."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One installation: its settings, its lake, and who is writing."""
+
+    settings: Settings
+    run_id: str = "cli"
+    commit: dict[str, str] = field(default_factory=dict)
+    progress: bool = True
+
+    @classmethod
+    def open(cls, *, config: Path | None = None, run_id: str = "cli", progress: bool = True) -> Platform:
+        """Read the settings in force now. Raises SettingsError."""
+        return cls(load_settings(config), run_id=run_id, commit={"run_id": run_id}, progress=progress)
+
+    def signed(self, **facts: str) -> Platform:
+        """The same installation; `facts` go into the metadata of every commit (code version, fingerprints)."""
+        return dataclasses.replace(self, commit={**self.commit, **facts})
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake_dir)
+
+    def folder_path(self, folder_key: str) -> bytes:
+        """Relative path of a folder as bytes. Raises StageError for a key the library does not hold."""
+        import polars as pl
+
+        rows = self.lake.scan(FOLDER_SET).filter(pl.col("folder_key") == folder_key).collect()
+        if rows.is_empty():
+            raise StageError(f"no folder {folder_key!r} in the library; `vibe folders` lists them")
+        return bytes(rows["path_bytes"][0])
+
+    def photo_refs(self, rows: pl.DataFrame) -> list[PhotoRef]:
+        """Where the photos of RAW_PHOTOS rows lie. Rejected rows must be filtered out before."""
+        import os
+
+        root = os.fsencode(self.settings.root)
+        return [
+            PhotoRef(image_id, os.path.join(root, bytes(path)), rel_path)  # noqa: PTH118 - bytes: names need not be UTF-8
+            for image_id, path, rel_path in rows.select("image_id", "path_bytes", "rel_path").iter_rows()
+        ]

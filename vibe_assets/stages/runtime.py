@@ -1,0 +1,84 @@
+"""Deployed heads and vectors -> predictions for a folder of the library, or for any photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vibe_assets.records import AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PREDICTIONS, PROMPT_EMBEDDINGS, PhotoRef
+from vibe_assets.settings import LibrarySettings
+from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.students import deployed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def predict_folder(platform: Platform, folder_key: str) -> pl.DataFrame:
+    """Label one folder with the deployed heads; what was predicted before is replaced."""
+    import polars as pl
+
+    from vibe_assets.heads.classifier import classify
+
+    lake = platform.lake
+    said = classify(lake.read(IMAGE_EMBEDDINGS, folder_key=folder_key), deployed(platform), prompts_rows=lake.read(PROMPT_EMBEDDINGS))
+    teacher = lake.scan(AUTO_GROUND_TRUTH).select("image_id", teacher_scene="scene", teacher_objects="objects").collect()
+    paths = accepted_photos(platform, folder_key).select("image_id", "rel_path")
+    rows = (
+        paths.join(said.unique("image_id"), on="image_id", how="inner", maintain_order="left")
+        .join(teacher, on="image_id", how="left", maintain_order="left")
+        .with_columns(folder_key=pl.lit(folder_key))
+        .select(list(PREDICTIONS.columns))
+    )
+    lake.replace(PREDICTIONS, rows, folder_key=folder_key, commit=platform.commit)
+    return rows
+
+
+def classify_paths(platform: Platform, paths: Sequence[Path]) -> pl.DataFrame:
+    """Label photos anywhere on disk (folders are walked) with the deployed heads; unreadable ones keep their reason.
+
+    PREDICTIONS columns without folder and teacher, plus `reason` and `detail`.
+    """
+    import polars as pl
+
+    from vibe_assets.encoders.base import load_encoder
+    from vibe_assets.encoders.engine import embed_photos
+    from vibe_assets.heads.classifier import classify
+
+    settings = platform.settings
+    refs = _photo_refs(paths, settings.library)
+    vectors = embed_photos(
+        refs, load_encoder(settings.encoder), settings=settings.encoder, cache_dir=settings.cache_dir, progress=platform.progress
+    )
+    said = classify(vectors.unique("image_id", maintain_order=True), deployed(platform), prompts_rows=platform.lake.read(PROMPT_EMBEDDINGS))
+    named = pl.DataFrame(
+        {"image_id": [ref.image_id for ref in refs], "rel_path": [ref.rel_path for ref in refs]}, schema_overrides={"image_id": pl.String}
+    )
+    reasons = vectors.select("image_id", "reason", "detail").unique("image_id", maintain_order=True)
+    return named.join(said, on="image_id", how="left", maintain_order="left").join(
+        reasons, on="image_id", how="left", maintain_order="left"
+    )
+
+
+def _photo_refs(paths: Sequence[Path], limits: LibrarySettings) -> Sequence[PhotoRef]:
+    import hashlib
+    import os
+
+    from vibe_assets.photos.decode import PhotoRejected, read_photo
+
+    found: list[PhotoRef] = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such photo or folder")
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")) if path.is_dir() else [path]
+        for file in files:
+            place = os.fsencode(file)
+            shown = place.decode("utf-8", "backslashreplace")
+            try:
+                image_id = hashlib.sha256(read_photo(place, max_bytes=limits.max_bytes)).hexdigest()[:32]
+            except PhotoRejected:
+                image_id = f"unreadable {shown}"  # the encoder's own look at it says why
+            found.append(PhotoRef(image_id, place, shown))
+    return found

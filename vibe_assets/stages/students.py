@@ -1,0 +1,246 @@
+"""Labels and vectors -> trained heads, the judgement of each against the one in force, and what is deployed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vibe_assets.lake import write_text
+from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS
+from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.stages.truth import groups_of, load_taxonomy
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vibe_assets.evaluate.compare import Comparison
+    from vibe_assets.evaluate.labels import Evaluation
+    from vibe_assets.heads.models import TrainedHead
+
+KINDS = ("scene", "attribute", "object")
+CODE_VERSION = "1"  # of the training, goes into every card
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A head that was just trained and stored."""
+
+    head: TrainedHead
+    version: str
+    path: Path
+    seconds: float
+
+    @property
+    def n_train(self) -> int:
+        return self.head.card.n_train
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+def train_student(platform: Platform, kind: str, *, now: datetime | None = None) -> Trained:
+    """Train one kind of head on the library's labels and vectors, and store it. Raises StageError when the inputs do not fit."""
+    from vibe_assets.heads.dataset import training_set
+    from vibe_assets.heads.store import save_head
+    from vibe_assets.heads.train import train_head
+
+    started = time.monotonic()
+    lake, taxonomy = platform.lake, load_taxonomy(platform)
+    labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
+    vectors, truth = library_vectors(platform), training_truth(platform)
+    data = training_set(kind, vectors, truth, lake.read(PHOTO_GROUPS), labels=labels, closure=taxonomy.closure)
+    tables = (AUTO_GROUND_TRUTH, AUDITED_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS)
+    provenance = {
+        "encoder": vectors["encoder"][0],
+        "teacher": one_teacher(truth),
+        "mapping": truth["mapping"][0],
+        "data_versions": {table.name: lake.version(table) for table in tables},
+        "code_version": CODE_VERSION,
+        "created_at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
+    }
+    head = train_head(kind, data, labels=labels, settings=platform.settings.students, provenance=provenance)
+    heads_dir = platform.settings.heads_dir
+    version = save_head(head, heads_dir)
+    write_text(heads_dir / f"{kind}.latest", version)
+    return Trained(head, version, heads_dir / version, time.monotonic() - started)
+
+
+def library_vectors(platform: Platform) -> pl.DataFrame:
+    """Embeddings of the live library, one row per photo. Raises StageError for none, or for vectors of several encoders."""
+    import polars as pl
+
+    rows = (
+        platform.lake.read_live(IMAGE_EMBEDDINGS).filter(pl.col("reason").is_null()).unique("image_id", keep="first", maintain_order=True)
+    )
+    encoders = rows["encoder"].unique().to_list()
+    if len(encoders) != 1:
+        named = ", ".join(sorted(encoders)) or "none"
+        raise StageError(f"expected vectors of one encoder, got {len(encoders)} ({named}): materialise image_embeddings of every folder")
+    return rows
+
+
+def training_truth(platform: Platform) -> pl.DataFrame:
+    """Labels to learn: the teacher's; with students.train_on = "auto+audited" people's answers stand in for the teacher's."""
+    truth = platform.lake.read(AUTO_GROUND_TRUTH)
+    if truth.is_empty():
+        raise StageError("nothing to learn from: materialise annotations and auto_ground_truth first")
+    one_teacher(truth)
+    if platform.settings.students.train_on == "auto":
+        return truth
+    audited = platform.lake.read(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
+    return truth.update(audited, on="image_id", how="left")
+
+
+def one_teacher(truth: pl.DataFrame) -> str:
+    """The teacher all labels come from. Raises StageError for a mixture: students never train on one."""
+    teachers = sorted(truth["teacher"].unique())
+    if len(teachers) != 1:
+        raise StageError(
+            f"labels of {len(teachers)} teachers ({', '.join(teachers)}): annotate every folder with the current teacher, then run again"
+        )
+    return str(teachers[0])
+
+
+def latest_head(platform: Platform, kind: str) -> TrainedHead:
+    """The head that was trained last. Raises StageError before the first training."""
+    from vibe_assets.heads.store import load_head
+
+    pointer = platform.settings.heads_dir / f"{kind}.latest"
+    if not pointer.is_file():
+        raise StageError(f"no {kind} head was trained yet: `vibe train`, or materialise {kind}_head")
+    return load_head(platform.settings.heads_dir / pointer.read_text(encoding="utf-8").strip())
+
+
+# -- judgement ---------------------------------------------------------------------------------------------------------
+def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
+    """What a head says without abstaining, as label rows: the best scene, attributes at 0.5, objects at their thresholds.
+
+    Two heads are compared on this, so that a stricter threshold is not mistaken for a worse head.
+    """
+    import numpy as np
+    import polars as pl
+
+    from vibe_assets.heads.dataset import vectors as matrix
+
+    p = head.probabilities(matrix(vectors["embedding"]))  # (n, labels)
+    columns: dict[str, pl.Series] = {"image_id": vectors["image_id"]}
+    empty = pl.Series([None] * vectors.height, dtype=pl.Boolean)
+    columns["scene"] = pl.Series([None] * vectors.height, dtype=pl.String)
+    columns |= dict.fromkeys(ATTRIBUTES, empty)
+    columns["objects"] = pl.Series([None] * vectors.height, dtype=pl.List(pl.String))
+    labels = np.array(head.labels)
+    if head.kind == "scene":
+        columns["scene"] = pl.Series(labels[p.argmax(axis=1)])
+        columns["scene_confidence"] = pl.Series(p.max(axis=1))
+    elif head.kind == "attribute":
+        for at, name in enumerate(head.labels):
+            columns |= {name: pl.Series(p[:, at] >= 0.5), f"{name}_confidence": pl.Series(p[:, at])}
+    else:
+        chosen = p >= head.thresholds()
+        ranked = [[labels[at] for at in np.argsort(-row) if keep[at]] for row, keep in zip(p, chosen, strict=True)]
+        columns["objects"] = pl.Series(ranked, dtype=pl.List(pl.String))
+    return pl.DataFrame(columns)
+
+
+def test_rows(platform: Platform, truth: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a truth table that lie in the test split, which no head has seen."""
+    import polars as pl
+
+    test = platform.lake.read(PHOTO_GROUPS).filter(pl.col("split") == "test").select("image_id")
+    return truth.join(test, on="image_id", how="semi")
+
+
+def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evaluation:
+    """A head on the test split, against the teacher's labels ("auto") or people's ("human")."""
+    from vibe_assets.evaluate.labels import evaluate_labels
+
+    taxonomy = load_taxonomy(platform)
+    truth = test_rows(platform, platform.lake.read(AUTO_GROUND_TRUTH if truth_kind == "auto" else AUDITED_GROUND_TRUTH))
+    said = label_rows(head, library_vectors(platform))
+    return evaluate_labels(
+        said,
+        truth,
+        groups=groups_of(platform),
+        scenes=tuple(taxonomy.scenes),
+        closure=taxonomy.closure,
+        subject="student",
+        truth_kind=truth_kind,
+    )
+
+
+def deployments(platform: Platform) -> Mapping[str, str]:
+    """kind -> version in force."""
+    from vibe_assets.heads.deployments import Deployments
+
+    return Deployments(platform.settings.heads_dir).current()
+
+
+def deployed(platform: Platform) -> dict[str, TrainedHead]:
+    """The heads in force, by kind."""
+    from vibe_assets.heads.store import load_head
+
+    return {kind: load_head(platform.settings.heads_dir / version) for kind, version in deployments(platform).items()}
+
+
+def compare_with_deployed(platform: Platform, kind: str) -> tuple[Comparison | None, str]:
+    """The latest head of a kind against the one in force, pairwise on the audited test photos; None when they cannot be compared.
+
+    The string says why not: nothing is deployed, it is the same head, or the deployed one reads another encoder's vectors.
+    """
+    from vibe_assets.evaluate.compare import compare_paired
+
+    new, old = latest_head(platform, kind), deployed(platform).get(kind)
+    if old is None:
+        return None, "nothing was deployed before"
+    if old.version == new.version:
+        return None, "the same head is in force already"
+    if old.card.encoder != new.card.encoder:
+        return None, "the deployed head reads vectors of another encoder and cannot be used any more"
+    vectors = library_vectors(platform)
+    truth = test_rows(platform, platform.lake.read(AUDITED_GROUND_TRUTH))
+    return compare_paired(label_rows(old, vectors), label_rows(new, vectors), truth, groups=groups_of(platform), what=kind), ""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What was decided for one kind of head."""
+
+    candidate: str
+    in_force: str  # after the decision
+    deployed: bool
+    reason: str
+
+
+def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[str, Deployment]:
+    """Deploy every latest head that is not significantly worse than the one in force on the audited test photos."""
+    from vibe_assets.evaluate.compare import may_deploy
+    from vibe_assets.heads.deployments import Deployments
+
+    log = Deployments(platform.settings.heads_dir)
+    at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
+    decisions = {}
+    for kind in KINDS:
+        comparison, why_not = compare_with_deployed(platform, kind)
+        candidate, current = latest_head(platform, kind).version, log.current().get(kind)
+        if candidate == current:
+            decisions[kind] = Deployment(candidate, current, False, why_not)
+            continue
+        decision = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
+        reason = why_not or decision.reason
+        if decision.allowed:
+            log.deploy(kind, candidate, reason=reason, at=at, by=platform.run_id)
+        decisions[kind] = Deployment(candidate, candidate if decision.allowed else (current or ""), decision.allowed, reason)
+    return decisions
+
+
+def scores_markdown(trained: Trained) -> str:
+    """Markdown table of a head's figures on the splits it did not train on, against the labels it learned."""
+    metrics = trained.head.card.metrics
+    lines = ["| split | n | figure | value |", "|---|---:|---|---:|"]
+    for split, figures in metrics.items():
+        for name, value in figures.items():
+            if isinstance(value, int | float) and name != "n":
+                lines.append(f"| {split} | {figures.get('n', '')} | {name.replace('_', ' ')} | {value:.3f} |")
+    return "\n".join(lines)

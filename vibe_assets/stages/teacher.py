@@ -1,0 +1,117 @@
+"""Photos -> annotations, and a candidate teacher's trial on the audited photos."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vibe_assets.lake import write_text
+from vibe_assets.records import ANNOTATIONS, AUDITED_GROUND_TRUTH
+from vibe_assets.settings import Settings, TeacherBase
+from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.stages.truth import convert_rows, groups_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vibe_assets.evaluate.compare import Comparison
+    from vibe_assets.evaluate.labels import Evaluation
+
+
+def annotate_rows(
+    platform: Platform, photos: pl.DataFrame, *, settings: TeacherBase, folder_key: str, limit: int | None = None
+) -> pl.DataFrame:
+    """Ask `settings`' teacher for every photo its journal does not hold; ANNOTATIONS rows, one per photo."""
+    from vibe_assets.teacher.annotate import annotate, annotation_rows, teacher_fingerprint
+    from vibe_assets.teacher.journal import Journal
+
+    refs = platform.photo_refs(photos)
+    fingerprint = teacher_fingerprint(settings)
+    journal = Journal(platform.settings.journal_dir / fingerprint, writer=folder_key)
+    library = platform.settings.library
+    records = annotate(refs, settings=settings, journal=journal, limit=limit, progress=platform.progress, library=library)
+    return annotation_rows(refs, records, folder_key=folder_key, teacher=fingerprint)
+
+
+def annotate_folder(platform: Platform, folder_key: str, *, limit: int | None = None) -> pl.DataFrame:
+    """Bring one folder's annotations up to date with the current teacher."""
+    photos = accepted_photos(platform, folder_key)
+    rows = annotate_rows(platform, photos, settings=platform.settings.teacher, folder_key=folder_key, limit=limit)
+    platform.lake.replace(ANNOTATIONS, rows, folder_key=folder_key, commit=platform.commit)
+    return rows
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate teacher against the current one, on the audited photos."""
+
+    candidate: str  # fingerprint
+    current: str
+    comparison: Comparison
+    evaluation: Evaluation  # of the candidate
+    failed: int  # photos the candidate gave no answer for
+    max_p: float  # gates.max_deploy_loss_p
+
+    @property
+    def version(self) -> str:
+        """Who was tried against whom."""
+        return f"{self.candidate}-vs-{self.current}"
+
+    @property
+    def allowed(self) -> bool:
+        """Whether `vibe teacher promote` may make the candidate the teacher."""
+        from vibe_assets.evaluate.compare import may_deploy
+
+        return may_deploy(self.comparison, self.max_p).allowed
+
+
+def try_candidate(platform: Platform) -> Trial:
+    """Annotate the audited photos with [teacher.candidate] and compare it with the current teacher, pairwise."""
+    import polars as pl
+
+    from vibe_assets.evaluate.compare import compare_paired
+    from vibe_assets.evaluate.labels import evaluate_labels
+    from vibe_assets.teacher.annotate import teacher_fingerprint
+
+    settings = platform.settings
+    if settings.teacher.candidate is None:
+        raise StageError("no [teacher.candidate] in the settings file: name the model to try there, then run again")
+    audited = platform.lake.read(AUDITED_GROUND_TRUTH)
+    if audited.is_empty():
+        raise StageError("no audited photos to try the candidate on: check a sample (`vibe sample`, then `vibe audited FILE`) first")
+    photos = accepted_photos(platform).filter(pl.col("image_id").is_in(audited["image_id"].to_list()))
+    rows = {
+        name: annotate_rows(platform, photos, settings=teacher, folder_key=f"trial-{name}")
+        for name, teacher in (("current", settings.teacher), ("candidate", settings.teacher.candidate))
+    }
+    labels = {name: convert_rows(platform, answers) for name, answers in rows.items()}
+    groups = groups_of(platform)
+    comparison = compare_paired(labels["current"], labels["candidate"], audited, groups=groups, what="scene")
+    evaluation = evaluate_labels(labels["candidate"], audited, groups=groups, scenes=_scenes(platform), subject="trial", truth_kind="human")
+    failed = rows["candidate"].filter(pl.col("reason").is_not_null()).height
+    max_p = settings.gates.max_deploy_loss_p
+    trial = Trial(
+        teacher_fingerprint(settings.teacher.candidate), teacher_fingerprint(settings.teacher), comparison, evaluation, failed, max_p
+    )
+    outcome = {
+        "candidate": settings.teacher.candidate.model,
+        "allowed": trial.allowed,
+        "verdict": comparison.verdict,
+        "photos": comparison.n,
+    }
+    write_text(trial_file(settings, trial.version), json.dumps(outcome, indent=2))
+    return trial
+
+
+def trial_file(settings: Settings, version: str) -> Path:
+    """Where the outcome of a trial lies, for `vibe teacher promote`."""
+    return settings.home / "trials" / f"{version}.json"
+
+
+def _scenes(platform: Platform) -> tuple[str, ...]:
+    from vibe_assets.stages.truth import load_taxonomy
+
+    return tuple(load_taxonomy(platform).scenes)

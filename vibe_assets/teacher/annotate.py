@@ -1,0 +1,231 @@
+"""Photos and a teacher's settings become one journalled record per photo, and the rows of the table `annotations`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.records import ANNOTATIONS, PhotoRef, fingerprint
+from vibe_assets.settings import LibrarySettings, TeacherBase
+from vibe_assets.teacher.failures import TeacherFailure
+from vibe_assets.teacher.interchange import ImportSummary, import_annotations
+from vibe_assets.teacher.journal import Journal, Record
+from vibe_assets.teacher.loop import run_to_end
+from vibe_assets.teacher.pace import Pace
+from vibe_assets.teacher.prompts import load_prompt
+from vibe_assets.teacher.schema import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import polars as pl
+    from tqdm import tqdm
+
+    from vibe_assets.teacher.client import TeacherClient
+
+__all__ = ["ImportSummary", "annotate", "annotation_rows", "import_annotations", "teacher_fingerprint"]
+
+ENCODE_THREADS = min(4, os.cpu_count() or 1)  # Pillow lets go of the interpreter lock; more threads than cores only use memory
+
+
+def teacher_fingerprint(settings: TeacherBase) -> str:
+    """16 hex digits over all that changes an answer. Where the model is served, with which key and how patiently, does not."""
+    return fingerprint(
+        {
+            "model": settings.model,
+            "prompt": load_prompt(settings.prompt),
+            "temperature": settings.temperature,
+            "max_tokens": settings.max_tokens,
+            "max_side_px": settings.max_side_px,
+            "image_format": settings.image_format,
+            "image_quality": settings.image_quality,
+            "keep_metadata": settings.keep_metadata,
+            "schema": SCHEMA_VERSION,
+        }
+    )
+
+
+def annotate(
+    photos: Sequence[PhotoRef],
+    *,
+    settings: TeacherBase,
+    journal: Journal,
+    limit: int | None = None,
+    progress: bool = True,
+    on_record: Callable[[Record], None] | None = None,
+    library: LibrarySettings | None = None,
+    pace: Pace | None = None,
+) -> list[Record]:
+    """Ask the teacher for every photo that the journal has no answer of; return the records of these photos, in their order.
+
+    One record per distinct image_id. What the journal holds is not asked again, wherever the file lies now; failures are,
+    after the photos that were never asked, so that a few hopeless ones do not eat up every `limit` (the number of photos
+    asked in this run). Photos beyond it have no record, or keep their old failure. `on_record` is called in the event
+    loop's thread for each new record, once it is on disk.
+
+    Raises TeacherError when the run cannot go on (no such server, bad key, full disk); what came in before is kept.
+    """
+    teacher = teacher_fingerprint(settings)
+    known = {key: record for key, record in journal.known().items() if record.get("teacher") == teacher}
+    wanted = {photo.image_id: photo for photo in reversed(photos)}  # the first of equal photos counts
+    ordered = [wanted[image_id] for image_id in dict.fromkeys(photo.image_id for photo in photos)]
+    answered = {photo.image_id for photo in ordered if _is_answer(known.get(photo.image_id))}
+    pending = sorted((photo for photo in ordered if photo.image_id not in answered), key=lambda photo: photo.image_id in known)
+    pending = pending[: max(0, limit)] if limit is not None else pending
+    if pending:
+        run = _Run(
+            pending, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, len(answered)
+        )
+        try:
+            run_to_end(run.work())
+        finally:
+            journal.close()
+        known.update(run.records)
+    return [known[photo.image_id] for photo in ordered if photo.image_id in known]
+
+
+class _Run:
+    """One pass over pending photos: workers ask, one keeper writes what came in and shares a sync among answers that arrive together."""
+
+    def __init__(
+        self, pending: Sequence[PhotoRef], settings: TeacherBase, journal: Journal, teacher: str,
+        on_record: Callable[[Record], None] | None, library: LibrarySettings, pace: Pace | None, progress: bool, done: int,
+    ) -> None:  # fmt: skip
+        self.pending, self.settings, self.journal, self.teacher = pending, settings, journal, teacher
+        self.on_record, self.library, self.pace = on_record, library, pace
+        self.progress, self.done = progress, done
+        self.records: dict[str, Record] = {}
+
+    async def work(self) -> None:
+        from tqdm import tqdm
+
+        from vibe_assets.teacher.client import TeacherClient
+
+        queue = iter(self.pending)
+        arrived: asyncio.Queue[Record] = asyncio.Queue()  # without a bound: a cancelled put would lose an answer
+        bar = tqdm(
+            total=self.done + len(self.pending), initial=self.done, unit="photo", desc="annotate", disable=None if self.progress else True
+        )
+        with bar, ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="vibe-encode") as pool:
+            async with TeacherClient(self.settings, pace=self.pace) as client:
+                keeper = asyncio.create_task(self._keep(arrived, bar))
+                workers = [
+                    asyncio.create_task(self._ask_all(queue, client, pool, arrived))
+                    for _ in range(min(self.settings.concurrency, len(self.pending)))
+                ]
+                try:
+                    await _until_done_or_failed(workers, keeper)
+                    await _until_done_or_failed([asyncio.create_task(arrived.join())], keeper)
+                finally:
+                    await _stop([*workers, keeper])
+                    self._kept(_drained(arrived), bar)  # paid for, also when the run is over
+
+    async def _ask_all(
+        self, queue: Iterable[PhotoRef], client: TeacherClient, pool: ThreadPoolExecutor, arrived: asyncio.Queue[Record]
+    ) -> None:
+        for photo in queue:  # shared by all workers
+            arrived.put_nowait(await self._ask(photo, client, pool))
+
+    async def _ask(self, photo: PhotoRef, client: TeacherClient, pool: ThreadPoolExecutor) -> Record:
+        from vibe_assets.teacher.images import encode_for_teacher
+
+        def encode() -> Any:
+            return encode_for_teacher(photo.path, self.settings, library=self.library, image_id=photo.image_id)
+
+        try:
+            encoded = await asyncio.get_running_loop().run_in_executor(pool, encode)
+            answer = await client.ask(encoded)
+        except TeacherFailure as failure:
+            return self._record(photo, annotation=None, reason=failure.reason, detail=failure.detail)
+        return self._record(photo, annotation=answer.annotation, latency_s=round(answer.latency_s, 4), usage=answer.usage)
+
+    def _record(self, photo: PhotoRef, **answer: Any) -> Record:
+        path = photo.path.decode("utf-8", "backslashreplace")
+        return {
+            "image_id": photo.image_id, "server_path": path, "image_path": path, "rel_path": photo.rel_path, "annotation": None,
+            "teacher": self.teacher, "latency_s": None, "usage": None, "model": self.settings.model,
+            "at": datetime.now(UTC).isoformat(timespec="microseconds"), **answer,
+        }  # fmt: skip
+
+    async def _keep(self, arrived: asyncio.Queue[Record], bar: tqdm[Any]) -> None:
+        while True:
+            batch = [await arrived.get(), *_drained(arrived)]
+            write = asyncio.create_task(asyncio.to_thread(self.journal.append_many, batch))
+            try:
+                await asyncio.shield(write)
+            except asyncio.CancelledError:
+                await write  # a thread cannot be called back: see it through rather than write the batch twice
+                self._tell(batch, bar)
+                raise
+            self._tell(batch, bar)
+            for _ in batch:
+                arrived.task_done()
+
+    def _kept(self, batch: list[Record], bar: tqdm[Any]) -> None:
+        if batch:
+            self.journal.append_many(batch)
+            self._tell(batch, bar)
+
+    def _tell(self, batch: list[Record], bar: tqdm[Any]) -> None:
+        for record in batch:
+            self.records[record["image_id"]] = record
+            bar.update()
+            if self.on_record is not None:
+                self.on_record(record)
+
+
+def annotation_rows(
+    photos: Iterable[PhotoRef], records: Iterable[Mapping[str, Any]], *, folder_key: str, teacher: str | None = None
+) -> pl.DataFrame:
+    """Rows of ANNOTATIONS, one per photo: its record's answer or failure, `not_asked` where there is none.
+
+    `teacher` names the teacher in rows without a record.
+    """
+    import polars as pl
+
+    by_id = {record["image_id"]: record for record in records}
+    missing = {"teacher": teacher, "reason": "not_asked", "detail": "no record yet: beyond the limit, or the run ended before"}
+    rows = [_row(photo, by_id.get(photo.image_id, missing), folder_key) for photo in photos]
+    return pl.DataFrame(rows, schema=ANNOTATIONS.polars_schema(), orient="row")
+
+
+def _row(photo: PhotoRef, record: Mapping[str, Any], folder_key: str) -> dict[str, Any]:
+    annotation, usage = record.get("annotation"), record.get("usage") or {}
+    answered = isinstance(annotation, dict)
+    return {
+        "folder_key": folder_key, "image_id": photo.image_id, "rel_path": photo.rel_path,
+        "annotation": json.dumps(annotation, ensure_ascii=False) if answered else None,
+        "teacher": record.get("teacher"), "model": record.get("model"), "latency_s": record.get("latency_s"),
+        "prompt_tokens": usage.get("prompt_tokens"), "completion_tokens": usage.get("completion_tokens"),
+        "reason": None if answered else record.get("reason") or "invalid_answer", "detail": None if answered else record.get("detail"),
+    }  # fmt: skip
+
+
+def _is_answer(record: Mapping[str, Any] | None) -> bool:
+    return record is not None and isinstance(record.get("annotation"), dict)
+
+
+def _drained(arrived: asyncio.Queue[Record]) -> list[Record]:
+    batch = []
+    while not arrived.empty():
+        batch.append(arrived.get_nowait())
+    return batch
+
+
+async def _until_done_or_failed(tasks: list[asyncio.Task[None]], keeper: asyncio.Task[None]) -> None:
+    """Return when every task is done; raise the first error of a task or of the keeper."""
+    waiting: set[asyncio.Task[None]] = set(tasks)
+    while waiting:
+        done, _ = await asyncio.wait({*waiting, keeper}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        waiting -= done
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

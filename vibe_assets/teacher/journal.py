@@ -1,0 +1,155 @@
+"""Annotation records go in one durable line at a time; what the folder's files know comes out by photo.
+
+Answers are paid for: a line is written whole, synced before it counts as kept, and survives a kill, a power cut and a torn neighbour.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vibe_assets.teacher.failures import TeacherError
+
+_WRITER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+Record = dict[str, Any]
+
+
+class Journal:
+    """Append-only JSONL of one teacher: `folder` holds one file per writer, readers see all of them.
+
+    Not opened, and nothing created, before the first append. Safe to append to from several threads; a second process that
+    writes under the same name is refused, under another name it is welcome.
+    """
+
+    def __init__(self, folder: Path, writer: str) -> None:
+        if not _WRITER.fullmatch(writer):
+            raise ValueError(f"expected a writer name of letters, digits, '.', '_' and '-' (at most 100), got {writer!r}")
+        self.folder = Path(folder)
+        self.path = self.folder / f"{writer}.jsonl"
+        self._descriptor: int | None = None
+        self._lock = threading.Lock()
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+    def records(self) -> Iterator[Record]:
+        """Every intact record of every file of the folder; torn or damaged lines are passed over."""
+        for path in sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []:
+            yield from read_records(path)
+
+    def known(self) -> dict[str, Record]:
+        """Newest record of each photo, by image_id. A failure never hides an answer, however new it is."""
+        newest: dict[str, Record] = {}
+        for record in self.records():
+            held = newest.get(record["image_id"])
+            if held is None or _rank(record) >= _rank(held):
+                newest[record["image_id"]] = record
+        return newest
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Keep one record: when this returns, it is on disk."""
+        self.append_many([record])
+
+    def append_many(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Keep several records with one sync; each is one whole write.
+
+        Raises TeacherError when the disk is full or cannot be written, or another process writes to the same file. What
+        was kept before stays, and a half-written line is taken back.
+        """
+        lines = [_line(record) for record in records]
+        with self._lock:
+            descriptor = self._opened()
+            try:
+                for line in lines:
+                    _write_whole(descriptor, line)
+                os.fsync(descriptor)
+            except OSError as error:
+                raise TeacherError(f"{self.path}: {error}; answers kept so far stay: free disk space, then run again") from error
+
+    def close(self) -> None:
+        """Let go of the file; a later append opens it again."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _opened(self) -> int:
+        if self._descriptor is not None:
+            return self._descriptor
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise TeacherError(f"{self.path}: {error}; the journal's folder must be writable") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _end_torn_line(descriptor)
+            _sync_folder(self.folder)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise TeacherError(f"{self.path}: another process is writing to it; wait for it to end, or stop it") from None
+        except OSError as error:
+            os.close(descriptor)
+            raise TeacherError(f"{self.path}: {error}") from error
+        self._descriptor = descriptor
+        return descriptor
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Intact records of one file. A line counts when it is a JSON object with a string `image_id`."""
+    with path.open("rb") as handle:
+        for line in handle:
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):  # torn by a crash; the photo is simply asked again
+                continue
+            if isinstance(record, dict) and isinstance(record.get("image_id"), str):
+                yield record
+
+
+def _rank(record: Record) -> tuple[bool, str]:
+    return isinstance(record.get("annotation"), dict), str(record.get("at") or "")
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode("utf-8", "replace") + b"\n"
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    """All of the line or none: only this process writes to the file, so a part can be cut off again."""
+    before = os.fstat(descriptor).st_size
+    try:
+        written = os.write(descriptor, line)
+        if written != len(line):  # a disk that is nearly full takes a part; the next write says why
+            written += os.write(descriptor, line[written:])
+        if written != len(line):
+            raise OSError(f"wrote {written} of {len(line)} bytes")
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
+
+
+def _end_torn_line(descriptor: int) -> None:
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.write(descriptor, b"\n")
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file survives a power cut only when its folder is synced too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
