@@ -154,12 +154,15 @@ def demo(folder: Path, photos: int) -> None:
 
 # -- library -----------------------------------------------------------------------------------------------------------
 @main.command()
-@click.option("--accept-missing", is_flag=True, help="Folders that vanished are really gone: accept it.")
+@click.option("--accept-missing", is_flag=True, help="Folders and photos that vanished are really gone: accept it.")
 def folders(accept_missing: bool) -> None:
     """Look at the photo root and list its folders with their partition keys."""
-    from vibe_assets.stages.library import look_at_folders
+    from vibe_assets.stages.library import look_at_folders, scan_folder
 
-    look = look_at_folders(platform(), accept_missing=accept_missing)
+    home = platform()
+    look = look_at_folders(home, accept_missing=accept_missing)
+    for key in look.listings if accept_missing else ():
+        scan_folder(home, key, accept_missing=True)
     show("Folders", ["partition", "folder", "files"], list(look.folders.select("folder_key", "rel_path", "files").iter_rows()))
     for problem in look.problems:
         click.echo(f"cannot read {problem.rel_path}: {problem.reason} ({problem.detail})", err=True)
@@ -187,7 +190,7 @@ def annotate(root: Path | None, output: Path, limit: int | None, resume: bool) -
 
 @main.command("import-annotations")
 @click.argument("file", type=FILE)
-@click.option("--as-current", is_flag=True, help="The file's answers are the current teacher's, whatever its lines call it.")
+@click.option("--as-current", is_flag=True, help="Lines that name a model, or no teacher at all, are the current teacher's.")
 def import_annotations(file: Path, as_current: bool) -> None:
     """Bring a JSONL of answers home; answers of other teachers are kept apart."""
     from vibe_assets.teacher.annotate import import_annotations as bring

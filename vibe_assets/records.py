@@ -112,7 +112,7 @@ PHOTO_GROUPS = Table(
         **_ID,
         "group_id": Column("str", "image_id of the group's first member"),
         "split": Column("str", "train | val | test, or aside: a new photo that links groups of different splits"),
-        "link": Column("str", "why the photo is in the group: single | near_duplicate | burst"),
+        "link": Column("str", "why the photo is in the group: single | near_duplicate | burst | gone (no longer in the library)"),
         "group_size": Column("i32", "photos in the group"),
     },
 )

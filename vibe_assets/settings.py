@@ -232,8 +232,10 @@ def load_settings(config: Path | None = None) -> Settings:
         except (ValueError, OSError) as error:
             raise SettingsError(f"{config}: {error}") from error
     _refuse_secrets(values, config)
+    merged = _under_environment(values)
+    _anchor_prompts(merged.get("teacher"), config)
     try:
-        return Settings(**_under_environment(values), config_file=config)
+        return Settings(**merged, config_file=config)
     except ValidationError as error:
         raise SettingsError(_worded(error, config)) from error
 
@@ -254,6 +256,16 @@ def _under_environment(values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(teacher, dict) and os.environ.get(name):
             teacher[field] = os.environ[name]
     return merged
+
+
+def _anchor_prompts(teacher: Any, config: Path | None) -> None:
+    """A prompt file is named from where the settings lie, like every other path."""
+    if not isinstance(teacher, dict) or config is None:
+        return
+    prompt = teacher.get("prompt")
+    if isinstance(prompt, str) and prompt.endswith(".md"):
+        teacher["prompt"] = str(config.resolve().parent / Path(prompt).expanduser())
+    _anchor_prompts(teacher.get("candidate"), config)
 
 
 def _refuse_secrets(values: dict[str, Any], config: Path | None) -> None:

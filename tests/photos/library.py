@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 import zlib
 from collections.abc import Iterable
@@ -14,7 +15,8 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from vibe_assets.photos.scan import Folder, discover_folders, scan_folder
+from vibe_assets.photos.scan import Folder, discover_folders, folder_key, scan_folder
+from vibe_assets.photos.workers import measure_photo
 from vibe_assets.records import RAW_PHOTOS
 from vibe_assets.settings import LibrarySettings
 
@@ -51,6 +53,18 @@ def only_folder(root: Path) -> Folder:
 def scan(root: Path, known: pl.DataFrame | None = None, *, settings: LibrarySettings = SETTINGS, **options: Any) -> pl.DataFrame:
     """Rows of a root that holds its photos directly."""
     return scan_folder(root, "root-e3b0c442", b"", known_rows=known, settings=settings, **options)
+
+
+def measured(root: Path, folders: Iterable[str]) -> pl.DataFrame:
+    """Rows of real photos, measured in this process: much faster than a scan where the files are known to be harmless."""
+    rows = []
+    for folder in folders:
+        for path in sorted((root / folder).iterdir()):
+            record = measure_photo(os.fsencode(path), 120_000_000, 200_000_000)
+            rel_path = path.relative_to(root).as_posix()
+            place = {"folder_key": folder_key(folder.encode()), "rel_path": rel_path, "path_bytes": rel_path.encode()}
+            rows.append(dict.fromkeys(RAW_PHOTOS.columns) | place | record)
+    return pl.DataFrame(rows, schema=RAW_PHOTOS.polars_schema(), orient="row")
 
 
 def by_name(rows: pl.DataFrame) -> dict[str, dict[str, Any]]:

@@ -81,6 +81,5 @@ def test_the_hash_survives_compression_scaling_and_light() -> None:
 def test_flat_and_striped_pictures_have_hashes_that_say_little() -> None:
     stripes = Image.fromarray(np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))).convert("RGB")
     flat = [Image.new("RGB", (64, 64), colour) for colour in ("black", "white", "navy")]
-    hashes = np.array([int(perceptual_hash(image), 16) for image in [*flat, stripes]], dtype=np.uint64)
-    assert not informative(hashes).any()
-    assert informative(np.array([int(perceptual_hash(picture(seed)), 16) for seed in range(50)], dtype=np.uint64)).all()
+    assert not any(informative(int(perceptual_hash(image), 16)) for image in [*flat, stripes])
+    assert all(informative(int(perceptual_hash(picture(seed)), 16)) for seed in range(50))

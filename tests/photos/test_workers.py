@@ -6,7 +6,6 @@ import ctypes
 import os
 import resource
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ FAST = SETTINGS.model_copy(update={"decode_timeout_s": 1.0, "max_pixels": 1_000_
 
 def troubled(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any]:
     """Measure as usual, except for files whose names ask for trouble; runs inside the worker."""
-    name = os.path.basename(path)
+    name = path.rsplit(b"/", 1)[-1]
     if name.startswith(b"hang"):
         time.sleep(600)
     if name.startswith(b"deaf"):  # a decoder deep in C code never comes back to Python
@@ -40,9 +39,8 @@ def troubled(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def with_trouble(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def with_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "measure_photo", troubled)
-    return lambda: None
 
 
 @pytest.mark.usefixtures("with_trouble")
@@ -54,8 +52,8 @@ def test_trouble_is_a_row_with_a_reason_and_the_rest_is_measured(tmp_path: Path)
     rows = scan(tmp_path, settings=FAST)
     assert time.monotonic() - started < 20
     assert dict(zip(rows["rel_path"], rows["reason"], strict=True)) == {
-        "a.png": None, "bloat.png": "out_of_memory", "crash.png": "decoder_crashed", "deaf.png": "decode_timeout", "hang.png": "decode_timeout",
-        "kill.png": "decoder_crashed", "z.png": None,
+        "a.png": None, "bloat.png": "out_of_memory", "crash.png": "decoder_crashed", 
+        "deaf.png": "decode_timeout", "hang.png": "decode_timeout", "kill.png": "decoder_crashed", "z.png": None,
     }  # fmt: skip
     assert rows["image_id"].null_count() == 0  # the bytes are known although nobody could decode them
     assert rows.filter(rows["rel_path"] == "crash.png")["detail"].item() == "the decoder ended with SIGSEGV"
@@ -69,11 +67,11 @@ def test_a_worker_may_take_what_one_photo_needs_and_no_more(tmp_path: Path) -> N
     assert memory_cap(FAST) < limit < memory_cap(FAST) + 4 * 2**30  # the cap and what the interpreter had mapped before
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16", "F", "P", "CMYK"])
+@pytest.mark.parametrize("mode", ["RGBA", "F", "CMYK"])
 def test_the_largest_allowed_picture_fits_into_the_cap(tmp_path: Path, mode: str) -> None:
     settings = SETTINGS.model_copy(update={"max_pixels": 24_000_000, "max_bytes": 200_000})
     path = tmp_path / "p.tif"
-    image = Image.new("I;16" if mode == "I;16" else mode, (6000, 4000))
+    image = Image.new(mode, (6000, 4000))
     image.save(path, compression="tiff_deflate")
     (record,) = measure_photos([os.fsencode(path)], settings=settings)
     assert (record.get("reason"), record.get("detail")) == (None, None)

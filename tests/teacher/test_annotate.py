@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
@@ -204,16 +205,16 @@ def test_an_absent_server_ends_the_run_after_a_few_connections(library: list[Pho
 def test_a_server_that_vanishes_ends_the_run_and_a_later_one_gets_only_the_rest(
     library: list[PhotoRef], settings: Build, tmp_path: Path
 ) -> None:
-    first, kept = faulty(latency_s=0.05), []
-    with pytest.raises(TeacherError, match="cannot reach"), running_replay(first) as url:
-        server = running_replay(faulty(latency_s=0.03))
-        url = server.__enter__()
+    kept: list[dict[str, Any]] = []
+    server = running_replay(faulty(latency_s=0.03))
+    url = server.__enter__()
 
-        def leave_after_four(record: dict[str, Any]) -> None:
-            kept.append(record)
-            if len(kept) == 4:
-                server.__exit__(None, None, None)
+    def leave_after_four(record: dict[str, Any]) -> None:
+        kept.append(record)
+        if len(kept) == 4:
+            server.__exit__(None, None, None)
 
+    with pytest.raises(TeacherError, match="cannot reach"):
         ask(library, settings(url, concurrency=2), tmp_path / "j", on_record=leave_after_four)
     done = {key for key, record in Journal(tmp_path / "j", "reader").known().items() if record["annotation"]}
     assert 4 <= len(done) < 12
@@ -288,21 +289,15 @@ def test_unreadable_missing_and_changed_photos_are_rows(settings: Build, tmp_pat
 
 
 def test_names_that_are_not_utf8_are_annotated(settings: Build, tmp_path: Path) -> None:
-    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9 \xf0\x9f\x8e\x89.jpg")
+    name = b"caf\xe9 \xf0\x9f\x8e\x89.jpg"
+    path = tmp_path / os.fsdecode(name)
     picture(1).save(tmp_path / "x.jpg")
-    os.rename(tmp_path / "x.jpg", path)
-    ref = PhotoRef(photo_id(path), path, "caf\\xe9")
+    (tmp_path / "x.jpg").rename(path)
+    ref = PhotoRef(hashlib.sha256(path.read_bytes()).hexdigest()[:32], bytes(path), "caf\\xe9")
     with running_replay(always) as url:
         (record,) = ask([ref], settings(url), tmp_path / "j")
     assert record["annotation"] == ANNOTATION
     assert "caf\\xe9" in record["server_path"]
-
-
-def photo_id(path: bytes) -> str:
-    import hashlib
-
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()[:32]
 
 
 def test_it_runs_inside_a_running_event_loop(library: list[PhotoRef], settings: Build, tmp_path: Path) -> None:
@@ -364,7 +359,10 @@ def test_rows_name_what_was_not_asked(library: list[PhotoRef], settings: Build, 
     assert annotation_rows([], [], folder_key="k-00000000").schema == ANNOTATIONS.polars_schema()
 
 
-def test_kill_9_in_the_middle_loses_nothing_that_was_kept_and_the_next_run_pays_for_the_rest(settings: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_loses_nothing_that_was_kept_and_the_next_pays_for_the_rest(
+    settings: Build, tmp_path: Path, kill: signal.Signals
+) -> None:
     photos = make_library(tmp_path / "photos", 40)
     teacher = faulty(latency_s=0.03)
     script = f"""
@@ -381,10 +379,10 @@ journal = Journal(Path({str(tmp_path / "j")!r}), "test")
 annotate(photos, settings=settings, journal=journal, progress=False, on_record=lambda record: print(record["image_id"], flush=True))
 """
     with running_replay(teacher) as url:
-        with subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True) as victim:
+        with subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as victim:
             assert victim.stdout is not None
             acknowledged = [victim.stdout.readline().strip() for _ in range(10)]
-            victim.send_signal(signal.SIGKILL)
+            victim.send_signal(kill)
             acknowledged += victim.stdout.read().split()
         known = Journal(tmp_path / "j", "reader").known()
         assert set(acknowledged) <= set(known), "what was acknowledged is on disk"

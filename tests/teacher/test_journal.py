@@ -35,7 +35,9 @@ def test_reading_creates_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("torn", [b'{"image_id": "2", "annot', b'{"image_id": "2"', b"\x00\x00\x00\x00", b"\xff\xfe{", b'"just text"', b"[" * 9_000])
+@pytest.mark.parametrize(
+    "torn", [b'{"image_id": "2", "annot', b'{"image_id": "2"', b"\x00\x00\x00\x00", b"\xff\xfe{", b'"just text"', b"[" * 9_000]
+)
 def test_a_torn_line_costs_itself_only(tmp_path: Path, torn: bytes) -> None:
     Journal(tmp_path, "w").append(line("1"))
     with (tmp_path / "w.jsonl").open("ab") as handle:

@@ -21,10 +21,10 @@ def animal(canvas: Canvas) -> Drawing:
         return Drawing(c.finished(), "animals", ("animals.fish", "plant"), has_animal=True)
     outside = c.chance(0.5) or kind == "bird"
     extras = _outside(c) if outside else _inside(c)
-    pair = c.chance(0.2)
+    pair, far = c.chance(0.2), c.chance(0.25)
     for index in range(2 if pair else 1):
         x = c.w * (c.between(0.38, 0.62) if not pair else 0.3 + 0.4 * index)
-        size = c.h * c.between(0.19, 0.27) * (0.75 if pair else 1)
+        size = c.h * (c.between(0.1, 0.15) if far else c.between(0.19, 0.27)) * (0.75 if pair else 1)
         if kind == "bird":
             _bird(c, x, c.h * c.between(0.48, 0.6), size)
         else:
@@ -57,7 +57,7 @@ def _inside(c: Canvas) -> tuple[str, ...]:
         c.box(-40, c.h * 0.28, c.w + 40, c.h * 0.8, cloth, 60)
         c.box(-40, c.h * 0.7, c.w + 40, c.h + 40, shade(cloth, 1.15), 50)
     c.soften(8)
-    c.mottle(0.1, 30)
+    c.mottle(0.05, 30)
     if not sofa and c.chance(0.6):
         rug = c.vivid(0.5, 0.6)
         c.oval(c.w / 2, c.h * 0.94, c.w * 0.42, c.h * 0.15, rug)
@@ -94,7 +94,11 @@ def furry(c: Canvas, kind: str, x: float, y: float, size: float) -> None:
         c.oval(eye - size * 0.05, head_y - size * 0.15, size * 0.05, fill=(252, 252, 252))
         for whisker in (-0.12, 0.04, 0.2):
             if kind != "dog":
-                c.stroke([(x + side * size * 0.25, head_y + size * 0.4), (x + side * size * 1.3, head_y + size * (0.35 + whisker))], (240, 238, 232), 2)
+                c.stroke(
+                    [(x + side * size * 0.25, head_y + size * 0.4), (x + side * size * 1.3, head_y + size * (0.35 + whisker))],
+                    (240, 238, 232),
+                    2,
+                )
     nose = (38, 30, 32) if kind == "dog" else (206, 128, 128)
     c.shape([(x - size * 0.16, head_y + size * 0.2), (x + size * 0.16, head_y + size * 0.2), (x, head_y + size * 0.38)], nose)
     for side in (-1, 1):
@@ -108,8 +112,18 @@ def furry(c: Canvas, kind: str, x: float, y: float, size: float) -> None:
 
 def _ear(c: Canvas, kind: str, x: float, y: float, size: float, side: int, fur: Color) -> None:
     if kind == "cat":
-        c.shape([(x + side * size * 0.25, y - size * 0.7), (x + side * size * 0.95, y - size * 1.5), (x + side * size * 0.98, y - size * 0.2)], fur)
-        c.shape([(x + side * size * 0.45, y - size * 0.75), (x + side * size * 0.86, y - size * 1.25), (x + side * size * 0.88, y - size * 0.45)], (214, 150, 146))
+        c.shape(
+            [(x + side * size * 0.25, y - size * 0.7), (x + side * size * 0.95, y - size * 1.5), (x + side * size * 0.98, y - size * 0.2)],
+            fur,
+        )
+        c.shape(
+            [
+                (x + side * size * 0.45, y - size * 0.75),
+                (x + side * size * 0.86, y - size * 1.25),
+                (x + side * size * 0.88, y - size * 0.45),
+            ],
+            (214, 150, 146),
+        )
     if kind == "rabbit":
         c.turned(x + side * size * 0.42, y - size * 1.5, size * 0.25, size * 0.9, side * 10, fur)
         c.turned(x + side * size * 0.42, y - size * 1.5, size * 0.13, size * 0.7, side * 10, (226, 176, 172))
@@ -119,7 +133,9 @@ def _coat(c: Canvas, x: float, y: float, size: float, head_y: float, fur: Color)
     """Strokes of hair, and stripes or patches on some."""
     if c.chance(0.5):
         for stripe in (-0.3, 0.0, 0.3):
-            c.stroke([(x + size * stripe, head_y - size * 0.84), (x + size * stripe * 0.8, head_y - size * 0.42)], shade(fur, 0.6), size * 0.1)
+            c.stroke(
+                [(x + size * stripe, head_y - size * 0.84), (x + size * stripe * 0.8, head_y - size * 0.42)], shade(fur, 0.6), size * 0.1
+            )
     for _ in range(220):
         angle, reach = c.between(0, 6.283), c.between(0.3, 1.0)
         px, py = x + size * 0.98 * reach * math.cos(angle), y - size * 1.05 + size * 1.12 * reach * math.sin(angle)
@@ -136,8 +152,15 @@ def _bird(c: Canvas, x: float, y: float, size: float) -> None:
     c.stroke([(-20, y + size * 1.35), (c.w * 0.5, y + size * 1.2), (c.w + 20, y + size * c.between(0.9, 1.5))], (92, 70, 54), size * 0.2)
     for leg in (-0.2, 0.15):
         c.stroke([(x + leg * size, y + size * 0.7), (x + leg * size, y + size * 1.22)], (196, 138, 70), size * 0.07)
-    c.shape([(x - face * size * 0.7, y + size * 0.1), (x - face * size * 2.0, y + size * 0.75), (x - face * size * 1.9, y + size * 1.0), (x - face * size * 0.4, y + size * 0.6)],
-            shade(coat, 0.65))  # fmt: skip
+    c.shape(
+        [
+            (x - face * size * 0.7, y + size * 0.1),
+            (x - face * size * 2.0, y + size * 0.75),
+            (x - face * size * 1.9, y + size * 1.0),
+            (x - face * size * 0.4, y + size * 0.6),
+        ],
+        shade(coat, 0.65),
+    )
     c.ball(x, y + size * 0.1, size * 1.0, size * 0.78, coat, 0.3)
     c.oval(x + face * size * 0.2, y + size * 0.4, size * 0.62, size * 0.44, mix(coat, (250, 236, 214), 0.7))
     c.turned(x - face * size * 0.25, y + size * 0.1, size * 0.75, size * 0.38, face * -18, shade(coat, 0.75))
@@ -145,7 +168,14 @@ def _bird(c: Canvas, x: float, y: float, size: float) -> None:
         px = x - face * size * (0.1 + 0.2 * feather)
         c.stroke([(px, y - size * 0.05), (px - face * size * 0.3, y + size * 0.32)], shade(coat, 0.55), size * 0.04)
     head_x, head_y = x + face * size * 0.75, y - size * 0.55
-    c.shape([(head_x + face * size * 0.4, head_y - size * 0.14), (head_x + face * size * 0.95, head_y + size * 0.06), (head_x + face * size * 0.4, head_y + size * 0.2)], (236, 164, 60))
+    c.shape(
+        [
+            (head_x + face * size * 0.4, head_y - size * 0.14),
+            (head_x + face * size * 0.95, head_y + size * 0.06),
+            (head_x + face * size * 0.4, head_y + size * 0.2),
+        ],
+        (236, 164, 60),
+    )
     c.ball(head_x, head_y, size * 0.52, size * 0.5, coat, 0.3)
     c.oval(head_x + face * size * 0.18, head_y - size * 0.06, size * 0.13, fill=(250, 250, 246))
     c.oval(head_x + face * size * 0.2, head_y - size * 0.06, size * 0.08, fill=(14, 14, 16))
@@ -161,9 +191,25 @@ def _aquarium(c: Canvas) -> None:
         height = c.h * c.between(0.2, 0.6)
         c.stroke([(x + 20 * math.sin(t * 9), c.h * 0.92 - height * t) for t in np.linspace(0, 1, 16)], green, c.between(8, 20))
     for _ in range(c.count(1, 4)):
-        x, y, size, face, color = c.w * c.between(0.2, 0.8), c.h * c.between(0.2, 0.75), c.h * c.between(0.07, 0.17), c.pick((-1, 1)), c.vivid(0.8, 0.9)
-        c.shape([(x - face * size * 0.8, y), (x - face * size * 1.8, y - size * 0.7), (x - face * size * 1.5, y), (x - face * size * 1.8, y + size * 0.7)], shade(color, 0.8))
-        c.shape([(x - size * 0.4, y - size * 0.4), (x + size * 0.3, y - size * 0.4), (x - face * size * 0.3, y - size * 1.0)], shade(color, 0.8))
+        x, y, size, face, color = (
+            c.w * c.between(0.2, 0.8),
+            c.h * c.between(0.2, 0.75),
+            c.h * c.between(0.07, 0.17),
+            c.pick((-1, 1)),
+            c.vivid(0.8, 0.9),
+        )
+        c.shape(
+            [
+                (x - face * size * 0.8, y),
+                (x - face * size * 1.8, y - size * 0.7),
+                (x - face * size * 1.5, y),
+                (x - face * size * 1.8, y + size * 0.7),
+            ],
+            shade(color, 0.8),
+        )
+        c.shape(
+            [(x - size * 0.4, y - size * 0.4), (x + size * 0.3, y - size * 0.4), (x - face * size * 0.3, y - size * 1.0)], shade(color, 0.8)
+        )
         c.ball(x, y, size * 1.1, size * 0.65, color, 0.35)
         for band in (-0.3, 0.15):
             c.stroke([(x + band * size, y - size * 0.55), (x + band * size, y + size * 0.55)], (250, 248, 240), size * 0.14)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from vibe_assets.demo.paint import Canvas, Color, Drawing, hsv, mix, shade
 
 SKINS: tuple[Color, ...] = ((244, 212, 188), (232, 190, 160), (214, 166, 130), (182, 130, 96), (140, 96, 70), (98, 66, 50))
 HAIRS: tuple[Color, ...] = ((40, 30, 28), (72, 48, 36), (122, 84, 50), (196, 158, 96), (150, 74, 40), (176, 172, 170), (28, 26, 32))
 
 
-def people(canvas: Canvas, *, party: bool = False) -> Drawing:
-    """A selfie, a portrait, a small group or figures at a distance, before a park, a wall or a party."""
+def people(canvas: Canvas, *, party: bool = False, behind: Callable[[Canvas], Drawing] | None = None) -> Drawing:
+    """A selfie, a portrait, a small group or figures at a distance, before a park, a wall, a party or what `behind` paints."""
     c = canvas
-    extras = _backdrop(c, party)
+    extras: tuple[str, ...] = ()
+    if behind is None:
+        extras = _backdrop(c, party)
+    else:
+        behind(c)
+        c.soften(c.between(2, 9))
     kind = c.pick(("selfie", "portrait", "group", "group", "distance"))
     if kind == "distance":
         for index in range(count := c.count(2, 5)):
@@ -42,7 +49,13 @@ def _backdrop(c: Canvas, party: bool) -> tuple[str, ...]:
         green = hsv(c.between(0.2, 0.4), c.between(0.25, 0.6), c.between(0.35, 0.7))
         c.gradient(mix(green, (214, 226, 236), c.between(0.2, 0.8)), shade(green, 0.8))
         for _ in range(c.count(10, 24)):
-            c.glow(c.w * c.between(0, 1), c.h * c.between(0, 0.9), c.h * c.between(0.05, 0.16), c.near(mix(green, (255, 250, 200), c.between(0, 0.8)), 14), 0.6)
+            c.glow(
+                c.w * c.between(0, 1),
+                c.h * c.between(0, 0.9),
+                c.h * c.between(0.05, 0.16),
+                c.near(mix(green, (255, 250, 200), c.between(0, 0.8)), 14),
+                0.6,
+            )
         return ()
     wall = hsv(c.between(0, 1), c.between(0.05, 0.35), c.between(0.45, 0.9))
     c.gradient(wall, shade(wall, 0.75))
@@ -64,7 +77,13 @@ def bust(c: Canvas, x: float, y: float, size: float) -> bool:
     c.shape([(x - size * 0.5, y + size * 1.24), (x + size * 0.5, y + size * 1.24), (x, y + size * 1.75)], skin)
     if c.chance(0.3):
         for stripe in range(4):
-            c.box(x - size * 1.35, y + size * (1.6 + stripe * 0.4), x + size * 1.35, y + size * (1.74 + stripe * 0.4), mix(cloth, (255, 255, 255), 0.5))
+            c.box(
+                x - size * 1.35,
+                y + size * (1.6 + stripe * 0.4),
+                x + size * 1.35,
+                y + size * (1.74 + stripe * 0.4),
+                mix(cloth, (255, 255, 255), 0.5),
+            )
     c.box(x - size * 0.33, y + size * 0.6, x + size * 0.33, y + size * 1.42, shade(skin, 0.86), size * 0.2)
     c.oval(x - size * 0.76, y + size * 0.05, size * 0.12, size * 0.2, shade(skin, 0.9))
     c.oval(x + size * 0.76, y + size * 0.05, size * 0.12, size * 0.2, shade(skin, 0.9))
@@ -85,13 +104,23 @@ def _face(c: Canvas, x: float, y: float, size: float, skin: Color, hair: Color) 
         c.oval(eye, y, size * 0.13, size * 0.085, (246, 244, 240))
         c.oval(eye + look, y, size * 0.07, size * 0.078, c.pick(((70, 50, 40), (80, 110, 130), (70, 90, 60))))
         c.oval(eye + look, y, size * 0.035, size * 0.04, (16, 14, 14))
-        c.draw.arc((eye - size * 0.19, y - size * 0.28, eye + size * 0.19, y + size * 0.05), 205, 335, fill=shade(hair, 0.8), width=max(round(size * 0.06), 2))
+        c.draw.arc(
+            (eye - size * 0.19, y - size * 0.28, eye + size * 0.19, y + size * 0.05),
+            205,
+            335,
+            fill=shade(hair, 0.8),
+            width=max(round(size * 0.06), 2),
+        )
         c.glow(x + side * size * 0.42, y + size * 0.36, size * 0.22, (214, 96, 84), 0.28)
-    c.stroke([(x, y + size * 0.06), (x + size * 0.08, y + size * 0.32), (x - size * 0.06, y + size * 0.34)], shade(skin, 0.75), size * 0.045)
+    c.stroke(
+        [(x, y + size * 0.06), (x + size * 0.08, y + size * 0.32), (x - size * 0.06, y + size * 0.34)], shade(skin, 0.75), size * 0.045
+    )
     mouth = (x - size * 0.28, y + size * 0.3, x + size * 0.28, y + size * 0.68)
     if c.chance(0.5):
         c.draw.chord(mouth, 10, 170, fill=(148, 56, 60))
-        c.draw.chord((mouth[0] + size * 0.06, mouth[1] + size * 0.08, mouth[2] - size * 0.06, mouth[3] - size * 0.1), 20, 160, fill=(248, 244, 240))
+        c.draw.chord(
+            (mouth[0] + size * 0.06, mouth[1] + size * 0.08, mouth[2] - size * 0.06, mouth[3] - size * 0.1), 20, 160, fill=(248, 244, 240)
+        )
     else:
         c.draw.arc(mouth, 25, 155, fill=(166, 76, 76), width=max(round(size * 0.06), 2))
     if not c.chance(0.25):
@@ -105,16 +134,35 @@ def _face(c: Canvas, x: float, y: float, size: float, skin: Color, hair: Color) 
 
 def figure(c: Canvas, x: float, y: float, height: float) -> None:
     """Someone standing at (x, y), `height` from sole to crown."""
-    skin, hair, top, legs = c.near(c.pick(SKINS), 7), c.near(c.pick(HAIRS), 8), c.vivid(0.6, 0.7), c.pick(((52, 62, 92), (60, 56, 54), (126, 110, 88), (38, 38, 44)))
+    skin, hair, top, legs = (
+        c.near(c.pick(SKINS), 7),
+        c.near(c.pick(HAIRS), 8),
+        c.vivid(0.6, 0.7),
+        c.pick(((52, 62, 92), (60, 56, 54), (126, 110, 88), (38, 38, 44))),
+    )
     unit = height / 8
     c.shadow(x, y, unit * 1.4, unit * 0.35)
     skirt = c.chance(0.25)
     for side in (-1, 1):
-        c.box(x + side * unit * 0.5 - unit * 0.36, y - unit * 4, x + side * unit * 0.5 + unit * 0.36, y, skin if skirt else legs, unit * 0.25)
+        c.box(
+            x + side * unit * 0.5 - unit * 0.36, y - unit * 4, x + side * unit * 0.5 + unit * 0.36, y, skin if skirt else legs, unit * 0.25
+        )
         c.box(x + side * unit * 0.55 - unit * 0.45, y - unit * 0.35, x + side * unit * 0.55 + unit * 0.45, y, (44, 40, 40), unit * 0.2)
-        c.stroke([(x + side * unit * 1.0, y - unit * 6.2), (x + side * unit * c.between(1.2, 1.8), y - unit * c.between(3.6, 4.6))], shade(top, 0.85), unit * 0.5)
+        c.stroke(
+            [(x + side * unit * 1.0, y - unit * 6.2), (x + side * unit * c.between(1.2, 1.8), y - unit * c.between(3.6, 4.6))],
+            shade(top, 0.85),
+            unit * 0.5,
+        )
     if skirt:
-        c.shape([(x - unit * 0.9, y - unit * 4.2), (x + unit * 0.9, y - unit * 4.2), (x + unit * 1.4, y - unit * 2), (x - unit * 1.4, y - unit * 2)], shade(top, 0.9))
+        c.shape(
+            [
+                (x - unit * 0.9, y - unit * 4.2),
+                (x + unit * 0.9, y - unit * 4.2),
+                (x + unit * 1.4, y - unit * 2),
+                (x - unit * 1.4, y - unit * 2),
+            ],
+            shade(top, 0.9),
+        )
     c.box(x - unit * 1.05, y - unit * 6.6, x + unit * 1.05, y - unit * 3.8, top, unit * 0.5)
     c.box(x - unit * 0.25, y - unit * 6.9, x + unit * 0.25, y - unit * 6.4, skin)
     if c.chance(0.4):

@@ -12,7 +12,9 @@ BRANDS = ("NORDEN", "Luma", "OAK & CO", "Piko", "VERA", "Solis", "Mono 5", "Hell
 def mug(c: Canvas, x: float, y: float, size: float) -> bool:
     color = c.vivid(0.5, 0.85)
     c.shadow(x, y + size, size * 1.2, size * 0.25)
-    c.draw.ellipse((x + size * 0.45, y - size * 0.5, x + size * 1.35, y + size * 0.55), outline=shade(color, 0.85), width=round(size * 0.17))
+    c.draw.ellipse(
+        (x + size * 0.45, y - size * 0.5, x + size * 1.35, y + size * 0.55), outline=shade(color, 0.85), width=round(size * 0.17)
+    )
     _upright(c, x, y, size * 0.8, size, color)
     c.oval(x, y - size, size * 0.8, size * 0.2, mix(color, (255, 255, 255), 0.5))
     c.oval(x, y - size * 0.98, size * 0.7, size * 0.15, (70, 46, 34))
@@ -37,8 +39,14 @@ def carton(c: Canvas, x: float, y: float, size: float) -> bool:
     color = c.vivid(0.6, 0.8)
     side, depth = size * c.between(0.7, 1.1), size * 0.35
     c.shadow(x + depth * 0.5, y + size * 1.1, side * 1.4, size * 0.25)
-    c.shape([(x + side, y - size), (x + side + depth, y - size * 1.25), (x + side + depth, y + size * 0.8), (x + side, y + size * 1.1)], shade(color, 0.65))
-    c.shape([(x - side, y - size), (x - side + depth, y - size * 1.25), (x + side + depth, y - size * 1.25), (x + side, y - size)], mix(color, (255, 255, 255), 0.35))
+    c.shape(
+        [(x + side, y - size), (x + side + depth, y - size * 1.25), (x + side + depth, y + size * 0.8), (x + side, y + size * 1.1)],
+        shade(color, 0.65),
+    )
+    c.shape(
+        [(x - side, y - size), (x - side + depth, y - size * 1.25), (x + side + depth, y - size * 1.25), (x + side, y - size)],
+        mix(color, (255, 255, 255), 0.35),
+    )
     c.gradient(color, shade(color, 0.88), (x - side, y - size, x + side, y + size * 1.1))
     c.oval(x, y + size * 0.45, side * 0.55, side * 0.4, mix(color, (255, 255, 255), 0.75))
     c.write(x, y - size * 0.5, c.pick(BRANDS), size * 0.36, (252, 250, 246), "mm")
@@ -66,9 +74,24 @@ def laptop(c: Canvas, x: float, y: float, size: float) -> bool:
     c.shadow(x, y + size * 0.95, size * 1.9, size * 0.25)
     c.box(x - size * 1.25, y - size * 1.05, x + size * 1.25, y + size * 0.6, shade(body, 0.7), size * 0.08)
     c.gradient(c.vivid(0.5, 0.7), c.vivid(0.5, 0.5), (x - size * 1.16, y - size * 0.96, x + size * 1.16, y + size * 0.5))
-    c.shape([(x - size * 1.25, y + size * 0.6), (x + size * 1.25, y + size * 0.6), (x + size * 1.6, y + size * 1.0), (x - size * 1.6, y + size * 1.0)], body)
+    c.shape(
+        [
+            (x - size * 1.25, y + size * 0.6),
+            (x + size * 1.25, y + size * 0.6),
+            (x + size * 1.6, y + size * 1.0),
+            (x - size * 1.6, y + size * 1.0),
+        ],
+        body,
+    )
     for row in range(3):
-        c.stroke([(x - size * (1.15 + 0.08 * row), y + size * (0.66 + 0.08 * row)), (x + size * (1.15 + 0.08 * row), y + size * (0.66 + 0.08 * row))], shade(body, 0.5), size * 0.05)
+        c.stroke(
+            [
+                (x - size * (1.15 + 0.08 * row), y + size * (0.66 + 0.08 * row)),
+                (x + size * (1.15 + 0.08 * row), y + size * (0.66 + 0.08 * row)),
+            ],
+            shade(body, 0.5),
+            size * 0.05,
+        )
     return False
 
 
@@ -101,7 +124,14 @@ def headphones(c: Canvas, x: float, y: float, size: float) -> bool:
     c.draw.arc((x - size, y - size * 1.2, x + size, y + size * 0.9), 180, 360, fill=color, width=round(size * 0.17))
     for side in (-1, 1):
         c.box(x + side * size - size * 0.3, y - size * 0.3, x + side * size + size * 0.3, y + size * 0.9, color, size * 0.26)
-        c.box(x + side * size * 0.72 - size * 0.14, y - size * 0.2, x + side * size * 0.72 + size * 0.14, y + size * 0.8, shade(color, 0.6), size * 0.12)
+        c.box(
+            x + side * size * 0.72 - size * 0.14,
+            y - size * 0.2,
+            x + side * size * 0.72 + size * 0.14,
+            y + size * 0.8,
+            shade(color, 0.6),
+            size * 0.12,
+        )
     return False
 
 
@@ -121,10 +151,28 @@ def shoe(c: Canvas, x: float, y: float, size: float) -> bool:
     color, sole = c.vivid(0.65, 0.75), (244, 242, 236)
     c.shadow(x, y + size * 0.75, size * 1.7, size * 0.25)
     c.box(x - size * 1.45, y + size * 0.45, x + size * 1.5, y + size * 0.75, sole, size * 0.14)
-    c.shape([(x - size * 1.4, y + size * 0.5), (x - size * 1.35, y - size * 0.75), (x - size * 0.55, y - size * 0.75), (x - size * 0.1, y - size * 0.1),
-             (x + size * 0.9, y + size * 0.05), (x + size * 1.4, y + size * 0.3), (x + size * 1.45, y + size * 0.5)], color)  # fmt: skip
+    c.shape(
+        [
+            (x - size * 1.4, y + size * 0.5),
+            (x - size * 1.35, y - size * 0.75),
+            (x - size * 0.55, y - size * 0.75),
+            (x - size * 0.1, y - size * 0.1),
+            (x + size * 0.9, y + size * 0.05),
+            (x + size * 1.4, y + size * 0.3),
+            (x + size * 1.45, y + size * 0.5),
+        ],
+        color,
+    )
     c.oval(x - size * 0.95, y - size * 0.74, size * 0.4, size * 0.12, shade(color, 0.5))
-    c.shape([(x - size * 0.9, y + size * 0.35), (x + size * 0.2, y + size * 0.02), (x + size * 0.35, y + size * 0.16), (x - size * 0.8, y + size * 0.48)], mix(color, (255, 255, 255), 0.75))
+    c.shape(
+        [
+            (x - size * 0.9, y + size * 0.35),
+            (x + size * 0.2, y + size * 0.02),
+            (x + size * 0.35, y + size * 0.16),
+            (x - size * 0.8, y + size * 0.48),
+        ],
+        mix(color, (255, 255, 255), 0.75),
+    )
     for lace in range(4):
         px, py = x - size * (0.5 - 0.17 * lace), y - size * (0.6 - 0.17 * lace)
         c.stroke([(px, py), (px + size * 0.2, py - size * 0.1)], (250, 250, 248), size * 0.07)
@@ -134,9 +182,27 @@ def shoe(c: Canvas, x: float, y: float, size: float) -> bool:
 def bag(c: Canvas, x: float, y: float, size: float) -> bool:
     color = c.near(c.pick(((150, 92, 56), (60, 70, 96), (176, 50, 60), (96, 110, 80))), 12)
     c.shadow(x, y + size * 1.05, size * 1.2, size * 0.22)
-    c.draw.arc((x - size * 0.6, y - size * 1.35, x + size * 0.6, y + size * 0.3), 180, 360, fill=shade(color, 0.7), width=round(size * 0.12))
-    c.shape([(x - size * 0.9, y - size * 0.5), (x + size * 0.9, y - size * 0.5), (x + size * 1.1, y + size * 1.05), (x - size * 1.1, y + size * 1.05)], color)
-    c.shape([(x - size * 0.92, y - size * 0.5), (x + size * 0.92, y - size * 0.5), (x + size * 0.6, y + size * 0.25), (x - size * 0.6, y + size * 0.25)], shade(color, 0.85))
+    c.draw.arc(
+        (x - size * 0.6, y - size * 1.35, x + size * 0.6, y + size * 0.3), 180, 360, fill=shade(color, 0.7), width=round(size * 0.12)
+    )
+    c.shape(
+        [
+            (x - size * 0.9, y - size * 0.5),
+            (x + size * 0.9, y - size * 0.5),
+            (x + size * 1.1, y + size * 1.05),
+            (x - size * 1.1, y + size * 1.05),
+        ],
+        color,
+    )
+    c.shape(
+        [
+            (x - size * 0.92, y - size * 0.5),
+            (x + size * 0.92, y - size * 0.5),
+            (x + size * 0.6, y + size * 0.25),
+            (x - size * 0.6, y + size * 0.25),
+        ],
+        shade(color, 0.85),
+    )
     c.oval(x, y + size * 0.2, size * 0.1, fill=(226, 196, 110))
     return False
 
@@ -147,7 +213,14 @@ def book(c: Canvas, x: float, y: float, size: float) -> bool:
     c.box(x - size * 0.75, y - size * 1.0, x + size * 0.88, y + size * 1.12, (240, 236, 224), 8)
     c.box(x - size * 0.8, y - size * 1.05, x + size * 0.8, y + size * 1.05, cover, 10)
     c.box(x - size * 0.8, y - size * 1.05, x - size * 0.66, y + size * 1.05, shade(cover, 0.7), 6)
-    c.write(x + size * 0.05, y - size * 0.55, c.pick(("The Lake", "Winter", "On Maps", "Small Fires", "A Guide")), size * 0.25, (248, 240, 220), "mm")
+    c.write(
+        x + size * 0.05,
+        y - size * 0.55,
+        c.pick(("The Lake", "Winter", "On Maps", "Small Fires", "A Guide")),
+        size * 0.25,
+        (248, 240, 220),
+        "mm",
+    )
     c.oval(x + size * 0.05, y + size * 0.2, size * 0.36, fill=mix(cover, (255, 236, 190), 0.6))
     return True
 
@@ -158,7 +231,15 @@ def lamp(c: Canvas, x: float, y: float, size: float) -> bool:
     c.box(x - size * 0.07, y - size * 0.3, x + size * 0.07, y + size * 1.1, (120, 96, 66))
     c.oval(x, y + size * 1.12, size * 0.5, size * 0.13, (96, 76, 56))
     tint = mix(c.vivid(0.3, 0.95), (255, 240, 200), 0.6)
-    c.shape([(x - size * 0.45, y - size * 1.1), (x + size * 0.45, y - size * 1.1), (x + size * 0.85, y - size * 0.1), (x - size * 0.85, y - size * 0.1)], tint)
+    c.shape(
+        [
+            (x - size * 0.45, y - size * 1.1),
+            (x + size * 0.45, y - size * 1.1),
+            (x + size * 0.85, y - size * 0.1),
+            (x - size * 0.85, y - size * 0.1),
+        ],
+        tint,
+    )
     return False
 
 
@@ -171,15 +252,34 @@ def chair(c: Canvas, x: float, y: float, size: float) -> bool:
         c.box(x - size * 0.68, y + size * bar, x + size * 0.68, y + size * (bar + 0.2), wood, size * 0.05)
     for side in (-1, 1):
         c.stroke([(x + side * size * 0.68, y - size * 1.3), (x + side * size * 0.68, y + size * 0.2)], shade(wood, 0.9), size * 0.14)
-    c.shape([(x - size * 0.75, y + size * 0.02), (x + size * 0.75, y + size * 0.02), (x + size * 0.95, y + size * 0.36), (x - size * 0.95, y + size * 0.36)], c.vivid(0.5, 0.7))
+    c.shape(
+        [
+            (x - size * 0.75, y + size * 0.02),
+            (x + size * 0.75, y + size * 0.02),
+            (x + size * 0.95, y + size * 0.36),
+            (x - size * 0.95, y + size * 0.36),
+        ],
+        c.vivid(0.5, 0.7),
+    )
     return False
 
 
 GOODS: dict[str, Callable[[Canvas, float, float, float], bool]] = {
-    "dailystuff.mug": mug, "drink": bottle, "dailystuff.packaging": carton, "electronics.phone": phone, "electronics.laptop": laptop,
-    "electronics.peripheral.keyboard": keyboard, "electronics.peripheral.mouse": mouse, "electronics.audio.headphones": headphones,
-    "electronics.camera": camera, "dailystuff.shoes": shoe, "dailystuff.bag": bag, "document.book": book, "dailystuff.lamp": lamp, "dailystuff.chair": chair,
-}  # fmt: skip
+    "dailystuff.mug": mug,
+    "drink": bottle,
+    "dailystuff.packaging": carton,
+    "electronics.phone": phone,
+    "electronics.laptop": laptop,
+    "electronics.peripheral.keyboard": keyboard,
+    "electronics.peripheral.mouse": mouse,
+    "electronics.audio.headphones": headphones,
+    "electronics.camera": camera,
+    "dailystuff.shoes": shoe,
+    "dailystuff.bag": bag,
+    "document.book": book,
+    "dailystuff.lamp": lamp,
+    "dailystuff.chair": chair,
+}
 
 
 def _upright(c: Canvas, x: float, y: float, half: float, height: float, color: tuple[int, int, int]) -> None:
@@ -237,10 +337,26 @@ def sofa(c: Canvas, x: float, y: float, size: float) -> None:
     c.shadow(x, y + size * 0.5, size * 2.0, size * 0.3)
     c.box(x - size * 1.7, y - size * 0.9, x + size * 1.7, y + size * 0.4, cloth, size * 0.2)
     for side in (-1, 1):
-        c.box(x + side * size * 0.75 - size * 0.72, y - size * 0.25, x + side * size * 0.75 + size * 0.72, y + size * 0.25, mix(cloth, (255, 255, 255), 0.18), size * 0.12)
-        c.box(x + side * size * 1.65 - size * 0.22, y - size * 0.5, x + side * size * 1.65 + size * 0.22, y + size * 0.5, shade(cloth, 0.85), size * 0.15)
+        c.box(
+            x + side * size * 0.75 - size * 0.72,
+            y - size * 0.25,
+            x + side * size * 0.75 + size * 0.72,
+            y + size * 0.25,
+            mix(cloth, (255, 255, 255), 0.18),
+            size * 0.12,
+        )
+        c.box(
+            x + side * size * 1.65 - size * 0.22,
+            y - size * 0.5,
+            x + side * size * 1.65 + size * 0.22,
+            y + size * 0.5,
+            shade(cloth, 0.85),
+            size * 0.15,
+        )
         cushion = c.vivid(0.6, 0.8)
-        c.box(x + side * size * 1.05 - size * 0.3, y - size * 0.65, x + side * size * 1.05 + size * 0.3, y - size * 0.08, cushion, size * 0.12)
+        c.box(
+            x + side * size * 1.05 - size * 0.3, y - size * 0.65, x + side * size * 1.05 + size * 0.3, y - size * 0.08, cushion, size * 0.12
+        )
 
 
 def table(c: Canvas, x: float, y: float, size: float) -> None:
@@ -248,7 +364,15 @@ def table(c: Canvas, x: float, y: float, size: float) -> None:
     c.shadow(x, y, size * 1.6, size * 0.25)
     for side in (-1, 1):
         c.box(x + side * size * 1.1 - 9, y - size * 0.9, x + side * size * 1.1 + 9, y, shade(wood, 0.75))
-    c.shape([(x - size * 1.1, y - size * 1.1), (x + size * 1.1, y - size * 1.1), (x + size * 1.4, y - size * 0.85), (x - size * 1.4, y - size * 0.85)], wood)
+    c.shape(
+        [
+            (x - size * 1.1, y - size * 1.1),
+            (x + size * 1.1, y - size * 1.1),
+            (x + size * 1.4, y - size * 0.85),
+            (x - size * 1.4, y - size * 0.85),
+        ],
+        wood,
+    )
     c.box(x - size * 1.4, y - size * 0.85, x + size * 1.4, y - size * 0.76, shade(wood, 0.8))
     for item in range(c.count(1, 3)):
         px = x + size * (item - 1) * 0.7
@@ -259,5 +383,15 @@ def plant(c: Canvas, x: float, y: float, size: float) -> None:
     c.shadow(x, y, size * 0.9, size * 0.2)
     for _ in range(16):
         angle = c.between(-60, 60)
-        c.turned(x + size * angle / 60 * 0.8, y - size * c.between(1.2, 2.3), size * 0.16, size * 0.6, angle, hsv(c.between(0.25, 0.4), 0.6, c.between(0.3, 0.65)))
-    c.shape([(x - size * 0.55, y - size * 0.8), (x + size * 0.55, y - size * 0.8), (x + size * 0.4, y), (x - size * 0.4, y)], c.near((190, 106, 74), 14))
+        c.turned(
+            x + size * angle / 60 * 0.8,
+            y - size * c.between(1.2, 2.3),
+            size * 0.16,
+            size * 0.6,
+            angle,
+            hsv(c.between(0.25, 0.4), 0.6, c.between(0.3, 0.65)),
+        )
+    c.shape(
+        [(x - size * 0.55, y - size * 0.8), (x + size * 0.55, y - size * 0.8), (x + size * 0.4, y), (x - size * 0.4, y)],
+        c.near((190, 106, 74), 14),
+    )

@@ -11,16 +11,25 @@ from vibe_assets.demo.paint import Canvas, Color, Drawing, hsv, mix, shade
 
 DISHES = ("pizza", "salad", "noodles", "soup", "cake", "fruit", "breakfast")
 DISH_KEYS = {
-    "pizza": ("food.pizza",), "salad": ("food.vegetable",), "noodles": ("food.noodles",), "soup": ("food.soup",), "cake": ("food.dessert.cake",),
-    "fruit": ("food.fruit",), "breakfast": ("food.bread",),
-}  # fmt: skip
+    "pizza": ("food.pizza",),
+    "salad": ("food.vegetable",),
+    "noodles": ("food.noodles",),
+    "soup": ("food.soup",),
+    "cake": ("food.dessert.cake",),
+    "fruit": ("food.fruit",),
+    "breakfast": ("food.bread",),
+}
 
 
 def food(canvas: Canvas) -> Drawing:
     """A plate or bowl from above, on wood or cloth, often with cutlery and a cup."""
     c = canvas
     _table(c)
-    x, y, size = c.w * c.between(0.42, 0.58), c.h * c.between(0.46, 0.56), c.h * c.between(0.32, 0.4)
+    x, y, size = (
+        c.w * c.between(0.42, 0.58),
+        c.h * c.between(0.46, 0.56),
+        c.h * (c.between(0.5, 0.72) if c.chance(0.25) else c.between(0.28, 0.4)),
+    )
     dish = c.pick(DISHES)
     rim = c.near(c.pick(((244, 244, 242), (238, 232, 220), (70, 92, 120), (232, 236, 240))), 6)
     c.shadow(x + 10, y + 16, size * 1.08, size * 1.08, 0.5)
@@ -83,7 +92,11 @@ def _pizza(c: Canvas, x: float, y: float, size: float) -> None:
         _around(c, x, y, size * 0.7, lambda px, py: c.turned(px, py, size * 0.13, size * 0.06, c.between(0, 180), (62, 124, 52)))
     for slice_ in range(4):
         angle = slice_ * math.pi / 4 + 0.3
-        c.stroke([(x - size * math.cos(angle), y - size * math.sin(angle)), (x + size * math.cos(angle), y + size * math.sin(angle))], (150, 86, 48), 3)
+        c.stroke(
+            [(x - size * math.cos(angle), y - size * math.sin(angle)), (x + size * math.cos(angle), y + size * math.sin(angle))],
+            (150, 86, 48),
+            3,
+        )
 
 
 def _salad(c: Canvas, x: float, y: float, size: float) -> None:
@@ -101,12 +114,20 @@ def _noodles(c: Canvas, x: float, y: float, size: float) -> None:
     for _ in range(110):
         start, spread, radius = c.between(0, 360), c.between(70, 220), size * c.between(0.1, 0.6)
         px, py = x + size * c.between(-0.35, 0.35), y + size * c.between(-0.35, 0.35)
-        c.draw.arc((px - radius, py - radius * 0.8, px + radius, py + radius * 0.8), start, start + spread, fill=c.near((238, 204, 120), 14), width=8)
+        c.draw.arc(
+            (px - radius, py - radius * 0.8, px + radius, py + radius * 0.8),
+            start,
+            start + spread,
+            fill=c.near((238, 204, 120), 14),
+            width=8,
+        )
     sauce = c.pick(((176, 48, 30), (84, 120, 50), (120, 72, 44)))
     for _ in range(10):
         c.blob(x + size * c.between(-0.3, 0.3), y + size * c.between(-0.3, 0.3), size * 0.2, size * 0.15, c.near(sauce, 12), 0.4)
     for _ in range(6):
-        c.turned(x + size * c.between(-0.3, 0.3), y + size * c.between(-0.3, 0.3), size * 0.12, size * 0.05, c.between(0, 180), (70, 136, 58))
+        c.turned(
+            x + size * c.between(-0.3, 0.3), y + size * c.between(-0.3, 0.3), size * 0.12, size * 0.05, c.between(0, 180), (70, 136, 58)
+        )
 
 
 def _soup(c: Canvas, x: float, y: float, size: float) -> None:
@@ -121,9 +142,20 @@ def _soup(c: Canvas, x: float, y: float, size: float) -> None:
 
 
 def _cake(c: Canvas, x: float, y: float, size: float) -> None:
-    sponge, cream = c.near(c.pick(((222, 176, 110), (104, 62, 44), (232, 200, 140))), 8), c.near(c.pick(((250, 244, 236), (244, 206, 214), (80, 48, 38))), 6)
+    sponge, cream = (
+        c.near(c.pick(((222, 176, 110), (104, 62, 44), (232, 200, 140))), 8),
+        c.near(c.pick(((250, 244, 236), (244, 206, 214), (80, 48, 38))), 6),
+    )
     c.shadow(x, y + size * 0.4, size * 0.8, size * 0.3)
-    c.shape([(x - size * 0.8, y - size * 0.1), (x + size * 0.7, y - size * 0.45), (x + size * 0.75, y + size * 0.15), (x - size * 0.75, y + size * 0.55)], sponge)
+    c.shape(
+        [
+            (x - size * 0.8, y - size * 0.1),
+            (x + size * 0.7, y - size * 0.45),
+            (x + size * 0.75, y + size * 0.15),
+            (x - size * 0.75, y + size * 0.55),
+        ],
+        sponge,
+    )
     for layer in (0.08, 0.3):
         c.stroke([(x - size * 0.79, y + size * layer), (x + size * 0.72, y + size * (layer - 0.36))], cream, size * 0.08)
     c.shape([(x - size * 0.8, y - size * 0.1), (x + size * 0.15, y - size * 0.75), (x + size * 0.7, y - size * 0.45)], cream)
@@ -150,7 +182,15 @@ def _breakfast(c: Canvas, x: float, y: float, size: float) -> None:
         c.blob(px, py, size * 0.4, size * 0.34, (250, 248, 240), 0.2)
         c.ball(px, py, size * 0.15, size * 0.14, (248, 182, 40), 0.35)
     for strip in range(c.count(0, 3)):
-        c.stroke([(x - size * 0.6, y + size * (0.3 + strip * 0.16)), (x - size * 0.2, y + size * (0.36 + strip * 0.14)), (x + size * 0.1, y + size * (0.32 + strip * 0.16))], (172, 70, 52), 22)
+        c.stroke(
+            [
+                (x - size * 0.6, y + size * (0.3 + strip * 0.16)),
+                (x - size * 0.2, y + size * (0.36 + strip * 0.14)),
+                (x + size * 0.1, y + size * (0.32 + strip * 0.16)),
+            ],
+            (172, 70, 52),
+            22,
+        )
 
 
 def _around(c: Canvas, x: float, y: float, reach: float, paint: object) -> None:
@@ -170,6 +210,8 @@ def product(canvas: Canvas) -> Drawing:
     if c.chance(0.4):
         line = c.h * c.between(0.55, 0.75)
         c.gradient(shade(ground, 0.9), shade(ground, 0.8), (0, line, c.w, c.h))
+    if c.chance(0.3):
+        _table(c)
     key = c.pick(tuple(goods.GOODS))
     size = c.h * c.between(0.23, 0.31)
     text = goods.GOODS[key](c, c.w * c.between(0.45, 0.55), c.h * c.between(0.48, 0.55), size)
@@ -184,7 +226,7 @@ def room(canvas: Canvas) -> Drawing:
     line = c.h * c.between(0.62, 0.74)
     c.gradient(wall, shade(wall, 0.88))
     c.gradient(shade(floor, 0.9), floor, (0, line, c.w, c.h))
-    c.mottle(0.12, 40)
+    c.mottle(0.05, 40)
     objects: list[str] = []
     goods.window(c, c.w * c.between(0.05, 0.6), c.h * 0.08, c.w * 0.3, c.h * 0.36)
     for _ in range(c.count(1, 3)):
@@ -206,7 +248,14 @@ def room(canvas: Canvas) -> Drawing:
         goods.GOODS["dailystuff.lamp"](c, c.w * c.between(0.08, 0.92), line - c.h * 0.08, c.h * 0.13)
         objects.append("dailystuff.lamp")
     for _ in range(c.count(2, 6)):
-        c.box(x := c.w * c.between(0, 0.95), y := c.between(line + 20, c.h), x + c.between(20, 70), y + c.between(14, 50), c.vivid(0.6, 0.7), 8)
+        c.box(
+            x := c.w * c.between(0, 0.95),
+            y := c.between(line + 20, c.h),
+            x + c.between(20, 70),
+            y + c.between(14, 50),
+            c.vivid(0.6, 0.7),
+            8,
+        )
     if person := c.chance(0.2):
         figure(c, c.w * c.between(0.15, 0.85), c.h * c.between(0.88, 0.97), c.h * c.between(0.45, 0.56))
     if pet := c.chance(0.12):

@@ -13,7 +13,7 @@ SKIES: tuple[tuple[Color, Color], ...] = (
     ((78, 138, 210), (196, 222, 240)), ((52, 104, 178), (170, 205, 232)), ((150, 160, 172), (208, 212, 214)),
     ((64, 58, 110), (244, 160, 96)), ((98, 120, 168), (250, 204, 150)), ((34, 44, 88), (150, 120, 150)),
 )  # fmt: skip
-GREENS: tuple[Color, ...] = ((84, 124, 60), (58, 98, 58), (122, 140, 70), (150, 140, 80), (70, 110, 84))
+GREENS: tuple[Color, ...] = ((108, 150, 72), (78, 124, 70), (142, 160, 84), (172, 160, 96), (88, 132, 98))
 
 
 def landscape(canvas: Canvas) -> Drawing:
@@ -50,7 +50,14 @@ def _sky(c: Canvas, sky: tuple[Color, Color], horizon: float) -> None:
     for _ in range(c.count(0, 6)):
         x, y, size = c.w * c.between(0, 1), horizon * c.between(0.1, 0.7), c.h * c.between(0.05, 0.14)
         for _ in range(c.count(3, 6)):
-            c.glow(x + size * c.between(-1.8, 1.8), y + size * c.between(-0.3, 0.3), size * c.between(0.7, 1.4), mix(bottom, (255, 255, 255), 0.75), 0.6, 0.5)
+            c.glow(
+                x + size * c.between(-1.8, 1.8),
+                y + size * c.between(-0.3, 0.3),
+                size * c.between(0.7, 1.4),
+                mix(bottom, (255, 255, 255), 0.75),
+                0.6,
+                0.5,
+            )
 
 
 def _ridge(c: Canvas, y: float, height: float, color: Color, snow: bool = False) -> None:
@@ -63,10 +70,9 @@ def _ridge(c: Canvas, y: float, height: float, color: Color, snow: bool = False)
     points = list(zip(xs, y - height * line, strict=True))
     c.shape([(0, c.h), *points, (c.w, c.h)], color)
     if snow:
-        cap = y - height * 0.35
-        caps = [(x, min(top, cap)) for x, top in points]
-        lower = [(x, min(max(top, cap + c.between(-6, 14)), cap + 20)) for x, top in reversed(points)]
-        c.shape(caps + lower, (238, 242, 248))
+        cap = float(np.quantile(y - height * line, 0.3))
+        hem = [(x, max(top, min(cap + c.between(-8, 10), top + height * 0.3))) for x, top in reversed(points)]
+        c.shape([*points, *hem], (238, 242, 248))
 
 
 def _front(c: Canvas, kind: str, horizon: float, sky: tuple[Color, Color]) -> list[str]:
@@ -89,7 +95,7 @@ def _front(c: Canvas, kind: str, horizon: float, sky: tuple[Color, Color]) -> li
         return ["water"]
     ground = (232, 238, 246) if kind == "snow" else c.pick(GREENS)
     c.gradient(mix(ground, sky[1], 0.35), shade(ground, 0.8), bottom)
-    c.mottle(0.1 if kind == "snow" else 0.25, 70, bottom)
+    c.mottle(0.06 if kind == "snow" else 0.14, 70, bottom)
     if kind == "meadow":
         bloom = c.pick(((240, 208, 60), (216, 72, 72), (238, 238, 240), (150, 100, 190)))
         for _ in range(c.count(40, 170)):
@@ -119,7 +125,9 @@ def tree(c: Canvas, x: float, y: float, size: float, *, conifer: bool, snowy: bo
 
 def _boat(c: Canvas, x: float, y: float, size: float) -> None:
     hull = c.vivid(0.5, 0.6)
-    c.shape([(x - size, y - size * 0.2), (x + size, y - size * 0.2), (x + size * 0.7, y + size * 0.15), (x - size * 0.7, y + size * 0.15)], hull)
+    c.shape(
+        [(x - size, y - size * 0.2), (x + size, y - size * 0.2), (x + size * 0.7, y + size * 0.15), (x - size * 0.7, y + size * 0.15)], hull
+    )
     c.stroke([(x, y - size * 0.2), (x, y - size * 2)], (90, 70, 60), 4)
     c.shape([(x + 4, y - size * 1.95), (x + size * 0.8, y - size * 0.35), (x + 4, y - size * 0.35)], (248, 246, 238))
 
@@ -141,7 +149,14 @@ def street(canvas: Canvas) -> Drawing:
     if text:
         sign_x = c.w * c.between(0.1, 0.6)
         c.box(sign_x, ground - c.h * 0.2, sign_x + c.w * 0.24, ground - c.h * 0.12, c.vivid(0.7, 0.5), 8)
-        c.write(sign_x + c.w * 0.12, ground - c.h * 0.16, c.pick(("BAKERY", "CAFE", "BOOKS", "HOTEL", "FLOWERS", "CINEMA")), c.h * 0.055, (250, 246, 230), "mm")
+        c.write(
+            sign_x + c.w * 0.12,
+            ground - c.h * 0.16,
+            c.pick(("BAKERY", "CAFE", "BOOKS", "HOTEL", "FLOWERS", "CINEMA")),
+            c.h * 0.055,
+            (250, 246, 230),
+            "mm",
+        )
     for _ in range(c.count(0, 2)):
         _car(c, c.w * c.between(0.1, 0.9), ground + c.h * c.between(0.1, 0.16), c.h * c.between(0.09, 0.13))
         objects.append("dailystuff.vehicle.car")
@@ -157,8 +172,15 @@ def street(canvas: Canvas) -> Drawing:
 def _house(c: Canvas, x: float, ground: float, width: float, height: float) -> None:
     wall = c.near(c.pick(((196, 168, 140), (172, 108, 88), (204, 196, 180), (150, 160, 168), (214, 188, 128))), 12)
     c.box(x, ground - height, x + width, ground, wall)
-    c.shape([(x - 8, ground - height), (x + width + 8, ground - height), (x + width * 0.85, ground - height - 40), (x + width * 0.15, ground - height - 40)],
-            shade(c.pick(((120, 70, 60), (80, 84, 92))), c.between(0.8, 1.1)))  # fmt: skip
+    c.shape(
+        [
+            (x - 8, ground - height),
+            (x + width + 8, ground - height),
+            (x + width * 0.85, ground - height - 40),
+            (x + width * 0.15, ground - height - 40),
+        ],
+        shade(c.pick(((120, 70, 60), (80, 84, 92))), c.between(0.8, 1.1)),
+    )
     columns, rows = c.count(2, 4), c.count(3, 6)
     pane = c.pick(((92, 112, 132), (60, 72, 90), (240, 214, 140)))
     for column in range(columns):
@@ -171,9 +193,28 @@ def _house(c: Canvas, x: float, ground: float, width: float, height: float) -> N
 def _car(c: Canvas, x: float, y: float, size: float) -> None:
     paint = c.vivid(0.65, 0.75)
     c.shadow(x, y + size * 0.5, size * 2, size * 0.3)
-    c.shape([(x - size * 1.1, y - size * 0.3), (x - size * 0.6, y - size), (x + size * 0.6, y - size), (x + size * 1.2, y - size * 0.3)], shade(paint, 0.85))
-    c.shape([(x - size * 0.85, y - size * 0.35), (x - size * 0.5, y - size * 0.88), (x - size * 0.05, y - size * 0.88), (x - size * 0.05, y - size * 0.35)], (170, 196, 210))
-    c.shape([(x + size * 0.05, y - size * 0.88), (x + size * 0.5, y - size * 0.88), (x + size * 0.95, y - size * 0.35), (x + size * 0.05, y - size * 0.35)], (160, 186, 204))
+    c.shape(
+        [(x - size * 1.1, y - size * 0.3), (x - size * 0.6, y - size), (x + size * 0.6, y - size), (x + size * 1.2, y - size * 0.3)],
+        shade(paint, 0.85),
+    )
+    c.shape(
+        [
+            (x - size * 0.85, y - size * 0.35),
+            (x - size * 0.5, y - size * 0.88),
+            (x - size * 0.05, y - size * 0.88),
+            (x - size * 0.05, y - size * 0.35),
+        ],
+        (170, 196, 210),
+    )
+    c.shape(
+        [
+            (x + size * 0.05, y - size * 0.88),
+            (x + size * 0.5, y - size * 0.88),
+            (x + size * 0.95, y - size * 0.35),
+            (x + size * 0.05, y - size * 0.35),
+        ],
+        (160, 186, 204),
+    )
     c.box(x - size * 1.9, y - size * 0.35, x + size * 1.9, y + size * 0.35, paint, size * 0.3)
     for wheel in (-1.1, 1.1):
         c.oval(x + wheel * size, y + size * 0.35, size * 0.36, fill=(34, 34, 38))

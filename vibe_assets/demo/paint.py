@@ -10,12 +10,13 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
 T = TypeVar("T")
 
+MONOCHROME = 0.06  # share of black-and-white photos
 SUPERSAMPLING = 2  # drawn at twice the size, then reduced: Pillow's shapes have hard edges
 
 
@@ -75,7 +76,9 @@ class Canvas:
         ry = rx if ry is None else ry
         self.draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=fill, **options)
 
-    def box(self, left: float, top: float, right: float, bottom: float, fill: Color | None = None, radius: float = 0, **options: Any) -> None:
+    def box(
+        self, left: float, top: float, right: float, bottom: float, fill: Color | None = None, radius: float = 0, **options: Any
+    ) -> None:
         box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
         self.draw.rounded_rectangle(box, radius=radius, fill=fill, **options)
 
@@ -90,7 +93,9 @@ class Canvas:
         angle = math.radians(degrees)
         ring = np.linspace(0, 2 * math.pi, 36, endpoint=False)
         dx, dy = rx * np.cos(ring), ry * np.sin(ring)
-        self.shape(list(zip(x + dx * math.cos(angle) - dy * math.sin(angle), y + dx * math.sin(angle) + dy * math.cos(angle), strict=True)), fill)
+        self.shape(
+            list(zip(x + dx * math.cos(angle) - dy * math.sin(angle), y + dx * math.sin(angle) + dy * math.cos(angle), strict=True)), fill
+        )
 
     def blob(self, x: float, y: float, rx: float, ry: float, fill: Color, roughness: float = 0.15) -> None:
         """A smooth irregular shape."""
@@ -101,8 +106,8 @@ class Canvas:
     def ball(self, x: float, y: float, rx: float, ry: float, color: Color, light: float = 0.35) -> None:
         """An ellipse lit from the upper left."""
         size = (max(round(2 * rx), 2), max(round(2 * ry), 2))
-        shaded = Image.composite(Image.new("RGB", size, mix(color, (255, 255, 255), light)), Image.new("RGB", size, shade(color, 1 - 0.8 * light)),
-                                 _falloff().resize(size))  # fmt: skip
+        bright, dark = (Image.new("RGB", size, tone) for tone in (mix(color, (255, 255, 255), light), shade(color, 1 - 0.8 * light)))
+        shaded = Image.composite(bright, dark, _falloff().resize(size))
         self.image.paste(shaded, (round(x - rx), round(y - ry)), _disc().resize(size))
 
     def glow(self, x: float, y: float, radius: float, color: Color, opacity: float = 0.6, squash: float = 1.0) -> None:
@@ -119,13 +124,13 @@ class Canvas:
         self.draw.text((x, y), text, font=font(max(round(size), 6)), fill=fill, anchor=anchor)
 
     def mottle(self, strength: float, cells: int, box: tuple[float, float, float, float] | None = None) -> None:
-        """Lighter and darker patches, `cells` across: cloth, grass, plaster."""
+        """Darker patches, `cells` across: cloth, grass, plaster."""
         left, top, right, bottom = (round(v) for v in box or (0, 0, self.w, self.h))
         part = self.image.crop((left, top, right, bottom))
         patches = self.rng.uniform(0, 1, (max(cells * part.height // max(part.width, 1), 2), cells))
-        field = Image.fromarray((patches * 255).astype(np.uint8)).resize(part.size, Image.Resampling.BICUBIC)
-        dark, light = part.point(lambda v: v * (1 - strength)), part.point(lambda v: min(v * (1 + strength), 255))
-        self.image.paste(Image.composite(light, dark, field), (left, top))
+        levels = 255 * (1 - 1.5 * strength * patches)
+        field = Image.fromarray(levels.astype(np.uint8)).resize(part.size, Image.Resampling.BILINEAR)
+        self.image.paste(ImageChops.multiply(part, Image.merge("RGB", (field, field, field))), (left, top))
 
     def soften(self, radius: float) -> None:
         """Out of focus, all that was drawn so far."""
@@ -156,18 +161,21 @@ def font(size: int) -> Any:
     return ImageFont.load_default(size)
 
 
-def through_a_lens(image: Image.Image, rng: np.random.Generator, *, exposure: float = 1.0, blur_px: float = 0.0, grain: float = 4.0) -> Image.Image:
+def through_a_lens(
+    image: Image.Image, rng: np.random.Generator, *, exposure: float = 1.0, blur_px: float = 0.0, grain: float = 4.0
+) -> Image.Image:
     """What a camera adds: white balance, exposure, a darker edge, blur, noise. `grain` in grey levels of 0..255."""
     if blur_px:
         image = image.filter(ImageFilter.GaussianBlur(blur_px))
     pixels = np.asarray(image, dtype=np.float32)
     height, width = pixels.shape[:2]
     across, down = np.linspace(-1, 1, width, dtype=np.float32)[None, :], np.linspace(-1, 1, height, dtype=np.float32)[:, None]
-    edge = 1 - np.float32(rng.uniform(0.02, 0.16)) * (across**2 + down**2)
-    balance = rng.normal(1, 0.035, 3).astype(np.float32) * np.float32(exposure)
+    edge = 1 - np.float32(rng.uniform(0.0, 0.09)) * (across**2 + down**2)
+    balance = rng.normal(1.05, 0.03 if rng.random() < 0.8 else 0.09, 3).astype(np.float32) * np.float32(exposure)
     noise = rng.standard_normal((height, width), dtype=np.float32) * np.float32(grain)
     lit = pixels * balance * edge[..., None] + noise[..., None]
-    return ImageEnhance.Contrast(Image.fromarray(lit.clip(0, 255).astype(np.uint8))).enhance(float(rng.uniform(0.88, 1.1)))
+    photo = ImageEnhance.Contrast(Image.fromarray(lit.clip(0, 255).astype(np.uint8))).enhance(float(rng.uniform(0.88, 1.1)))
+    return photo.convert("L").convert("RGB") if rng.random() < MONOCHROME else photo
 
 
 @lru_cache(maxsize=1)

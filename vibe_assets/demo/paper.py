@@ -8,12 +8,27 @@ from PIL import Image, ImageDraw
 
 from vibe_assets.demo.paint import Canvas, Color, Drawing, font, hsv, mix, shade
 
-WORDS = (
-    "the of and to in for with on from by this that please note total item date order number room terms local summer garden house "
-    "delivery account service water report market travel paper window letter morning agreement between second amount reference "
-    "according general public school office city river small large open early late"
-).split()  # fmt: skip
-ITEMS = ("Milk 1 l", "Bread", "Apples 1 kg", "Coffee", "Tomatoes", "Cheese", "Soap", "Pasta", "Olive oil", "Eggs x10", "Butter", "Tea", "Rice 500 g")
+PROSE = """
+the of and to in for with on from by this that please note total item date order number room terms local summer garden house
+delivery account service water report market travel paper window letter morning agreement between second amount reference
+according general public school office city river small large open early late
+"""
+WORDS = tuple(PROSE.split())
+ITEMS = (
+    "Milk 1 l",
+    "Bread",
+    "Apples 1 kg",
+    "Coffee",
+    "Tomatoes",
+    "Cheese",
+    "Soap",
+    "Pasta",
+    "Olive oil",
+    "Eggs x10",
+    "Butter",
+    "Tea",
+    "Rice 500 g",
+)
 NAMES = ("Ada", "Ben", "Chen", "Dora", "Emil", "Fatma", "Goran", "Hana", "Ivo", "Jun", "Kofi", "Lena")
 
 
@@ -29,7 +44,7 @@ def document(canvas: Canvas, *, flat: bool = False) -> Drawing:
         desk = c.pick(((236, 236, 232), (214, 214, 210)))
     c.gradient(desk, shade(desk, 0.82))
     if not flat:
-        c.mottle(0.16, 24)
+        c.mottle(0.08, 24)
         if c.chance(0.4):
             _pen(c)
     angle = c.between(-1.2, 1.2) if flat else c.between(-9, 9)
@@ -55,27 +70,61 @@ def _page(c: Canvas, kind: str, width: int, height: int) -> Image.Image:
         for side in (0, 1):
             _lines(c, pen, (width * (0.06 + 0.48 * side), height * 0.08, width * (0.46 + 0.48 * side), height * 0.92), height / 32, ink)
         for offset in range(30):
-            pen.line((width / 2 + offset - 15, 0, width / 2 + offset - 15, height), fill=shade(paper, 0.72 + abs(offset - 15) * 0.018), width=1)
+            pen.line(
+                (width / 2 + offset - 15, 0, width / 2 + offset - 15, height), fill=shade(paper, 0.72 + abs(offset - 15) * 0.018), width=1
+            )
     elif kind == "form":
         pen.rectangle((0, 0, width, height * 0.09), fill=c.vivid(0.5, 0.55))
-        pen.text((width * 0.06, height * 0.02), c.pick(("Application", "Registration", "Order form", "Membership")), font=font(round(height * 0.045)), fill=(252, 252, 252))
+        pen.text(
+            (width * 0.06, height * 0.02),
+            c.pick(("Application", "Registration", "Order form", "Membership")),
+            font=font(round(height * 0.045)),
+            fill=(252, 252, 252),
+        )
         for row in range(10):
             top = height * (0.14 + 0.082 * row)
             pen.text((width * 0.06, top), c.pick(WORDS).capitalize(), font=font(round(height * 0.026)), fill=ink)
             pen.rectangle((width * 0.34, top - 2, width * 0.93, top + height * 0.046), outline=(130, 136, 150), width=2)
             if c.chance(0.7):
-                pen.text((width * 0.36, top + 3), c.pick((*NAMES, "12 March", "No. 48", "Oak Street")), font=font(round(height * 0.029)), fill=(40, 60, 140))
+                pen.text(
+                    (width * 0.36, top + 3),
+                    c.pick((*NAMES, "12 March", "No. 48", "Oak Street")),
+                    font=font(round(height * 0.029)),
+                    fill=(40, 60, 140),
+                )
     else:
-        pen.text((width * 0.1, height * 0.07), c.pick(("Dear neighbours,", "Minutes", "Invitation", "To whom it concerns")), font=font(round(height * 0.038)), fill=ink)
+        pen.text(
+            (width * 0.1, height * 0.07),
+            c.pick(("Dear neighbours,", "Minutes", "Invitation", "To whom it concerns")),
+            font=font(round(height * 0.038)),
+            fill=ink,
+        )
         _lines(c, pen, (width * 0.1, height * 0.15, width * 0.9, height * c.between(0.6, 0.86)), height / 36, ink)
-        pen.text((width * 0.55, height * 0.9), c.pick(NAMES) + " " + c.pick("ABCDEFGHKL") + ".", font=font(round(height * 0.036)), fill=(40, 60, 140))
+        pen.text(
+            (width * 0.55, height * 0.9),
+            c.pick(NAMES) + " " + c.pick("ABCDEFGHKL") + ".",
+            font=font(round(height * 0.036)),
+            fill=(40, 60, 140),
+        )
     return page
 
 
 def _receipt(c: Canvas, pen: ImageDraw.ImageDraw, width: int, height: int, ink: Color) -> None:
     size = round(height * 0.032)
-    pen.text((width / 2, height * 0.05), c.pick(("CORNER SHOP", "GREEN MARKET", "STATION KIOSK", "CITY FOODS")), font=font(round(width * 0.1)), fill=ink, anchor="mt")
-    pen.text((width / 2, height * 0.12), f"{c.count(10, 28)}.0{c.count(1, 9)}.2024  {c.count(8, 20)}:{c.count(10, 59)}", font=font(size), fill=ink, anchor="mt")
+    pen.text(
+        (width / 2, height * 0.05),
+        c.pick(("CORNER SHOP", "GREEN MARKET", "STATION KIOSK", "CITY FOODS")),
+        font=font(round(width * 0.1)),
+        fill=ink,
+        anchor="mt",
+    )
+    pen.text(
+        (width / 2, height * 0.12),
+        f"{c.count(10, 28)}.0{c.count(1, 9)}.2024  {c.count(8, 20)}:{c.count(10, 59)}",
+        font=font(size),
+        fill=ink,
+        anchor="mt",
+    )
     total = 0.0
     for row in range(rows := c.count(7, 14)):
         price = round(c.between(0.5, 14), 2)
@@ -99,7 +148,8 @@ def _lines(c: Canvas, pen: ImageDraw.ImageDraw, box: tuple[float, float, float, 
     face, (left, top, right, bottom) = font(max(round(size), 7)), box
     while top < bottom:
         line = ""
-        while pen.textlength(line, font=face) < (right - left) * (0.5 if c.chance(0.1) else 0.9):
+        wanted = (right - left) * (0.5 if c.chance(0.1) else 0.88)
+        while len(line) * size * 0.5 < wanted:
             line += c.pick(WORDS) + " "
         pen.text((left, top), line.strip(), font=face, fill=ink)
         top += size * (2.6 if c.chance(0.1) else 1.45)
@@ -124,13 +174,29 @@ def screenshot(canvas: Canvas) -> Drawing:
     for bar in range(4):
         c.box(c.w - unit * (1 + bar), unit * (0.5 + 0.2 * bar), c.w - unit * (1 + bar) + unit * 0.5, unit * 1.3, ink)
     c.box(0, unit * 1.8, c.w, unit * 4.6, accent if c.chance(0.6) else panel)
-    c.write(unit * 1.5, unit * 3.2, c.pick(("Messages", "Settings", "Inbox", "Library", "Today", "Weather", "Files", "Maps")), unit * 1.3, (250, 250, 252) if dark else ink, "lm")
-    paint = c.pick((_chat, _list, _list, _settings, _chart, _map) if c.h > c.w else (_window, _window, _chart, _list))
+    c.write(
+        unit * 1.5,
+        unit * 3.2,
+        c.pick(("Messages", "Settings", "Inbox", "Library", "Today", "Weather", "Files", "Maps")),
+        unit * 1.3,
+        (250, 250, 252) if dark else ink,
+        "lm",
+    )
+    paint = c.pick(
+        (_chat, _list, _list, _settings, _chart, _map, _gallery, _gallery) if c.h > c.w else (_window, _window, _chart, _list, _gallery)
+    )
     paint(c, unit, panel, ink, accent)
     if c.h > c.w:
         c.box(0, c.h - unit * 3, c.w, c.h, panel)
         for tab in range(4):
-            c.box(c.w * (tab + 0.5) / 4 - unit * 0.7, c.h - unit * 2.2, c.w * (tab + 0.5) / 4 + unit * 0.7, c.h - unit * 0.9, accent if tab == 1 else mix(ink, panel, 0.6), unit * 0.3)
+            c.box(
+                c.w * (tab + 0.5) / 4 - unit * 0.7,
+                c.h - unit * 2.2,
+                c.w * (tab + 0.5) / 4 + unit * 0.7,
+                c.h - unit * 0.9,
+                accent if tab == 1 else mix(ink, panel, 0.6),
+                unit * 0.3,
+            )
     return Drawing(c.finished(), "screenshot", (), has_text=True)
 
 
@@ -146,7 +212,13 @@ def _chat(c: Canvas, unit: float, panel: Color, ink: Color, accent: Color) -> No
         left = c.w - width - unit if mine else unit
         c.box(left, y, left + width, y + unit * (1.2 + 1.4 * lines), accent if mine else panel, unit * 0.8)
         for line in range(lines):
-            c.write(left + unit * 0.7, y + unit * (0.5 + 1.4 * line), _sentence(c, 2, 4)[: round(width / unit / 0.55) - 3], unit * 0.95, (252, 252, 252) if mine else ink)
+            c.write(
+                left + unit * 0.7,
+                y + unit * (0.5 + 1.4 * line),
+                _sentence(c, 2, 4)[: round(width / unit / 0.55) - 3],
+                unit * 0.95,
+                (252, 252, 252) if mine else ink,
+            )
         y += unit * (2.2 + 1.4 * lines)
 
 
@@ -190,17 +262,42 @@ def _map(c: Canvas, unit: float, panel: Color, ink: Color, accent: Color) -> Non
     c.box(0, unit * 4.6, c.w, c.h, (226, 230, 216))
     for _ in range(3):
         c.blob(c.w * c.between(0, 1), c.h * c.between(0.2, 0.9), c.w * 0.22, c.w * 0.16, (178, 212, 164), 0.3)
-    c.stroke([(-20, c.h * c.between(0.3, 0.8)), (c.w * 0.5, c.h * c.between(0.4, 0.6)), (c.w + 20, c.h * c.between(0.3, 0.8))], (150, 194, 224), unit * 2)
+    c.stroke(
+        [(-20, c.h * c.between(0.3, 0.8)), (c.w * 0.5, c.h * c.between(0.4, 0.6)), (c.w + 20, c.h * c.between(0.3, 0.8))],
+        (150, 194, 224),
+        unit * 2,
+    )
     for _ in range(9):
         c.stroke([(c.w * c.between(-0.2, 1.2), unit * 4.7), (c.w * c.between(-0.2, 1.2), c.h)], (252, 252, 250), unit * c.pick((0.4, 0.7)))
         y = c.between(unit * 6, c.h)
         c.stroke([(0, y), (c.w, y + c.between(-120, 120))], (252, 252, 250), unit * c.pick((0.4, 0.7)))
     for _ in range(4):
-        c.write(c.w * c.between(0.05, 0.6), c.between(unit * 7, c.h - unit * 6), c.pick(WORDS).capitalize() + " street", unit * 0.9, (90, 90, 96))
+        c.write(
+            c.w * c.between(0.05, 0.6),
+            c.between(unit * 7, c.h - unit * 6),
+            c.pick(WORDS).capitalize() + " street",
+            unit * 0.9,
+            (90, 90, 96),
+        )
     x, y = c.w * c.between(0.3, 0.7), c.h * c.between(0.4, 0.6)
     c.shape([(x - unit, y - unit * 1.6), (x + unit, y - unit * 1.6), (x, y + unit * 0.6)], (214, 60, 52))
     c.oval(x, y - unit * 2, unit * 1.15, fill=(214, 60, 52))
     c.oval(x, y - unit * 2, unit * 0.4, fill=(250, 250, 250))
+
+
+def _gallery(c: Canvas, unit: float, panel: Color, ink: Color, accent: Color) -> None:
+    """Pictures on the screen, one large or many small: a screenshot that has the colours of photos."""
+    columns = c.pick((1, 2, 3))
+    side, y = c.w / columns, unit * 5.2
+    while y < c.h - unit * 3:
+        for column in range(columns):
+            left, low = column * side, y + side * 0.72
+            c.gradient(c.vivid(0.4, 0.9), c.vivid(0.4, 0.7), (left + 4, y, left + side - 4, low))
+            c.blob(left + side * 0.5, low - side * 0.2, side * 0.3, side * 0.16, c.vivid(0.5, 0.6), 0.3)
+            c.glow(left + side * c.between(0.2, 0.8), y + side * 0.2, side * 0.2, (255, 250, 230), 0.6)
+            c.box(left + 4, low, left + side - 4, low + unit * 2, panel)
+            c.write(left + unit * 0.6, low + unit, _sentence(c, 1, 2)[: round(side / unit)], unit * 0.9, ink, "lm")
+        y += side * 0.72 + unit * 2.4
 
 
 def _window(c: Canvas, unit: float, panel: Color, ink: Color, accent: Color) -> None:
@@ -268,4 +365,11 @@ def _swirl(c: Canvas) -> None:
     for ring in range(36):
         radius = c.h * (1.1 - ring / 36)
         angle = ring * c.between(0.2, 0.3)
-        c.blob(c.w / 2 + 60 * math.cos(angle), c.h / 2 + 60 * math.sin(angle), radius, radius * 0.8, mix(base, c.vivid(0.7, 0.85), c.between(0.1, 0.9)), 0.2)
+        c.blob(
+            c.w / 2 + 60 * math.cos(angle),
+            c.h / 2 + 60 * math.sin(angle),
+            radius,
+            radius * 0.8,
+            mix(base, c.vivid(0.7, 0.85), c.between(0.1, 0.9)),
+            0.2,
+        )

@@ -9,24 +9,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
-from tqdm import tqdm
 
-from vibe_assets.defs.automation import folder_events, source_events
-from vibe_assets.defs.partitions import folders
+from vibe_assets.defs.drive import Driver, Tally, report_outside_world
 from vibe_assets.demo.render import DemoLibrary, render_library, simulate_audit
 from vibe_assets.lake import write_text
 from vibe_assets.operate.ui import dagster_home
 from vibe_assets.settings import CONFIG_ENV, Settings, SettingsError, load_settings
-from vibe_assets.stages.library import look_at_folders
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import accept_audited, sample_file
 
@@ -95,78 +89,6 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-# -- driving the graph -------------------------------------------------------------------------------------------------
-@dataclass
-class Tally:
-    """What the demo's runs did."""
-
-    runs: int = 0
-    failed: list[str] = field(default_factory=list)
-    checks: dict[bool, int] = field(default_factory=lambda: defaultdict(int))
-    warned: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Driver:
-    """Asks the automation conditions what must run, and runs it in this process, until nothing is left."""
-
-    instance: dg.DagsterInstance
-    defs: dg.Definitions
-    cursor_file: Path
-    tally: Tally = field(default_factory=Tally)
-
-    def drain(self) -> None:
-        """Tick and run until a tick asks for nothing."""
-        while wanted := self._tick():
-            for keys, partitions in wanted.items():
-                names = ", ".join(sorted(key.to_user_string() for key in keys))
-                bar = tqdm(
-                    partitions, desc=f"{names:<44.44}", unit="folder" if partitions != [None] else "run", leave=True, ascii=" #", ncols=100
-                )
-                for partition in bar:
-                    self._run(sorted(keys), partition)
-
-    def _tick(self) -> dict[frozenset[dg.AssetKey], list[str | None]]:
-        """Assets that are wanted together -> partitions to run them for (None: unpartitioned)."""
-        cursor = dg.deserialize_value(self.cursor_file.read_text(), AssetDaemonCursor) if self.cursor_file.exists() else None
-        result = dg.evaluate_automation_conditions(self.defs, self.instance, cursor=cursor)
-        self._pending = dg.serialize_value(result.cursor)
-        by_partition: dict[str | None, set[dg.AssetKey]] = defaultdict(set)
-        for key in self.defs.resolve_asset_graph().materializable_asset_keys:
-            for partition in result.get_requested_partitions(key):
-                by_partition[partition].add(key)
-        write_text(self.cursor_file, self._pending)
-        together: dict[frozenset[dg.AssetKey], list[str | None]] = defaultdict(list)
-        for partition, keys in sorted(by_partition.items(), key=lambda item: item[0] or ""):
-            together[frozenset(keys)].append(partition)
-        return together
-
-    def _run(self, keys: list[dg.AssetKey], partition: str | None) -> None:
-        result = self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=self.instance, asset_selection=keys, partition_key=partition, raise_on_error=False, tags={"launched_by": "demo"}
-        )
-        self.tally.runs += 1
-        for event in result.get_asset_check_evaluations():
-            self.tally.checks[event.passed] += 1
-            if not event.passed:
-                self.tally.warned.append(
-                    f"{event.asset_key.to_user_string()}: {event.check_name} ({event.severity.value}, {partition or 'all'})"
-                )
-        if not result.success:
-            self.tally.failed.append(", ".join(key.to_user_string() for key in keys) + (f" ({partition})" if partition else ""))
-
-
-def report_outside_world(platform: Platform, instance: dg.DagsterInstance) -> None:
-    """What the two sensors do: folders become partitions, sources that moved are reported."""
-    look = look_at_folders(platform)
-    partitions = set(instance.get_dynamic_partitions(folders.name or ""))
-    instance.add_dynamic_partitions(folders.name or "", sorted(look.listings.keys() - partitions))
-    for gone in sorted(partitions - look.listings.keys()):
-        instance.delete_dynamic_partition(folders.name or "", gone)
-    for event in [*folder_events(look, {}, instance), *source_events(platform, instance)]:
-        instance.report_runless_asset_event(event)
-
-
 def run_demo(folder: Path, *, photos: int = 280) -> bool:
     """Render, teach, audit, train, judge, deploy, label; True when every run passed its gates."""
     import logging
@@ -183,6 +105,7 @@ def run_demo(folder: Path, *, photos: int = 280) -> bool:
 
         with dg.DagsterInstance.get() as instance:
             driver = Driver(instance, defs, folder / "automation.cursor")
+            driver.close_interrupted()
             platform = Platform.open(run_id="demo", progress=False)
             report_outside_world(platform, instance)
             driver.drain()
@@ -223,9 +146,7 @@ def _trial(platform: Platform, driver: Driver) -> None:
 
     version = candidate_version(platform)
     if version and platform.settings.audited_file.exists() and not trial_file(platform.settings, version).exists():
-        bar = tqdm([dg.AssetKey("teacher_trial")], desc=f"{'teacher_trial':<44}", unit="run", ascii=" #", ncols=100)
-        for key in bar:
-            driver._run([key], None)
+        driver.run([dg.AssetKey("teacher_trial")])
 
 
 # -- what came of it ---------------------------------------------------------------------------------------------------
@@ -251,8 +172,8 @@ def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, second
     passed, failed = tally.checks[True], tally.checks[False]
     if tally.runs:
         console.print(f"{tally.runs} Dagster runs in {seconds:.0f} s; gates: {passed} passed, {failed} not passed")
-    for line in tally.warned:
-        console.print(f"  not passed: {line}", markup=False, highlight=False)
+    for line in tally.not_passed:
+        console.print(f"  gate not passed: {line}", markup=False, highlight=False)
     for line in tally.failed:
         console.print(f"  run failed: {line}", markup=False, highlight=False)
     settings = platform.settings

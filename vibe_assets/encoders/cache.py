@@ -139,9 +139,7 @@ class EmbeddingCache:
         except (OSError, pa.ArrowException) as error:
             if isinstance(error, FileNotFoundError):
                 raise
-            raise EncoderError(
-                f"the embedding cache {self.folder} cannot be written: {error}. Free disk space or repair access; what was written before is kept"
-            ) from error
+            raise EncoderError(f"the embedding cache {self.folder} cannot be written: {error}. Free disk space or repair access") from error
 
     def _table(self, image_ids: Sequence[str], vectors: np.ndarray) -> pa.Table:
         flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))

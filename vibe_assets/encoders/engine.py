@@ -68,7 +68,7 @@ def embed_photos(
     missing = [row for row in range(len(ids)) if not known[row]]
     try:
         for batch in _batches(
-            _prepared(missing, [copies[ids[row]] for row in missing], encoder, settings, limits or LibrarySettings()), settings.batch_size
+            prepared(missing, [copies[ids[row]] for row in missing], encoder, settings, limits or LibrarySettings()), settings.batch_size
         ):
             run.encode(batch)
             bar.update(len(batch))
@@ -99,7 +99,7 @@ Prepared = tuple[int, np.ndarray | Failure]  # row, what `preprocess` gave
 SaveVectors = Callable[[Sequence[str], np.ndarray], None]
 
 
-def _prepared(
+def prepared(
     rows: Sequence[int], copies: Sequence[Sequence[PhotoRef]], encoder: Encoder, settings: EncoderSettings, limits: LibrarySettings
 ) -> Iterator[Prepared]:
     """Rows in order, decoded ahead by `decode_workers` threads, never more than two batches ahead."""
@@ -153,11 +153,11 @@ def _wider_draft(size: tuple[int, int], full: tuple[int, int], draft_px: int) ->
 
 
 # -- encoding ----------------------------------------------------------------------------------------------------------
-def _batches(prepared: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
+def _batches(items: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
     """Lists of `size` arrays and the failures met on the way."""
     batch: list[Prepared] = []
     arrays = 0
-    for item in prepared:
+    for item in items:
         batch.append(item)
         arrays += not isinstance(item[1], Failure)
         if arrays == size or len(batch) == 4 * size:

@@ -187,8 +187,8 @@ def _whole(size: tuple[int, int], rgb: np.ndarray, hsv: np.ndarray, luma: np.nda
     top = np.zeros(5)
     top[: len(shares[:5])] = shares[:5]
     saturation = hsv[..., 1] / np.float32(255)
-    return np.array(
-        [np.log(size[0] / size[1]), (flat == 0).mean(), (flat < 6).mean(), len(shares) / 4000, *top, (magnitude > 0.1).mean(), (magnitude > 0.3).mean(),
-         (luma > 0.95).mean(), (luma < 0.05).mean(), saturation.mean(), saturation.std(), luma.std(), np.log(shares @ shares) / 10],
-        np.float32,
-    )  # fmt: skip
+    shape_and_flatness = [np.log(size[0] / size[1]), (flat == 0).mean(), (flat < 6).mean()]
+    edges = [(magnitude > 0.1).mean(), (magnitude > 0.3).mean()]
+    tones = [(luma > 0.95).mean(), (luma < 0.05).mean(), saturation.mean(), saturation.std(), luma.std()]
+    colours = [len(shares) / 4000, *top, np.log(shares @ shares) / 10]
+    return np.array([*shape_and_flatness, *colours, *edges, *tones], np.float32)

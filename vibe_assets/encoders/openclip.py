@@ -73,7 +73,7 @@ def _known_weights(target: str, settings: EncoderSettings) -> tuple[str, str, li
     architecture, slash, tag = target.rpartition("/")
     if not slash or architecture.startswith((".", "~", "/")) or architecture not in open_clip.list_models():
         raise EncoderError(
-            f"{who}: no such folder, and not ARCH/PRETRAINED such as ViT-B-32/laion2b_s34b_b79k; `python -c 'import open_clip; print(open_clip.list_pretrained())'` lists all"
+            f"{who}: no such folder, and not ARCH/PRETRAINED such as ViT-B-32/laion2b_s34b_b79k. open_clip.list_pretrained() lists all"
         )
     entry = get_pretrained_cfg(architecture, tag)
     if not entry:
@@ -83,7 +83,8 @@ def _known_weights(target: str, settings: EncoderSettings) -> tuple[str, str, li
         file = download_pretrained(entry)
     except Exception as error:  # urllib, httpx and the hub's own kinds
         raise EncoderError(
-            f"{who}: the weights are not in the cache and could not be fetched ({error}). Check the network, or save the model elsewhere and give its folder"
+            f"{who}: the weights are not in the cache and could not be fetched ({error}). "
+            "Check the network, or save the model elsewhere and give its folder"
         ) from error
     return architecture, tag, [Path(file)]
 

@@ -69,7 +69,7 @@ def unit_rows(tower: Callable[[Any], torch.Tensor], batch: Any, who: str) -> np.
 
 def pixel_tower(forward: Callable[[torch.Tensor], torch.Tensor], *, mean: Sequence[float], std: Sequence[float], scale: float,
                 device: torch.device, dtype: torch.dtype) -> ImageTower:  # fmt: skip
-    """Tower over (c, h, w) uint8 photos: they travel as bytes, the normalisation ((x * scale - mean) / std) runs on the device in float32."""
+    """Tower over (c, h, w) uint8 photos: they travel as bytes, (x * scale - mean) / std is computed on the device in float32."""
     shift = (torch.tensor(mean, dtype=torch.float32) / scale).view(1, -1, 1, 1).to(device)
     factor = (scale / torch.tensor(std, dtype=torch.float32)).view(1, -1, 1, 1).to(device)
 

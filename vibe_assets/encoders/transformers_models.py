@@ -48,7 +48,8 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     draft_px = 2 * input_px(processor) if settings.decode_mode == "draft" else None
     fingerprint = encoder_fingerprint(
         kind="transformers", weights=hash_files(files),
-        preprocessing={"processor": preprocessing_of(processor), "config": stable_config(folder / "config.json"), "tokenizer": _tokenizer_hash(folder)},
+        preprocessing={"processor": preprocessing_of(processor), "config": stable_config(folder / "config.json"),
+                       "tokenizer": _tokenizer_hash(folder)},
         decode_mode=settings.decode_mode, draft_px=draft_px, precision=precision, version=VERSION,
     )  # fmt: skip
     shrink, image_tower = _image_side(model, processor, device, dtype)
@@ -73,7 +74,8 @@ def _model(folder: Path, settings: EncoderSettings) -> Any:
         raise EncoderError(f"{who} could not be loaded: {error}. Save or download the model again, or choose another one") from error
     if holes := sorted([*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]):
         raise EncoderError(
-            f"{who}: {len(holes)} weights are missing or of another shape ({', '.join(holes[:3])} ...): the weights do not belong to config.json"
+            f"{who}: {len(holes)} weights are missing or of another shape ({', '.join(holes[:3])} ...): "
+            "they do not belong to config.json; save or download the model again"
         )
     return model
 
@@ -85,7 +87,8 @@ def _image_processor(folder: Path, settings: EncoderSettings) -> Any:
         return AutoImageProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True, backend="pil")
     except Exception as error:
         raise EncoderError(
-            f"[encoder] name = {settings.name!r}: {folder} has no usable preprocessor_config.json ({error}); it must be an image model saved with its image processor"
+            f"[encoder] name = {settings.name!r}: {folder} has no usable preprocessor_config.json ({error}). "
+            "Give an image model that was saved with its image processor"
         ) from error
 
 
@@ -237,7 +240,8 @@ def _tokenizer(folder: Path, settings: EncoderSettings) -> Any:
             tokens = {key: _token_text(known[key]) for key in ("pad_token", "eos_token", "bos_token", "unk_token") if known.get(key)}
             return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **tokens)
         raise EncoderError(
-            f"[encoder] name = {settings.name!r}: the tokenizer of {folder} could not be loaded ({error}). SigLIP's needs `pip install sentencepiece protobuf`"
+            f"[encoder] name = {settings.name!r}: the tokenizer of {folder} could not be loaded ({error}). "
+            "SigLIP's needs `pip install sentencepiece protobuf`"
         ) from error
 
 

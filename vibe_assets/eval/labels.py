@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,7 +172,7 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Eva
     ]
     evaluations = [
         evaluate_labels(
-            predicted, truth, groups=sources.groups, scenes=sources.taxonomy.scenes, closure=sources.taxonomy.closure,
+            predicted, truth, groups=sources.groups, scenes=sources.taxonomy.scenes, closure=partial(_implied, sources.taxonomy),
             seed=seed, resamples=resamples, subject=subject, truth_kind=kind,
         )
         for subject, kind, predicted, truth in pairs
@@ -183,6 +184,11 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Eva
     if unseen:
         raise InputError(f"the {unseen[0].subject}'s labels and the truth have no photo in common: are the files of the same library?")
     return evaluations
+
+
+def _implied(taxonomy: Taxonomy, keys: Sequence[str]) -> list[str]:
+    """Keys and their parents; a key that the taxonomy in force no longer has stands for itself (the lake may be older)."""
+    return [*taxonomy.closure(key for key in keys if taxonomy.known(key)), *(key for key in keys if not taxonomy.known(key))]
 
 
 def _show(evaluation: Evaluation) -> None:

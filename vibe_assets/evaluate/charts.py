@@ -45,8 +45,8 @@ def short(label: str) -> str:
 def precision_recall(curve: Curve, chosen: LabelScore | None = None) -> str:
     """SVG of precision over recall: the sweep, the label's share as baseline, and the point where the labels in use stand."""
     with _drawing(3.1, 2.5) as (figure, axes):
-        points = [point for point in curve.sweep if point.precision == point.precision]
-        axes.plot([p.recall for p in points], [p.precision for p in points], color=ACCENT, linewidth=2, solid_capstyle="round")
+        points = [(point.recall, point.precision) for point in curve.sweep if point.precision is not None]
+        axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=2, solid_capstyle="round")
         if curve.average_precision.baseline is not None:
             axes.axhline(curve.average_precision.baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
         if chosen is not None and chosen.precision is not None and chosen.recall is not None:

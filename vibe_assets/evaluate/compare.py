@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vibe_assets.evaluate.align import Aligned, align
 from vibe_assets.evaluate.intervals import RESAMPLES, cluster_bootstrap, mcnemar_exact, paired_randomisation, weighted_share
-from vibe_assets.evaluate.labels import KINDS, Aligned, align
+from vibe_assets.evaluate.labels import KINDS
 from vibe_assets.records import ATTRIBUTES, Estimate
 
 if TYPE_CHECKING:

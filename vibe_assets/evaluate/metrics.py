@@ -65,7 +65,7 @@ class Threshold:
     """One point of a sweep: predict the label at this confidence or above."""
 
     threshold: float
-    precision: float
+    precision: float | None  # None where nothing is predicted
     recall: float
     f1: float
 
@@ -77,7 +77,7 @@ class Curve:
     label: str
     average_precision: Estimate
     brier: Estimate
-    sweep: tuple[Threshold, ...]  # 101, thresholds 0.00 .. 1.00; precision is nan where nothing is predicted
+    sweep: tuple[Threshold, ...]  # 101, thresholds 0.00 .. 1.00
     best_f1: Threshold
     at_precision: Threshold | None  # lowest threshold that reaches the target precision; None where none does
     reliability: Reliability
@@ -120,6 +120,8 @@ def label_scores(
     denominators. Baselines: precision of predicting at random (the label's share), F1 of always predicting it.
     """
     n = len(truth)
+    if not labels:
+        return [], None
     known = np.ones_like(truth) if known is None else known
     truth, predicted = truth & known, predicted & known
     weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -188,13 +190,17 @@ def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | 
 
 
 def sweep(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> tuple[Threshold, ...]:
-    """Precision, recall and F1 at 101 thresholds, 0.00 to 1.00; a photo is predicted at or above the threshold."""
+    """Precision, recall and F1 at 101 thresholds, 0.00 to 1.00; a photo is predicted at or above the threshold. Needs a positive photo."""
     true, score = np.asarray(truth, dtype=bool), np.asarray(scores, dtype=np.float64)
     weight = np.ones(len(true)) if weights is None else np.asarray(weights, dtype=np.float64)
     chosen = score[None, :] >= THRESHOLDS[:, None]  # (101, n)
     hit, predicted, positive = chosen @ (weight * true), chosen @ weight, float((weight * true).sum())
-    precision, recall, f1 = ratio(hit, predicted), ratio(hit, positive), ratio(2 * hit, predicted + positive)
-    return tuple(Threshold(*(float(x) for x in point)) for point in zip(THRESHOLDS, precision, recall, f1, strict=True))
+    parts = (ratio(hit, predicted), ratio(hit, positive), ratio(2 * hit, predicted + positive))
+    precision, recall, f1 = (part.clip(max=1.0) for part in parts)  # sums in another order may exceed 1 by a rounding
+    return tuple(
+        Threshold(float(threshold), float(precision[k]) if predicted[k] > 0 else None, float(recall[k]), float(f1[k]))
+        for k, threshold in enumerate(THRESHOLDS)
+    )
 
 
 def curve(
@@ -224,7 +230,7 @@ def curve(
     if precision is None:
         raise AssertionError("average precision of a label with positives is defined")
     points = sweep(truth, scores, weight)
-    reached = [point for point in points if point.precision >= target_precision]
+    reached = [point for point in points if point.precision is not None and point.precision >= target_precision]
     return Curve(
         label,
         precision,

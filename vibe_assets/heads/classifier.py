@@ -53,7 +53,7 @@ def classify(embeddings_rows: pl.DataFrame, heads: Mapping[str, TrainedHead], *,
     usable = embeddings_rows.filter(readable)
     _refuse_foreign(sorted(usable["encoder"].unique().to_list()), heads, prompts)
     x = vectors(usable["embedding"])
-    columns = _label_columns(x, heads, prompts if len(x) else None)
+    columns = _label_columns(x, heads, prompts) if len(x) else _label_columns(x, {}, None)
     used = " ".join(sorted(head.version for head in heads.values()))
     source = "student" if heads else "zero_shot" if prompts else "none"
     told = pl.DataFrame(columns, schema=_schema(columns)).with_columns(

@@ -49,6 +49,11 @@ class Deployments:
         """kind -> version in force; kinds that were never deployed are absent."""
         return {entry.kind: entry.version for entry in self.history()}
 
+    def withdrawn(self, kind: str) -> set[str]:
+        """Versions that a roll-back took out of force and nobody put back: an automatic gate must not deploy these again."""
+        entries = self.history(kind)
+        return {entry.version for entry in entries} - set(_stack(entries))
+
     def deploy(self, kind: str, version: str, *, at: str, reason: str = "", by: str = "") -> Deployment:
         """Put a saved head in force. A version that is in force already adds no line. Raises HeadError when it is not there."""
         if kind not in KINDS or not version.startswith(f"{kind}-"):

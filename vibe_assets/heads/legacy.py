@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,15 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise HeadError(f"{path}: no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch warns of pickle protocols before it refuses the file
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise HeadError(
             f"{path}: refused: it holds Python objects besides tensors, and loading those would run code of the file; "
             "save {labels, state, seed} with torch.save and tensors only"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise HeadError(f"{path}: not a file of torch.save ({str(error).splitlines()[0]}); export the head again") from error
+    except Exception as error:  # the unpickler meets damaged bytes with whatever breaks first, IndexError and KeyError included
+        raise HeadError(f"{path}: not a file of torch.save ({type(error).__name__}); export the head again") from error
     if not isinstance(content, Mapping):
         raise HeadError(f"{path}: expected a mapping {{{' | '.join(LABELS_OF.values())}, state, seed}}, got {type(content).__name__}")
     return content

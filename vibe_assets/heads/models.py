@@ -116,8 +116,8 @@ class TrainedHead:
         """Uncalibrated scores (n, c) of vectors (n, d). Raises ValueError on another dimension."""
         if x.ndim != 2 or x.shape[1] != self.card.dim:
             raise ValueError(f"expected vectors (n, {self.card.dim}), got {x.shape}")
-        scores: NDArray[np.float32] = ((x.astype(np.float32, copy=False) - self.mean) / self.std) @ self.weight.T + self.bias
-        return scores
+        standardised: NDArray[np.float32] = (np.asarray(x, dtype=np.float32) - self.mean) / self.std
+        return standardised @ self.weight.T + self.bias
 
     def probabilities(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities (n, c): rows sum to one for scenes, independent otherwise."""

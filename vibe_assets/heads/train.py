@@ -24,6 +24,7 @@ __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 FOLDS = 5
 FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
 PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
+SMALL = 50_000_000  # numbers in the training vectors below which one thread is used: a second one gains little and waits for busy cores
 BLOCK = 8192  # rows per block of the moments: keeps float64 temporaries small
 
 
@@ -40,8 +41,8 @@ class _Fit:
 
 
 def train_head(
-    kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any], threads: int = 2,
-    progress: bool = False,
+    kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any],
+    threads: int | None = None, progress: bool = False,
 ) -> TrainedHead:  # fmt: skip
     """Train a `scene`, `attribute` or `object` head on the train split; the val split chooses, calibrates and sets thresholds.
 
@@ -49,7 +50,8 @@ def train_head(
     fewer than `settings.min_positives` positives in the train split, and attributes without both outcomes there, are left out and
     named in the card. `provenance` has the keys of PROVENANCE, `encoder` required. The test split only adds figures to the card.
     Where val has nothing to choose on (no photo; no label with both outcomes), folds of groups within train take its
-    place; with a single group, a fixed strength, uncalibrated. Repeats bit for bit for equal seed, `threads` and library versions.
+    place; with a single group, a fixed strength, uncalibrated. Repeats bit for bit for equal seed, `threads` (None: 1 or 2, by the
+    size of the data alone) and library versions.
     Raises ValueError on arguments that do not fit, HeadError when there is too little to learn from.
     """
     _check(kind, data, labels, provenance)
@@ -67,8 +69,10 @@ def train_head(
     thresholds = choose_thresholds(kind, names, held_p, data.targets[fit.held_rows], data.mask[fit.held_rows], settings.target_precision)
     card = HeadCard(
         kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
-        n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection, calibration=calibration, thresholds=thresholds, history=fit.history,
-        metrics=_metrics(kind, names, data, fit, calibration, thresholds, mean, std), **provenance,
+        n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,
+        history=fit.history, calibration=calibration, thresholds=thresholds,
+        metrics=_metrics(kind, names, data, fit, calibration, thresholds, mean, std),
+        **{**provenance, "data_versions": dict(provenance.get("data_versions", {}))},
     )  # fmt: skip
     return TrainedHead(fit.weight, fit.bias, mean, std, card)
 
@@ -141,12 +145,13 @@ def _moments(x: NDArray[np.float32], rows: NDArray[np.intp]) -> tuple[NDArray[np
 # -- fitting -----------------------------------------------------------------------------------------------------------
 def _fit(
     kind: str, data: TrainingSet, train: NDArray[np.intp], *, mean: NDArray[np.float32], std: NDArray[np.float32], classes: int,
-    settings: StudentSettings, threads: int, progress: bool,
+    settings: StudentSettings, threads: int | None, progress: bool,
 ) -> _Fit:  # fmt: skip
     import torch
 
     from vibe_assets.heads import fit
 
+    threads = threads or (1 if len(train) * data.x.shape[1] < SMALL else 2)
     with fit.deterministic(seed=settings.seed, threads=threads):
         loss, correction = _loss(kind, data, train)
         rows = _rows(data, train, mean, std)
@@ -160,14 +165,14 @@ def _fit(
             held_rows, logits = val, model(held.x)
         elif (folds := min(FOLDS, len(np.unique(groups)))) >= 2:
             path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
-            selection = {"by": f"{folds} folds of groups in train", "n": len(train), "losses": losses}
+            selection = {"by": f"{folds} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
             held_rows = train
         else:
             path = fit.fit_path(model, rows, None, loss, strengths=(FALLBACK_STRENGTH,), max_iterations=settings.max_epochs)
             selection = {"by": "nothing: one group only", "n": 0}
             held_rows, logits = train[:0], torch.zeros(0, classes)
         best = path.stops[-1] if selection["by"] != "val" else path.best
-        selection |= {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8), "threads": threads}
+        selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8), "threads": threads} | selection
         state = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
         held_logits = logits.detach().numpy() - correction
     return _Fit(state["weight"], state["bias"] - correction, held_rows, held_logits, selection, path.history)
@@ -184,7 +189,7 @@ def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, 
     from vibe_assets.heads.losses import positive_weights, sigmoid_loss, softmax_loss
 
     if kind == "scene":
-        return softmax_loss(), np.float32(0.0) * np.ones(1, np.float32)
+        return softmax_loss(), np.zeros(1, np.float32)
     if kind == "attribute":
         return sigmoid_loss(), np.zeros(data.targets.shape[1], np.float32)
     positive = torch.from_numpy((data.targets[train] == 1) & data.mask[train]).sum(dim=0)

@@ -46,7 +46,7 @@ class Photo:
 
 class Link(NamedTuple):
     bits: int
-    first: int  # index of the photo that comes first
+    first: int  # index of the cell that comes first
     second: int
     kind: str  # near_duplicate | burst
 
@@ -62,9 +62,10 @@ def group_photos(raw_photos_rows: pl.DataFrame, *, previous_rows: pl.DataFrame |
     import polars as pl
 
     photos = _photos(raw_photos_rows, previous_rows)
-    links = find_links(photos, settings)
-    _draw_splits(photos, links, settings)
-    _form_groups(photos, links, settings)
+    cells = _cells(photos)
+    links = _links(photos, cells, settings)
+    _draw_splits(photos, cells, links, settings)
+    _form_groups(photos, cells, links, settings)
     sizes = Counter(photo.group_id for photo in photos)
     rows = [
         {"image_id": photo.image_id, "group_id": photo.group_id, "split": photo.split, "group_size": sizes[photo.group_id],
@@ -96,27 +97,37 @@ def _photos(raw_photos_rows: pl.DataFrame, previous_rows: pl.DataFrame | None) -
 
 
 # -- links ---------------------------------------------------------------------------------------------------------------
-def find_links(photos: Sequence[Photo], settings: SplitSettings) -> list[Link]:
-    """Near-duplicate and burst links with at least one new end, closest first; the library's past is not looked at again."""
-    links = {(link.first, link.second): link for link in _bursts(photos, settings)}
-    links |= {(link.first, link.second): link for link in _near_duplicates(photos, settings)}  # the stronger tie gives the name
+def _cells(photos: Sequence[Photo]) -> list[list[int]]:
+    """Photos of equal hash, known ones first: they share all their near-duplicates, so a thousand copies cost no million links.
+
+    Flat pictures have a cell each: their hashes agree although they show nothing in common.
+    """
+    cells: dict[int, list[int]] = {}
+    for index, photo in sorted(enumerate(photos), key=lambda item: not item[1].known):
+        telling = photo.phash is not None and informative(photo.phash)
+        cells.setdefault(photo.phash if telling and photo.phash is not None else -1 - index, []).append(index)
+    return sorted(cells.values(), key=min)
+
+
+def _links(photos: Sequence[Photo], cells: Sequence[list[int]], settings: SplitSettings) -> list[Link]:
+    """Near-duplicate and burst links between cells with something new, closest first; the library's past is not looked at again."""
+    links = {(link.first, link.second): link for link in _bursts(photos, cells, settings)}
+    links |= {(link.first, link.second): link for link in _near_duplicates(photos, cells, settings)}  # the stronger tie gives the name
     return sorted(links.values())
 
 
-def _near_duplicates(photos: Sequence[Photo], settings: SplitSettings) -> Iterable[Link]:
-    """Flat pictures are left out: their hashes agree although they show nothing in common."""
-    hashed = [index for index, photo in enumerate(photos) if photo.phash is not None]
-    hashes = np.array([photos[index].phash for index in hashed], dtype=np.uint64)  # (n,)
-    telling = informative(hashes)
-    indices, hashes = np.array(hashed, dtype=np.int64)[telling], hashes[telling]
-    new = np.array([not photos[index].known for index in indices], dtype=bool)
+def _near_duplicates(photos: Sequence[Photo], cells: Sequence[list[int]], settings: SplitSettings) -> Iterable[Link]:
+    hashed = [place for place, cell in enumerate(cells) if photos[cell[0]].phash is not None and informative(photos[cell[0]].phash or 0)]
+    hashes = np.array([photos[cells[place][0]].phash for place in hashed], dtype=np.uint64)  # (n,)
+    new = np.array([not all(photos[index].known for index in cells[place]) for place in hashed], dtype=bool)
     pairs = near_pairs(hashes, settings.near_duplicate_bits, new=new)
     bits = np.bitwise_count(hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]])
-    for (first, second), distance in zip(indices[pairs].tolist(), bits.tolist(), strict=True):
-        yield Link(distance, first, second, "near_duplicate")
+    for (first, second), distance in zip(pairs.tolist(), bits.tolist(), strict=True):
+        yield Link(distance, hashed[first], hashed[second], "near_duplicate")
 
 
-def _bursts(photos: Sequence[Photo], settings: SplitSettings) -> Iterable[Link]:
+def _bursts(photos: Sequence[Photo], cells: Sequence[list[int]], settings: SplitSettings) -> Iterable[Link]:
+    cell_of = {index: place for place, cell in enumerate(cells) for index in cell}
     cameras: defaultdict[str, list[int]] = defaultdict(list)
     for index, photo in enumerate(photos):
         if photo.camera is not None and photo.taken_at is not None and photo.phash is not None:
@@ -129,9 +140,10 @@ def _bursts(photos: Sequence[Photo], settings: SplitSettings) -> Iterable[Link]:
                 a, b = photos[one], photos[other]
                 if b.taken_at - a.taken_at > gap:
                     break
+                first, second = sorted((cell_of[one], cell_of[other]))
                 bits = _distance(a.phash, b.phash)
-                if bits <= settings.burst_bits and not (a.known and b.known):
-                    yield Link(bits, min(one, other), max(one, other), "burst")
+                if bits <= settings.burst_bits and first != second and not (a.known and b.known):
+                    yield Link(bits, first, second, "burst")
 
 
 def _distance(a: int | None, b: int | None) -> int:
@@ -139,38 +151,48 @@ def _distance(a: int | None, b: int | None) -> int:
 
 
 # -- splits --------------------------------------------------------------------------------------------------------------
-def _draw_splits(photos: Sequence[Photo], links: Sequence[Link], settings: SplitSettings) -> None:
+def _draw_splits(photos: Sequence[Photo], cells: Sequence[list[int]], links: Sequence[Link], settings: SplitSettings) -> None:
     """Give every new photo its split. Each decision sees all that was decided before: no link can come to join two splits."""
     neighbours: defaultdict[int, list[int]] = defaultdict(list)
     for link in links:
         neighbours[link.first].append(link.second)
         neighbours[link.second].append(link.first)
-    frontier = [index for index, photo in enumerate(photos) if photo.known and photo.split != ASIDE]
+    sides: list[set[str]] = [{split for index in cell if (split := photos[index].split) not in (None, ASIDE)} for cell in cells]
+    waiting = {place for place, cell in enumerate(cells) if any(photos[index].split is None for index in cell)}
+    frontier = [place for place, side in enumerate(sides) if side]
     while frontier:  # outwards from what has a split
-        reached = sorted({other for index in frontier for other in neighbours[index] if photos[other].split is None})
-        for index in reached:
-            sides = {photos[other].split for other in neighbours[index]} - {None, ASIDE}
-            photos[index].split = sides.pop() if len(sides) == 1 else ASIDE
-        frontier = [index for index in reached if photos[index].split != ASIDE]
-    _Draw(photos, settings).assign(_components(photos, neighbours))
+        reached = sorted({other for place in frontier for other in (place, *neighbours[place])} & waiting)
+        for place in reached:
+            touched = sides[place].union(*(sides[other] for other in neighbours[place]))
+            _decide(photos, cells[place], touched.pop() if len(touched) == 1 else ASIDE, sides[place])
+        waiting.difference_update(reached)
+        frontier = [place for place in reached if sides[place]]
+    _Draw(photos, settings).assign(_components(cells, neighbours, waiting))
 
 
-def _components(photos: Sequence[Photo], neighbours: dict[int, list[int]]) -> list[list[int]]:
+def _decide(photos: Sequence[Photo], cell: Iterable[int], split: str, sides: set[str]) -> None:
+    for index in cell:
+        if photos[index].split is None:
+            photos[index].split = split
+    if split != ASIDE:
+        sides.add(split)
+
+
+def _components(cells: Sequence[list[int]], neighbours: dict[int, list[int]], waiting: set[int]) -> list[list[int]]:
     """Undecided photos that are linked, directly or through each other; members in order."""
-    seen: set[int] = set()
     found = []
-    for start, photo in enumerate(photos):
-        if photo.split is not None or start in seen:
+    for start in sorted(waiting):
+        if start not in waiting:
             continue
-        seen.add(start)
-        component, waiting = [], [start]
-        while waiting:
-            index = waiting.pop()
-            component.append(index)
-            inner = [other for other in neighbours.get(index, ()) if photos[other].split is None and other not in seen]
-            seen.update(inner)
-            waiting.extend(inner)
-        found.append(sorted(component))
+        waiting.remove(start)
+        members, places = [], [start]
+        while places:
+            place = places.pop()
+            members += cells[place]
+            inner = waiting.intersection(neighbours.get(place, ()))
+            waiting -= inner
+            places += inner
+        found.append(sorted(members))
     return found
 
 
@@ -219,15 +241,18 @@ class _Draw:
 
 
 # -- groups --------------------------------------------------------------------------------------------------------------
-def _form_groups(photos: Sequence[Photo], links: Sequence[Link], settings: SplitSettings) -> None:
+def _form_groups(photos: Sequence[Photo], cells: Sequence[list[int]], links: Sequence[Link], settings: SplitSettings) -> None:
     """Join along links, closest first, within a split and as long as all hashes of the group stay close. Known groups never merge."""
     groups = _Groups(photos)
     widest = {"near_duplicate": 2 * settings.near_duplicate_bits, "burst": settings.near_duplicate_bits + settings.burst_bits}
+    heads: list[dict[str | None, int]] = []  # of every cell: its first photo in each split
+    for cell in cells:
+        heads.append({photos[index].split: index for index in reversed(cell)})
+        for index in cell:
+            groups.join(heads[-1][photos[index].split], index, 0, "near_duplicate")
     for link in links:
-        if photos[link.first].split == photos[link.second].split and groups.join(link.first, link.second, widest[link.kind]):
-            for index in (link.first, link.second):
-                if photos[index].link == "single":
-                    photos[index].link = link.kind
+        for split in heads[link.first].keys() & heads[link.second].keys():
+            groups.join(heads[link.first][split], heads[link.second][split], widest[link.kind], link.kind)
     for index, photo in enumerate(photos):
         photo.group_id = groups.group_id(index)
 
@@ -252,17 +277,18 @@ class _Groups:
             index = self.root[index]
         return index
 
-    def join(self, one: int, other: int, widest: int) -> bool:
+    def join(self, one: int, other: int, widest: int, kind: str) -> None:
         """Join the two sets unless both have names already or two hashes would lie more than `widest` bits apart."""
         a, b = self.find(one), self.find(other)
-        if a == b:
-            return True
-        if self.names[a] is not None and self.names[b] is not None:
-            return False
-        if any(_distance(x, y) > widest for x in self.hashes[a] for y in self.hashes[b]):
-            return False
-        self._merge(a, b)
-        return True
+        if a != b:
+            if self.names[a] is not None and self.names[b] is not None:
+                return
+            if any(_distance(x, y) > widest for x in self.hashes[a] for y in self.hashes[b]):
+                return
+            self._merge(a, b)
+        for photo in (self.photos[one], self.photos[other]):
+            if photo.link == "single" and one != other:
+                photo.link = kind
 
     def _merge(self, one: int, other: int) -> None:
         a, b = self.find(one), self.find(other)

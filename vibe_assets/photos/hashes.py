@@ -12,10 +12,9 @@ MAX_BANDS = 12  # narrower bands hold so few bits that nearly everything is a ca
 SET_BITS = range(16, 49)  # a DCT hash thresholded at its median sets about 32 of 64 bits; far fewer mean a flat or striped picture
 
 
-def informative(hashes: np.ndarray) -> np.ndarray:
-    """(n,) bool: False where the hash says little, since most coefficients tie: all flat pictures look alike to it."""
-    bits = np.bitwise_count(hashes)
-    return (bits >= SET_BITS.start) & (bits < SET_BITS.stop)
+def informative(value: int) -> bool:
+    """Whether a 64-bit hash says much: where most coefficients tie, as in all flat pictures, few or nearly all bits are set."""
+    return value.bit_count() in SET_BITS
 
 
 def near_pairs(hashes: np.ndarray, radius: int, *, new: np.ndarray) -> np.ndarray:

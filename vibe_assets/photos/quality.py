@@ -20,7 +20,7 @@ class Quality:
 
 def measure(image: Image.Image) -> Quality:
     """Measure an RGB picture at 512 px on its longest side; smaller ones as they are, since enlarging invents blur."""
-    small = _scaled(image)
+    small = at_measuring_size(image)
     rgb = np.asarray(small, dtype=np.float32)  # (h, w, 3)
     luma = np.asarray(small.convert("L"), dtype=np.float32)  # (h, w), ITU-R 601
     return Quality(
@@ -35,10 +35,11 @@ def perceptual_hash(image: Image.Image) -> str:
     """64-bit DCT hash as 16 hex digits (ImageHash's phash). Flat pictures give few set bits: see groups.py."""
     import imagehash
 
-    return str(imagehash.phash(_scaled(image)))
+    return str(imagehash.phash(at_measuring_size(image)))
 
 
-def _scaled(image: Image.Image) -> Image.Image:
+def at_measuring_size(image: Image.Image) -> Image.Image:
+    """The picture at 512 px on its longest side, or itself where it is no larger; do it once for several measures."""
     scale = MEASURE_PX / max(image.size)
     if image.mode != "RGB":
         raise ValueError(f"expected an RGB picture, got mode {image.mode}")

@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
-from vibe_assets.photos.quality import MEASURE_PX, measure, perceptual_hash
+from vibe_assets.photos.quality import MEASURE_PX, at_measuring_size, measure, perceptual_hash
 from vibe_assets.settings import LibrarySettings
 
 if TYPE_CHECKING:
@@ -45,10 +45,10 @@ def measure_photo(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any
     identity = {"image_id": hashlib.sha256(data).hexdigest()[:32]}
     try:
         photo = open_photo(io.BytesIO(data), max_pixels=max_pixels, max_bytes=max_bytes, draft_px=MEASURE_PX)
-        exif = photo.exif
+        small = at_measuring_size(photo.image)
         return identity | {
             "format": photo.format, "width": photo.width, "height": photo.height, "frames": photo.frames,
-            **vars(exif), **vars(measure(photo.image)), "phash": perceptual_hash(photo.image),
+            **vars(photo.exif), **vars(measure(small)), "phash": perceptual_hash(small),
         }  # fmt: skip
     except PhotoRejected as rejected:
         width, height = rejected.size or (None, None)

@@ -19,7 +19,7 @@ from vibe_assets.records import (
 )
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import audited_version, load_taxonomy
+from vibe_assets.stages.truth import audit_known_ids, audited_version, load_taxonomy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -204,7 +204,7 @@ def audited_file_intact(platform: Platform) -> Gate:
     """The settled audit is the accepted file: known photos and labels, nobody twice."""
     rows = platform.lake.read(AUDITED_GROUND_TRUTH)
     taxonomy = load_taxonomy(platform)
-    known = set(accepted_photos(platform)["image_id"]) | set(platform.lake.read(AUDIT_SAMPLE)["image_id"])
+    known = audit_known_ids(platform)
     unknown_ids = sorted(set(rows["image_id"]) - known)
     labels = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
     unknown_labels = sorted(label for label in labels if not taxonomy.known(label))

@@ -76,9 +76,13 @@ def accepted_photos(platform: Platform, folder_key: str | None = None) -> pl.Dat
 
 
 def group_library(platform: Platform) -> pl.DataFrame:
-    """Near-duplicates, bursts and the split of the whole library."""
+    """Near-duplicates, bursts and the split of the whole library; photos that are gone keep their row, to return to their side."""
+    import polars as pl
+
     from vibe_assets.photos.groups import group_photos
 
-    rows = group_photos(accepted_photos(platform), previous_rows=platform.lake.read(PHOTO_GROUPS), settings=platform.settings.split)
-    platform.lake.replace(PHOTO_GROUPS, rows, commit=platform.commit)
+    previous = platform.lake.read(PHOTO_GROUPS)
+    rows = group_photos(accepted_photos(platform), previous_rows=previous, settings=platform.settings.split)
+    gone = previous.join(rows, on="image_id", how="anti").with_columns(link=pl.lit("gone"))
+    platform.lake.replace(PHOTO_GROUPS, pl.concat([rows, gone]), commit=platform.commit)
     return rows

@@ -52,7 +52,7 @@ def annotate_root(
         raise StageError(f"{output} exists already: go on with --resume, or give another name")
     refs = find_photos(settings, root)
     journal = OutputFile(output, teacher_fingerprint(settings.teacher))
-    records = annotate(refs, settings=settings.teacher, journal=journal, limit=limit, progress=progress)
+    records = annotate(refs, settings=settings.teacher, journal=journal, limit=limit, progress=progress, library=settings.library)
     failed: dict[str, int] = {}
     for record in records:
         if record.get("annotation") is None:

@@ -167,6 +167,7 @@ def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evalua
         closure=taxonomy.closure,
         subject="student",
         truth_kind=truth_kind,
+        kinds=(head.kind,),
     )
 
 

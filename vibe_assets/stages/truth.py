@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vibe_assets.lake import write_text
 from vibe_assets.records import (
     ANNOTATIONS,
     AUDIT_SAMPLE,
@@ -81,18 +80,30 @@ def draw_audit_sample(platform: Platform) -> pl.DataFrame:
 
 def accept_audited(platform: Platform, file: Path) -> pl.DataFrame:
     """Check an audited file and, when every line of it is right, make it the one in force. Raises AuditedFileError."""
-    rows = read_verdicts(platform, file)
-    write_text(platform.settings.audited_file, file.read_text(encoding="utf-8"))
+    from vibe_assets.labels.files import write_audited
+
+    rows = _read(platform, file, platform.lake.read(AUDIT_SAMPLE))
+    write_audited(rows, platform.settings.audited_file)  # with the probabilities of the sample it answers: a later draw has others
     return rows
 
 
-def read_verdicts(platform: Platform, file: Path) -> pl.DataFrame:
-    """AUDITED_GROUND_TRUTH rows of an audited file, checked against taxonomy, library and sample."""
+def _read(platform: Platform, file: Path, sample: pl.DataFrame | None) -> pl.DataFrame:
+    """AUDITED_GROUND_TRUTH rows of an audited file, checked against taxonomy, library and, where given, the sample."""
     from vibe_assets.labels.files import read_audited
 
-    sample = platform.lake.read(AUDIT_SAMPLE)
-    known = set(accepted_photos(platform)["image_id"]) | set(sample["image_id"])
-    return read_audited(file, taxonomy=load_taxonomy(platform), known_ids=known, sample_rows=sample if sample.height else None)
+    return read_audited(
+        file,
+        taxonomy=load_taxonomy(platform),
+        known_ids=audit_known_ids(platform),
+        sample_rows=sample if sample is not None and sample.height else None,
+    )
+
+
+def audit_known_ids(platform: Platform) -> set[str]:
+    """Photos that an audit may speak of: those of the library, those ever sampled, and those it spoke of before."""
+    lake = platform.lake
+    known = [accepted_photos(platform), lake.read(AUDIT_SAMPLE), lake.read(AUDITED_GROUND_TRUTH)]
+    return {image_id for rows in known for image_id in rows["image_id"]}
 
 
 def audited_version(platform: Platform) -> str | None:
@@ -105,7 +116,11 @@ def settle_audit(platform: Platform) -> pl.DataFrame:
     """Bring audited_ground_truth up to date with the audited file in force."""
     path = platform.settings.audited_file
     if not path.is_file():
-        raise StageError(f"no audited file yet: check {sample_file(platform)}, then `vibe audited FILE`")
-    rows = read_verdicts(platform, path)
+        if platform.settings.gates.require_audit:
+            raise StageError(f"no audited file yet: check {sample_file(platform)}, then `vibe audited FILE`")
+        rows = platform.lake.read(AUDITED_GROUND_TRUTH).clear()
+        platform.lake.replace(AUDITED_GROUND_TRUTH, rows, commit=platform.commit)
+        return rows
+    rows = _read(platform, path, None)
     platform.lake.replace(AUDITED_GROUND_TRUTH, rows, commit=platform.commit)
     return rows

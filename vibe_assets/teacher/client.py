@@ -245,6 +245,8 @@ class TeacherClient:
         said = detail.lower()
         if error.status_code == 404 and error.code != "model_not_found" and error.type and "model" not in said:
             return TeacherFailure("request_rejected", detail)  # an OpenAI-style error about this request, not about the address
+        if error.status_code < 400:
+            return TeacherError(f"{self.where} sends the request elsewhere ({detail}): put the final address into teacher.base_url")
         if "model" in said:
             return TeacherError(
                 f"the teacher at {self.where} does not serve teacher.model = {self.settings.model!r} ({detail}); set QWEN_MODEL"

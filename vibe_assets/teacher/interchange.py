@@ -44,6 +44,16 @@ class ImportSummary:
     rejected: tuple[RejectedLine, ...] = ()
     rejected_file: Path | None = None
 
+    def __str__(self) -> str:
+        teachers = ", ".join(f"{count} of teacher {teacher}" for teacher, count in self.by_teacher.items())
+        lines = [f"{self.kept} records kept" + (f" ({teachers})" if teachers else "") + f", {self.duplicates} known already"]
+        if self.failures or self.unknown_photos:
+            lines.append(f"among them {self.failures} failures, {self.unknown_photos} of photos that are not in the library")
+        if self.rejected:
+            first = self.rejected[0]
+            lines.append(f"{len(self.rejected)} lines rejected, see {self.rejected_file}; line {first.line}: {first.reason}")
+        return "\n".join(lines)
+
 
 def import_annotations(
     file: Path, journal_root: Path, *, known_ids: Collection[str] | None = None, as_teacher: str | None = None

@@ -16,7 +16,7 @@ from typing import Any
 
 from vibe_assets.teacher.failures import TeacherError
 
-_WRITER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_WRITER = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]{0,99}")
 Record = dict[str, Any]
 
 
@@ -28,12 +28,14 @@ class Journal:
     """
 
     def __init__(self, folder: Path, writer: str) -> None:
-        if not _WRITER.fullmatch(writer):
-            raise ValueError(f"expected a writer name of letters, digits, '.', '_' and '-' (at most 100), got {writer!r}")
-        self.folder = Path(folder)
-        self.path = self.folder / f"{writer}.jsonl"
         self._descriptor: int | None = None
         self._lock = threading.Lock()
+        if not _WRITER.fullmatch(writer):
+            raise ValueError(
+                f"expected a writer's name that can be a file's (1 to 100 characters, no '/', no '.' in front), got {writer!r}"
+            )
+        self.folder = Path(folder)
+        self.path = self.folder / f"{writer}.jsonl"
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def records(self) -> Iterator[Record]:
@@ -83,6 +85,9 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        self.close()  # a journal that was simply forgotten must not lock out the next
 
     def _opened(self) -> int:
         if self._descriptor is not None:

@@ -1,0 +1,32 @@
+"""One settled installation, built once and copied for every test that changes it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.defs.world import World, build, opened
+
+
+@pytest.fixture(scope="session")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an installation after its first full build: annotated, audited, trained, deployed, reported."""
+    folder = tmp_path_factory.mktemp("settled") / "installation"
+    build(folder)
+    with opened(folder) as world:
+        world.settle()
+        world.audit()
+        world.settle()
+    return folder
+
+
+@pytest.fixture()
+def world(settled: Path, tmp_path: Path) -> Iterator[World]:
+    """A copy of the settled installation."""
+    folder = tmp_path / "installation"
+    shutil.copytree(settled, folder)
+    with opened(folder) as world:
+        yield world

@@ -1,0 +1,166 @@
+"""What is rebuilt when something moves, over several ticks, on the real graph with real assets."""
+
+from __future__ import annotations
+
+import shutil
+
+import dagster as dg
+import polars as pl
+import pytest
+from vibe_assets.definitions import defs
+from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
+
+from tests.defs.world import HEADS, World, ran
+
+AFTER_REPORT = [*HEADS, "deployed_heads", "published_warehouse", "student_report"]
+
+
+def once_each(*names: str) -> dict[str, int]:
+    return dict.fromkeys(names, 1)
+
+
+def test_the_first_build_ends_with_labels_for_every_photo(world: World) -> None:
+    photos = world.platform.lake.read_live(RAW_PHOTOS).filter(pl.col("reason").is_null())
+    predictions = world.platform.lake.read_live(PREDICTIONS)
+    assert set(predictions["image_id"]) == set(photos["image_id"])
+    assert set(predictions["source"]) == {"student"}
+
+
+def test_nothing_moves_when_nothing_moved(world: World) -> None:
+    assert world.settle() == []
+
+
+def test_a_new_teacher_reannotates_every_folder_and_trains_exactly_once(world: World) -> None:
+    world.setting("teacher-1", "teacher-2")
+    counts, folders = ran(world.settle()), len(world.folders())
+    assert counts == {
+        "annotations": folders, "predictions": folders, **once_each("auto_ground_truth", "teacher_report", *AFTER_REPORT),
+    }  # fmt: skip
+    assert world.platform.lake.read(AUTO_GROUND_TRUTH)["teacher"].n_unique() == 1
+
+
+def test_a_new_audit_rebuilds_reports_and_students_but_asks_the_teacher_nothing(world: World) -> None:
+    world.audit(error_rate=0.2)
+    asked = world.replay.counts()["requests"]
+    counts = ran(world.settle())
+    assert counts == {"predictions": len(world.folders()), **once_each("audited_ground_truth", "teacher_report", *AFTER_REPORT)}
+    assert world.replay.counts()["requests"] == asked
+
+
+def test_a_new_mapping_rebuilds_labels_without_asking_the_teacher(world: World) -> None:
+    world.setting("[audit]", "[labels]\nmin_object_confidence = 0.2\n[audit]")
+    asked = world.replay.counts()["requests"]
+    counts = ran(world.settle())
+    assert counts["auto_ground_truth"] == 1 and counts["scene_head"] == 1 and "annotations" not in counts
+    assert world.replay.counts()["requests"] == asked
+
+
+def test_a_new_folder_is_built_alone_and_the_students_learn_it_once(world: World) -> None:
+    source = next(path for path in sorted(world.photos.rglob("*")) if path.is_dir() and any(path.glob("*.jpg")))
+    new = world.photos / "new, 'folder' 😀"
+    new.mkdir()
+    for at, photo in enumerate(sorted(source.glob("*.jpg"))[:6]):
+        with (new / f"{at}.jpg").open("wb") as copy:  # other bytes behind the picture: a new photo that looks the same
+            copy.write(photo.read_bytes() + b"\0" * (at + 1))
+    before = world.platform.lake.read(PHOTO_GROUPS)
+    counts = ran(world.settle())
+    assert counts["raw_photos"] == counts["annotations"] == counts["image_embeddings"] == 1
+    assert {counts[name] for name in (*HEADS, "auto_ground_truth", "teacher_report", "deployed_heads", "student_report")} == {1}
+    after = before.join(world.platform.lake.read(PHOTO_GROUPS), on="image_id", suffix="_after")
+    assert (after["split"] == after["split_after"]).all()
+
+
+def test_a_removed_folder_leaves_the_labels(world: World) -> None:
+    gone = next(path for path in sorted(world.photos.rglob("*")) if path.is_dir() and any(path.glob("*.jpg")))
+    keys = set(world.folders())
+    shutil.rmtree(gone)
+    counts = ran(world.settle())
+    assert counts["photo_groups"] == counts["auto_ground_truth"] == counts["scene_head"] == 1
+    assert "annotations" not in counts and "raw_photos" not in counts
+    (removed,) = keys - set(world.folders())
+    lost = set(world.platform.lake.read(RAW_PHOTOS, folder_key=removed)["image_id"].drop_nulls())
+    assert not (lost - set(world.platform.lake.read_live(RAW_PHOTOS)["image_id"])) & set(world.platform.lake.read(AUTO_GROUND_TRUTH)["image_id"])
+
+
+def test_a_changed_photo_rebuilds_its_folder_only_and_pays_for_one_answer(world: World) -> None:
+    photo = next(iter(sorted(world.photos.rglob("*.jpg"))))
+    photo.write_bytes(photo.read_bytes() + b"\0")
+    asked = world.replay.counts()["photos"]
+    counts = ran(world.settle())
+    assert counts["raw_photos"] == counts["annotations"] == counts["image_embeddings"] == 1
+    assert world.replay.counts()["photos"] == asked + 1
+
+
+def test_students_never_train_on_two_teachers(world: World) -> None:
+    """Half of the folders fail under the new teacher: the labels stay as they were, nothing is trained."""
+    broken = next(path for path in sorted(world.photos.rglob("*")) if path.is_dir() and any(path.glob("*.jpg")))
+    names = {line.name for line in broken.glob("*")}
+    answers = world.folder / "candidate_answers.jsonl"
+    kept = [line for line in answers.read_text().splitlines() if not any(f"/{name}" in line or f'"{name}' in line for name in names)]
+    whole = answers.read_text()
+    answers.write_text("\n".join(kept) + "\n")
+    world.replay.answers = type(world.replay.answers)({"teacher-1": world.folder / "teacher_answers.jsonl", "": answers}, world.photos)
+    world.setting("teacher-1", "teacher-2")
+    counts = ran(world.settle())
+    assert set(counts) == {"annotations"}
+    answers.write_text(whole)
+    world.replay.answers = type(world.replay.answers)({"teacher-1": world.folder / "teacher_answers.jsonl", "": answers}, world.photos)
+    teachers = world.platform.lake.read_live(ANNOTATIONS)
+    failed = sorted(set(teachers.filter(pl.col("reason").is_not_null())["folder_key"]))
+    for key in failed:
+        assert world.driver.run([dg.AssetKey("annotations")], key)
+    counts = ran(world.settle())
+    assert counts["auto_ground_truth"] == counts["scene_head"] == 1
+    assert world.platform.lake.read(AUTO_GROUND_TRUTH)["teacher"].n_unique() == 1
+
+
+def test_labels_of_a_partial_reannotation_stop_at_the_gate(world: World) -> None:
+    """By hand, with the sources not looked at: one folder with the new teacher, the others with the old one."""
+    world.setting("teacher-1", "teacher-2")
+    key = world.folders()[0]
+    assert world.driver.run([dg.AssetKey("annotations")], key)
+    assert not world.driver.run([dg.AssetKey("auto_ground_truth")])
+    assert not world.driver.run([dg.AssetKey("scene_head")])
+
+
+def test_a_shut_gate_stops_what_is_downstream_and_opens_again(world: World) -> None:
+    deployed = (world.folder / "data" / "heads" / "deployments.jsonl").read_text()
+    world.setting("min_teacher_agreement = 0.5", "min_teacher_agreement = 0.999")
+    world.audit(error_rate=0.3)
+    assert ran(world.settle()) == once_each("audited_ground_truth", "teacher_report")
+    assert (world.folder / "data" / "heads" / "deployments.jsonl").read_text() == deployed
+    world.setting("min_teacher_agreement = 0.999", "min_teacher_agreement = 0.1")
+    assert world.driver.run([dg.AssetKey("teacher_report")])
+    assert ran(world.settle())["scene_head"] == 1
+
+
+def test_an_update_that_lands_between_request_and_tick_is_not_lost(world: World) -> None:
+    world.setting("teacher-1", "teacher-2")
+    world.settle()
+    world.setting("teacher-2", "teacher-3")
+    world.settle()
+    from vibe_assets.teacher.annotate import teacher_fingerprint
+
+    current = teacher_fingerprint(world.platform.settings.teacher)
+    assert set(world.platform.lake.read(AUTO_GROUND_TRUTH)["teacher"]) == {current}
+
+
+@pytest.mark.parametrize("key", sorted(key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys))
+def test_conditions_name_every_asset_upstream(key: str) -> None:
+    graph = defs.resolve_asset_graph()
+    node = graph.get(dg.AssetKey(key))
+    if node.automation_condition is None:
+        return
+    waiting, ancestors = list(node.parent_keys), set()
+    while waiting:
+        parent = waiting.pop()
+        if parent in graph.materializable_asset_keys and parent not in ancestors:
+            ancestors.add(parent)
+        waiting += graph.get(parent).parent_keys
+    assert named(node.automation_condition) == {parent.to_user_string() for parent in ancestors}
+
+
+def named(condition: dg.AutomationCondition) -> set[str]:
+    """Assets that a condition looks at by name."""
+    found = {condition.key.to_user_string()} if type(condition).__name__ == "EntityMatchesCondition" else set()
+    return found.union(*(named(child) for child in condition.children))

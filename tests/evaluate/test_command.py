@@ -1,0 +1,107 @@
+"""`python -m vibe_assets.eval.labels`: files or the lake in, a table, a report and lists of errors out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.evaluate.rows import library
+from vibe_assets.eval.labels import main
+from vibe_assets.labels.files import write_audited, write_labels
+from vibe_assets.lake import Lake
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, FOLDER_SET, PHOTO_GROUPS, PREDICTIONS, Table
+from vibe_assets.settings import CONFIG_ENV
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty installation, the working directory beside it, wide enough a terminal."""
+    monkeypatch.delenv(CONFIG_ENV, raising=False)
+    monkeypatch.setenv("VIBE_LIBRARY__HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def filled(rows: pl.DataFrame, table: Table, **values: object) -> pl.DataFrame:
+    """The rows with every column of the table, the absent ones null."""
+    schema = table.polars_schema()
+    rows = rows.with_columns(**{name: pl.lit(values.get(name)) for name in schema if name not in rows.columns})
+    return rows.select(list(schema)).cast(schema)
+
+
+def write_files(folder: Path) -> None:
+    truth, said, _ = library(80)
+    write_audited(filled(truth, AUDITED_GROUND_TRUTH), folder / "human.json")
+    write_labels(said, folder / "teacher.jsonl")
+
+
+def test_files_are_judged_and_written(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(tmp_path)
+    assert main(["--gt", "human.json", "--auto", "teacher.jsonl", "--pred", "teacher.jsonl", "--out", "out", "--resamples", "50"]) == 0
+    shown = capsys.readouterr().out
+    assert "teacher against people's labels: 80 photos" in shown
+    assert "Scene accuracy" in shown
+    parts = {path.parent.name for path in (tmp_path / "out").rglob("metrics.json")}
+    assert parts == {"teacher_against_human", "student_against_human", "student_against_auto"}
+    same = json.loads((tmp_path / "out/student_against_auto/metrics.json").read_text(encoding="utf-8"))
+    assert same["headline"]["scene_accuracy"]["value"] == 1.0, "the same file judged against itself"
+    weighted = json.loads((tmp_path / "out/teacher_against_human/metrics.json").read_text(encoding="utf-8"))
+    assert weighted["weighted"], "the audited file brings its inclusion probabilities"
+    assert (tmp_path / "out/report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_without_files_the_lake_is_judged_and_students_only_on_their_test_split(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, said, groups = library(80)
+    lake = Lake(home / "lake")
+    splits = ["test" if at < 30 else "train" for at in range(80)]
+    rows = pl.DataFrame({"image_id": list(groups), "group_id": list(groups.values()), "split": splits})
+    lake.replace(PHOTO_GROUPS, filled(rows, PHOTO_GROUPS))
+    lake.replace(AUDITED_GROUND_TRUTH, filled(truth, AUDITED_GROUND_TRUTH))
+    lake.replace(AUTO_GROUND_TRUTH, filled(said.drop("scene_confidence"), AUTO_GROUND_TRUTH))
+    folder = pl.DataFrame({"folder_key": ["all-00000000"], "files": [80]})
+    lake.replace(FOLDER_SET, filled(folder, FOLDER_SET))
+    lake.replace(PREDICTIONS, filled(said, PREDICTIONS, folder_key="all-00000000"), folder_key="all-00000000")
+    assert main(["--resamples", "50"]) == 0
+    shown = capsys.readouterr().out
+    assert "teacher against people's labels: 80 photos" in shown
+    assert "student against people's labels: 30 photos" in shown
+    assert main(["--students", "--split", "all", "--resamples", "50"]) == 0
+    assert "student against people's labels: 80 photos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--gt", "human.json"], "nothing to judge"),
+        (["--gt", "absent.json", "--auto", "teacher.jsonl"], "absent.json"),
+        (["--auto", "teacher.jsonl"], "give --gt FILE"),
+        (["--gt", "human.json", "--auto"], "auto_ground_truth"),
+        (["--gt", "human.json", "--pred", "teacher.jsonl", "--split", "test"], "no photo groups"),
+        (["--gt", "human.json", "--auto", "foreign.jsonl"], "no photo in common"),
+        (["--gt", "wrong.json", "--auto", "teacher.jsonl"], "line 1"),
+    ],
+)
+def test_a_wrong_input_is_named_with_its_remedy(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    write_files(tmp_path)
+    (tmp_path / "foreign.jsonl").write_text('{"image_id": "x", "scene": ["scene.food"]}\n', encoding="utf-8")
+    (tmp_path / "wrong.json").write_text('{"image_id": "x", "scene": ["scene.nonsense"]}\n', encoding="utf-8")
+    assert main(arguments) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module_without_loading_a_model_library(home: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, vibe_assets.eval.labels; print([m for m in ('torch', 'polars', 'matplotlib', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    write_files(tmp_path)
+    command = [sys.executable, "-m", "vibe_assets.eval.labels", "--gt", "human.json", "--auto", "teacher.jsonl", "--resamples", "20"]
+    assert "Scene accuracy" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
