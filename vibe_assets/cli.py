@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,8 +62,6 @@ def main(ctx: click.Context, config: Path | None) -> None:
       vibe doctor                    check photo root, teacher, encoder, disk
       vibe ui                        Dagster UI and daemon on http://127.0.0.1:3000
     """
-    import os
-
     ctx.obj = config
     if config is not None:
         os.environ["VIBE_CONFIG"] = str(config.resolve())
@@ -149,7 +148,10 @@ def demo(folder: Path, photos: int) -> None:
     """Run the whole lineage through Dagster on a rendered library: no network service, no GPU."""
     from vibe_assets.demo.run import run_demo
 
-    sys.exit(0 if run_demo(folder, photos=photos) else 1)
+    passed = run_demo(folder, photos=photos)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if passed else 1)  # everything is closed; DuckDB 2.0 would print a page about its own bindings at interpreter exit
 
 
 # -- library -----------------------------------------------------------------------------------------------------------

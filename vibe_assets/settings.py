@@ -121,6 +121,12 @@ class StudentSettings(Section):
     min_positives: int = Field(8, ge=1, description="objects with fewer positives in the training split are left out and named")
     max_epochs: int = Field(300, ge=1)
     target_precision: float = Field(0.9, gt=0, lt=1, description="precision that per-label thresholds aim for on the validation split")
+    max_open: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="share of the validation photos that a head may leave open to reach target_precision",
+    )
     train_on: Literal["auto", "auto+audited"] = Field(
         "auto", description="auto+audited: people's labels replace the teacher's in the training split"
     )
@@ -234,6 +240,7 @@ def load_settings(config: Path | None = None) -> Settings:
     _refuse_secrets(values, config)
     merged = _under_environment(values)
     _anchor_prompts(merged.get("teacher"), config)
+    _anchor_encoder(merged.get("encoder"), config)
     try:
         return Settings(**merged, config_file=config)
     except ValidationError as error:
@@ -266,6 +273,16 @@ def _anchor_prompts(teacher: Any, config: Path | None) -> None:
     if isinstance(prompt, str) and prompt.endswith(".md"):
         teacher["prompt"] = str(config.resolve().parent / Path(prompt).expanduser())
     _anchor_prompts(teacher.get("candidate"), config)
+
+
+def _anchor_encoder(encoder: Any, config: Path | None) -> None:
+    """A local model (`siglip:./models/siglip`, `onnx:tower.onnx`) is named from where the settings lie; hub names stay as they are."""
+    if not isinstance(encoder, dict) or config is None:
+        return
+    kind, _, name = str(encoder.get("name", "")).partition(":")
+    local = config.resolve().parent / Path(name).expanduser()
+    if name and local.exists():
+        encoder["name"] = f"{kind}:{local}"
 
 
 def _refuse_secrets(values: dict[str, Any], config: Path | None) -> None:

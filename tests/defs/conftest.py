@@ -23,7 +23,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def world(settled: Path, tmp_path: Path) -> Iterator[World]:
     """A copy of the settled installation."""
     folder = tmp_path / "installation"

@@ -7,10 +7,10 @@ import shutil
 import dagster as dg
 import polars as pl
 import pytest
-from vibe_assets.definitions import defs
-from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 
 from tests.defs.world import HEADS, World, ran
+from vibe_assets.definitions import defs
+from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 
 AFTER_REPORT = [*HEADS, "deployed_heads", "published_warehouse", "student_report"]
 
@@ -79,7 +79,9 @@ def test_a_removed_folder_leaves_the_labels(world: World) -> None:
     assert "annotations" not in counts and "raw_photos" not in counts
     (removed,) = keys - set(world.folders())
     lost = set(world.platform.lake.read(RAW_PHOTOS, folder_key=removed)["image_id"].drop_nulls())
-    assert not (lost - set(world.platform.lake.read_live(RAW_PHOTOS)["image_id"])) & set(world.platform.lake.read(AUTO_GROUND_TRUTH)["image_id"])
+    assert not (lost - set(world.platform.lake.read_live(RAW_PHOTOS)["image_id"])) & set(
+        world.platform.lake.read(AUTO_GROUND_TRUTH)["image_id"]
+    )
 
 
 def test_a_changed_photo_rebuilds_its_folder_only_and_pays_for_one_answer(world: World) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+
 from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import Driver, report_outside_world
 from vibe_assets.demo.render import DemoLibrary, render_library, simulate_audit

@@ -23,7 +23,8 @@ def annotation_of(line: dict[str, Any]) -> dict[str, Any]:
         "scene": line["scene"].removeprefix("scene."),
         **{name: line["attributes"].get(f"attr.{name}", "unknown") for name in ATTRIBUTES},
         "objects": [
-            {"name_free": name.rsplit(".", 1)[-1], "coarse_type": name.rsplit(".", 1)[-1], "is_main": True, "confidence": 0.95} for name in objects
+            {"name_free": name.rsplit(".", 1)[-1], "coarse_type": name.rsplit(".", 1)[-1], "is_main": True, "confidence": 0.95}
+            for name in objects
         ],
     }
 

@@ -23,7 +23,7 @@ def quiet(ancestors: Sequence[str]) -> dg.AutomationCondition:
     Looking at all of them, not at the inputs alone, is what makes one change lead to one rebuild where branches meet again: the
     heads wait for the teacher's report although the labels they train on are ready.
     """
-    still = ~A.any_deps_missing() & ~A.in_progress()
+    still: dg.AutomationCondition = ~A.any_deps_missing() & ~A.in_progress()
     for name in ancestors:
         still &= ~A.asset_matches(dg.AssetKey(name), A.in_progress() | A.will_be_requested())
     return still.with_label("nothing upstream is moving")

@@ -44,7 +44,7 @@ class Driver:
 
     def drain(self) -> list[dict[str, list[str]]]:
         """Tick and run until a tick asks for nothing; return what each tick ran, asset -> partitions."""
-        ticks = []
+        ticks: list[dict[str, list[str]]] = []
         while True:
             wanted, cursor = self._tick()
             for keys, partitions in wanted.items():

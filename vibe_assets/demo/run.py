@@ -207,7 +207,12 @@ def outcome_rows(platform: Platform) -> list[tuple[str, str, str, str, str]]:
     history = (
         lake.read(METRICS).filter(pl.col("label") == "").sort("at").unique(["subject", "truth", "metric"], keep="last", maintain_order=True)
     )
-    wanted = {"scene_accuracy": "scene accuracy", "attributes_macro_f1": "attributes macro-F1", "objects_top1": "main object (top-1)"}
+    wanted = {
+        "scene_accuracy_answered": "scene accuracy (answered)",
+        "scene_accuracy_forced": "scene accuracy (never abstaining)",
+        "attributes_macro_f1": "attributes macro-F1",
+        "objects_top1": "main object (top-1)",
+    }
     against = {"human": "people", "auto": "teacher"}
     for subject, truth in (("teacher", "human"), ("student", "human"), ("student", "auto")):
         for metric, name in wanted.items():

@@ -96,6 +96,7 @@ class Evaluation:
 HEADLINE = {
     "scene_accuracy": "Scene accuracy",
     "scene_accuracy_answered": "Scene accuracy of the answered",
+    "scene_accuracy_forced": "Scene accuracy with every photo answered",
     "scene_macro_f1": "Scene macro-F1",
     "attributes_macro_f1": "Attributes macro-F1",
     "objects_top1": "Main object found (top-1)",

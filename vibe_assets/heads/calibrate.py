@@ -20,7 +20,9 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Threshold:
-    """`rule` says why: precision (target reached), f1 (target out of reach), default (too few held-out positives or negatives)."""
+    """`rule` says why: precision (target reached), f1 (target out of reach), default (too few held-out positives or negatives),
+    capped (the target would leave too many photos open).
+    """
 
     value: float
     rule: str
@@ -46,17 +48,23 @@ def calibrate(
 
 
 def choose_thresholds(
-    kind: str, names: Sequence[str], p: NDArray[np.float64], targets: NDArray[np.integer], mask: NDArray[np.bool_], target: float
+    kind: str,
+    names: Sequence[str],
+    p: NDArray[np.float64],
+    targets: NDArray[np.integer],
+    mask: NDArray[np.bool_],
+    target: float,
+    max_open: float = 1.0,
 ) -> dict[str, dict[str, Any]]:
     """The `thresholds` of a card from held-out calibrated probabilities (n, c)."""
     if kind == "scene":
-        chosen = pick_confidence(p.max(axis=1, initial=0.0), p.argmax(axis=1) == targets, target_precision=target)
+        chosen = pick_confidence(p.max(axis=1, initial=0.0), p.argmax(axis=1) == targets, target_precision=target, max_open=max_open)
         return {"scene": {"upper": chosen.value, "rule": chosen.rule}}
     thresholds: dict[str, dict[str, Any]] = {}
     for at, name in enumerate(names):
         known, positive = p[mask[:, at], at], targets[mask[:, at], at] == 1
         if kind == "attribute":
-            thresholds[name] = pick_band(known, positive, target_precision=target)
+            thresholds[name] = pick_band(known, positive, target_precision=target, max_open=max_open)
         else:
             one = pick_threshold(known, positive, target_precision=target)
             thresholds[name] = {"upper": one.value, "rule": one.rule}
@@ -119,29 +127,42 @@ def pick_threshold(p: NDArray[np.floating], positive: NDArray[np.bool_], *, targ
     return Threshold(float(GRID[f1.argmax()]), "f1")
 
 
-def pick_band(p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_precision: float) -> dict[str, Any]:
+def pick_band(p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_precision: float, max_open: float = 1.0) -> dict[str, Any]:
     """Upper and lower threshold of an attribute: true from `upper` on, false up to `lower`, open in between.
 
-    `lower` is the mirror image of `upper`: the same rule on 1 - p for the negatives, never above `upper`.
+    `lower` is the mirror image of `upper`: the same rule on 1 - p for the negatives, never above `upper`. Where more than `max_open`
+    of the photos would stay open, both are the threshold with the best F1 and nothing does.
     """
     upper = pick_threshold(p, positive, target_precision=target_precision)
     mirrored = pick_threshold(1.0 - p, ~positive, target_precision=target_precision)
+    lower = round(min(1.0 - mirrored.value, upper.value), 2)
+    if len(p) and float(np.mean((p > lower) & (p < upper.value))) > max_open:
+        best = pick_threshold(p, positive, target_precision=np.inf).value
+        return {"upper": best, "lower": best, "rule": "capped", "lower_rule": "capped"}
     return {
         "upper": upper.value,
-        "lower": round(min(1.0 - mirrored.value, upper.value), 2),
+        "lower": lower,
         "rule": upper.rule,
         "lower_rule": mirrored.rule,
     }
 
 
-def pick_confidence(confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, target_precision: float) -> Threshold:
+def pick_confidence(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, target_precision: float, max_open: float = 1.0
+) -> Threshold:
     """Confidence below which a scene is left open: the lowest of 101 at which the kept photos are right often enough.
 
-    0.0 (nothing left open, rule "unreached") when none reaches the target with MIN_KEPT photos kept.
+    0.0 (nothing left open, rule "unreached") when none reaches the target with MIN_KEPT photos kept. Where the target would leave
+    more than `max_open` of the photos open, the highest threshold that does not.
     """
     kept, right = _from_threshold_on(confidence), _from_threshold_on(confidence[correct])
     reached = np.flatnonzero((right >= target_precision * kept) & (kept >= MIN_KEPT))
-    return Threshold(float(GRID[reached[0]]), "precision") if reached.size else Threshold(0.0, "unreached")
+    if not reached.size:
+        return Threshold(0.0, "unreached")
+    bearable = np.flatnonzero(len(confidence) - kept <= max_open * len(confidence))
+    if bearable[-1] < reached[0]:
+        return Threshold(float(GRID[bearable[-1]]), "capped")
+    return Threshold(float(GRID[reached[0]]), "precision")
 
 
 def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, bins: int = 15) -> float | None:

@@ -66,7 +66,9 @@ def train_head(
     seen = np.bincount(data.targets[train], minlength=len(names)) > 0 if kind == "scene" else np.ones(len(names), bool)
     calibration = calibrate(kind, names, fit.held_logits, data.targets[fit.held_rows], data.mask[fit.held_rows], seen)
     held_p = calibrated(fit.held_logits, names, calibration)
-    thresholds = choose_thresholds(kind, names, held_p, data.targets[fit.held_rows], data.mask[fit.held_rows], settings.target_precision)
+    thresholds = choose_thresholds(
+        kind, names, held_p, data.targets[fit.held_rows], data.mask[fit.held_rows], settings.target_precision, settings.max_open
+    )
     card = HeadCard(
         kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
         n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,

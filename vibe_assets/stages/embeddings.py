@@ -27,6 +27,7 @@ def embed_folder(platform: Platform, folder_key: str) -> pl.DataFrame:
         settings=settings.encoder,
         cache_dir=settings.cache_dir,
         progress=platform.progress,
+        limits=settings.library,
     ).with_columns(folder_key=pl.lit(folder_key))
     platform.lake.replace(IMAGE_EMBEDDINGS, rows, folder_key=folder_key, commit=platform.commit)
     return rows
@@ -37,6 +38,8 @@ def embed_label_prompts(platform: Platform) -> pl.DataFrame:
     from vibe_assets.encoders.base import load_encoder
     from vibe_assets.encoders.engine import embed_prompts
 
-    rows = embed_prompts(load_encoder(platform.settings.encoder), load_taxonomy(platform).prompts())
+    taxonomy = load_taxonomy(platform)
+    negatives = {f"not {label}": texts for label, texts in taxonomy.negative_prompts().items()}
+    rows = embed_prompts(load_encoder(platform.settings.encoder), {**taxonomy.prompts(), **negatives})
     platform.lake.replace(PROMPT_EMBEDDINGS, rows, commit=platform.commit)
     return rows

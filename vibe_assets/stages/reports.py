@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from vibe_assets.records import (
 )
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import deployments, test_rows
+from vibe_assets.stages.students import deployed, deployments, judge_head, library_vectors, test_rows
 from vibe_assets.stages.truth import groups_of, load_taxonomy
 
 if TYPE_CHECKING:
@@ -59,7 +60,17 @@ def evaluate_students(platform: Platform) -> list[Evaluation]:
     said = lake.read_live(PREDICTIONS)
     human, auto = test_rows(platform, lake.read(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read(AUTO_GROUND_TRUTH))
     found = [_evaluate(platform, said, truth, "student", kind) for truth, kind in ((human, "human"), (auto, "auto"))]
-    return [evaluation for evaluation in found if evaluation.n] or found[1:]
+    return [_with_forced(platform, evaluation) for evaluation in found if evaluation.n] or found[1:]
+
+
+def _with_forced(platform: Platform, evaluation: Evaluation) -> Evaluation:
+    """The evaluation with the scene accuracy that the head has when it may not abstain, comparable with systems that never do."""
+    head = deployed(platform).get("scene")
+    if head is None or head.card.encoder != library_vectors(platform)["encoder"][0]:
+        return evaluation
+    forced = judge_head(platform, head, evaluation.truth_kind).headline.get("scene_accuracy")
+    added = {} if forced is None else {"scene_accuracy_forced": forced}
+    return dataclasses.replace(evaluation, headline={**evaluation.headline, **added})
 
 
 def _evaluate(platform: Platform, said: pl.DataFrame, truth: pl.DataFrame, subject: str, truth_kind: str) -> Evaluation:
@@ -231,7 +242,6 @@ def _calibration(platform: Platform) -> dict[str, tuple[Reliability | None, Reli
     from vibe_assets.evaluate.metrics import reliability
     from vibe_assets.heads.dataset import vectors
     from vibe_assets.heads.models import softmax
-    from vibe_assets.stages.students import deployed, library_vectors
 
     head = deployed(platform).get("scene")
     if head is None:

@@ -50,7 +50,12 @@ def classify_paths(platform: Platform, paths: Sequence[Path]) -> pl.DataFrame:
     settings = platform.settings
     refs = _photo_refs(paths, settings.library)
     vectors = embed_photos(
-        refs, load_encoder(settings.encoder), settings=settings.encoder, cache_dir=settings.cache_dir, progress=platform.progress
+        refs,
+        load_encoder(settings.encoder),
+        settings=settings.encoder,
+        cache_dir=settings.cache_dir,
+        progress=platform.progress,
+        limits=settings.library,
     )
     said = classify(vectors.unique("image_id", maintain_order=True), deployed(platform), prompts_rows=platform.lake.read(PROMPT_EMBEDDINGS))
     named = pl.DataFrame(

@@ -225,6 +225,9 @@ def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[
     for kind in KINDS:
         comparison, why_not = compare_with_deployed(platform, kind)
         candidate, current = latest_head(platform, kind).version, log.current().get(kind)
+        if candidate in log.withdrawn(kind):
+            decisions[kind] = Deployment(candidate, current or "", False, "it was rolled back; `vibe heads deploy` puts it in force again")
+            continue
         if candidate == current:
             decisions[kind] = Deployment(candidate, current, False, why_not)
             continue
