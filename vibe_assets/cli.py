@@ -475,7 +475,7 @@ def bench_embed(folder: Path | None, most: int) -> None:
     from vibe_assets.encoders.bench import bench as measure
 
     settings = platform().settings
-    click.echo(str(measure(folder or settings.root, settings.encoder, most=most)))
+    click.echo(str(measure(folder or settings.root, settings.encoder, limit=most)))
 
 
 if __name__ == "__main__":

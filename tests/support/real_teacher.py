@@ -13,7 +13,8 @@ def known_labels(real_data: Path) -> list[dict[str, Any]]:
     """One dict a photo of the labelled library: path below the library, scene, objects, attributes, source, group."""
     lines = [json.loads(line) for line in (real_data / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
     kept = [line for line in lines if line["path"].startswith("library/")]
-    return [{**line, "path": line["path"].removeprefix("library/"), "attributes": json.loads(line["attributes"])} for line in kept]
+    named = [{**line, "path": line["path"].removeprefix("library/"), "attributes": json.loads(line["attributes"])} for line in kept]
+    return list({line["path"]: line for line in named}.values())  # 251 files were written over by later ones: the last line is true
 
 
 def annotation_of(line: dict[str, Any]) -> dict[str, Any]:
@@ -22,11 +23,12 @@ def annotation_of(line: dict[str, Any]) -> dict[str, Any]:
     return {
         "scene": line["scene"].removeprefix("scene."),
         **{name: line["attributes"].get(f"attr.{name}", "unknown") for name in ATTRIBUTES},
-        "objects": [
-            {"name_free": name.rsplit(".", 1)[-1], "coarse_type": name.rsplit(".", 1)[-1], "is_main": True, "confidence": 0.95}
-            for name in objects
-        ],
+        "objects": [{"name_free": name, "coarse_type": name, "is_main": True, "confidence": 0.95} for name in map(_leaf, objects)],
     }
+
+
+def _leaf(key: str) -> str:
+    return key.rsplit(".", 1)[-1]
 
 
 def write_answers(real_data: Path, file: Path) -> Path:

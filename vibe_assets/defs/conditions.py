@@ -1,5 +1,7 @@
 """When an asset is rebuilt by itself, in words that read like the sentence they implement."""
 
+import functools
+import operator
 from collections.abc import Sequence
 
 import dagster as dg
@@ -23,10 +25,9 @@ def quiet(ancestors: Sequence[str]) -> dg.AutomationCondition:
     Looking at all of them, not at the inputs alone, is what makes one change lead to one rebuild where branches meet again: the
     heads wait for the teacher's report although the labels they train on are ready.
     """
-    still: dg.AutomationCondition = ~A.any_deps_missing() & ~A.in_progress()
-    for name in ancestors:
-        still &= ~A.asset_matches(dg.AssetKey(name), A.in_progress() | A.will_be_requested())
-    return still.with_label("nothing upstream is moving")
+    moving = A.in_progress() | A.will_be_requested()
+    elsewhere = [~A.asset_matches(dg.AssetKey(name), moving) for name in ancestors]
+    return functools.reduce(operator.and_, elsewhere, ~A.any_deps_missing() & ~A.in_progress())
 
 
 def follow(*ancestors: str) -> dg.AutomationCondition:
