@@ -49,7 +49,7 @@ class Vibe(click.Group):
 
 
 @click.group(cls=Vibe, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--config", type=FILE, envvar="VIBE_CONFIG", help="Settings file (default: ./vibe.toml, then ./demo/vibe.toml).")
+@click.option("--config", type=OUT, envvar="VIBE_CONFIG", help="Settings file (default: ./vibe.toml, then ./demo/vibe.toml).")
 @click.version_option(package_name="vibe-assets")
 @click.pass_context
 def main(ctx: click.Context, config: Path | None) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,68}")
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
+NO_LAKE_IN = re.compile(r"[\[\]\\^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}")  # delta-rs takes these for something else, or panics
 COMMIT_TRIES = 100
 MIN_FREE_BYTES = 64 * 1024 * 1024
 
@@ -39,6 +41,10 @@ class Lake:
     """All tables below one folder."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        if found := NO_LAKE_IN.search(str(self.root)):
+            raise LakeError(f"{str(self.root)!r}: tables cannot lie below a name with {found[0]!r}; set library.home to another folder")
 
     def path(self, table: Table) -> Path:
         return self.root / table.name
@@ -61,7 +67,9 @@ class Lake:
 
         if not self.exists(table):
             return pl.LazyFrame(schema=table.polars_schema())
-        return pl.scan_delta(str(self.path(table)), version=version).select(list(table.columns)).cast(table.polars_schema())
+        path = str(self.path(table))
+        special = not PLAIN_PATH.fullmatch(path)  # polars' own reader looks for 'my%20photos', and for columns in names with '='
+        return pl.scan_delta(path, version=version, use_pyarrow=special).select(list(table.columns)).cast(table.polars_schema())
 
     def read(self, table: Table, *, folder_key: str | None = None, version: int | None = None) -> pl.DataFrame:
         """Rows of one folder, or of all."""
@@ -143,8 +151,9 @@ class Lake:
             except CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
             except (DeltaError, OSError) as error:
+                cause = " ".join(re.sub(r"\x1b\[\d+m|↳", "", str(error)).split())  # one line, without colours
                 raise LakeError(
-                    f"table {table.name} in {path}: {error}. The last good version stays in force; "
+                    f"table {table.name} in {path}: {cause}. The last good version stays in force; "
                     "free disk space or repair access, then run again"
                 ) from error
         raise LakeError(f"table {table.name}: {COMMIT_TRIES} tries met other writers; run again when fewer run at once")

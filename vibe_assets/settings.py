@@ -25,6 +25,15 @@ class SettingsError(ValueError):
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: Any) -> Any:
+        """`taxonomy = ""`, as the commented file shows it, means none."""
+        if not isinstance(values, dict):
+            return values
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        return {name: None if name in optional and value == "" else value for name, value in values.items()}
+
 
 class LibrarySettings(Section):
     root: Path | None = Field(None, description="folder of the photos; every sub-folder with photos is one partition")
@@ -39,7 +48,9 @@ class LibrarySettings(Section):
 class TeacherBase(Section):
     base_url: str = Field("", description="OpenAI-compatible endpoint, for example http://127.0.0.1:8000/v1")
     model: str = Field(DEFAULT_TEACHER_MODEL, min_length=1, description="model name as the server knows it")
-    api_key_env: str = Field("QWEN_API_KEY", description="name of the environment variable that holds the key")
+    api_key_env: str = Field(
+        "QWEN_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="name of the environment variable that holds the key"
+    )
     prompt: str = Field("photo_labels", description="name of a packaged prompt, or path of a Markdown file")
     temperature: float = Field(0.0, ge=0, le=2)
     max_tokens: int = Field(1024, ge=16)
@@ -239,6 +250,8 @@ def load_settings(config: Path | None = None) -> Settings:
             raise SettingsError(f"{config}: {error}") from error
     _refuse_secrets(values, config)
     merged = _under_environment(values)
+    if "config_file" in merged:
+        raise SettingsError(f"{config}: config_file: no such setting; {CONFIG_ENV} names the settings file")
     _anchor_prompts(merged.get("teacher"), config)
     _anchor_encoder(merged.get("encoder"), config)
     try:
@@ -256,7 +269,9 @@ def _under_environment(values: dict[str, Any]) -> dict[str, Any]:
             target = merged.setdefault(section, {})
             *parents, leaf = field.split("__")
             for parent in parents:
-                target = target.setdefault(parent, {})
+                target = target.setdefault(parent, {}) if isinstance(target, dict) else target
+            if not isinstance(target, dict):
+                raise SettingsError(f"{name}: what it belongs to is a plain value, not a section; unset it or correct [{section}]")
             target[leaf] = text
     teacher = merged.setdefault("teacher", {})
     for name, field in (("QWEN_BASE_URL", "base_url"), ("QWEN_MODEL", "model")):
@@ -297,10 +312,16 @@ def _refuse_secrets(values: dict[str, Any], config: Path | None) -> None:
 
 def _worded(error: ValidationError, config: Path | None) -> str:
     lines = []
-    for item in error.errors():
-        *sections, field = [str(part) for part in item["loc"]] or ["?"]
+    faults = {tuple(map(str, item["loc"])): item for item in error.errors()}
+    for path, item in faults.items():
+        inherited = faults.get(("teacher", *path[2:])) if path[:2] == ("teacher", "candidate") else None
+        if inherited is not None and inherited["input"] == item["input"]:
+            continue
+        *sections, field = path or ("?",)
         where = f"[{'.'.join(sections)}] {field}" if sections else field
-        given = "" if item["type"] in ("missing", "extra_forbidden") else f", got {item['input']!r}"
+        quiet = item["type"] in ("missing", "extra_forbidden") or isinstance(item["input"], dict) or field.startswith("api_key")
         message = "no such setting; `vibe init` lists them all" if item["type"] == "extra_forbidden" else item["msg"]
-        lines.append(f"{config or 'environment'}: {where}: {message}{given}")
+        variable = f"VIBE_{'__'.join(path)}".upper()
+        source = variable if variable in os.environ else config or "environment"
+        lines.append(f"{source}: {where}: {message}" + ("" if quiet else f", got {item['input']!r}"))
     return "\n".join(lines)

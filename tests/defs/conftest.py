@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.defs.world import World, build, opened
+from vibe_assets.defs.drive import report_outside_world
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,10 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with opened(folder) as world:
         world.settle()
         world.audit()
-        world.settle()
+        driver = world.driver
+        report_outside_world(world.platform, world.instance)
+        driver.drain()
+        assert not driver.tally.failed, driver.tally
     return folder
 
 

@@ -124,6 +124,7 @@ automation_sensor = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=min(LOOK_EVERY_S, 30),
     run_tags={"launched_by": "automation"},
+    emit_backfills=False,  # a backfill waits for the backfill daemon twice, 30 s each: to start, and to be seen as done
     description="Rebuilds what depends on a change, and nothing else.",
 )
 

@@ -2,7 +2,6 @@
 
 import functools
 import operator
-from collections.abc import Sequence
 
 import dagster as dg
 from dagster import AutomationCondition as A
@@ -17,40 +16,60 @@ appeared = (A.newly_missing().since(A.newly_requested()) & A.missing()).with_lab
 
 # all_deps_blocking_checks_passed() opens when any upstream partition passed; this one wants all of them.
 gates_open = (~A.any_deps_match(A.any_checks_match(~A.check_passed(), blocking_only=True))).with_label("every gate upstream is open")
+wanted = appeared | dep_updated | recoded
+judged = A.any_checks_match(A.in_progress(), blocking_only=True).with_label("its gates are at work")
+BUILT_ONCE = ("audit_sample",)
+
+# The graph as the conditions know it: what each asset is made from. A test compares it with the assets' own deps.
+INPUTS: dict[str, tuple[str, ...]] = {
+    "raw_photos": ("folder_listing",),
+    "photo_groups": ("raw_photos", "folder_set"),
+    "annotations": ("raw_photos", "teacher"),
+    "auto_ground_truth": ("annotations", "folder_set", "label_mapping"),
+    "audit_sample": ("auto_ground_truth", "photo_groups"),
+    "audited_ground_truth": ("audited_verdicts", "audit_sample"),
+    "teacher_report": ("auto_ground_truth", "audited_ground_truth"),
+    "image_embeddings": ("raw_photos", "encoder"),
+    "prompt_embeddings": ("encoder", "label_mapping"),
+    **dict.fromkeys(
+        ("scene_head", "attribute_head", "object_head"),
+        ("auto_ground_truth", "teacher_report", "image_embeddings", "photo_groups", "audited_ground_truth"),
+    ),
+    "deployed_heads": ("scene_head", "attribute_head", "object_head", "audited_ground_truth"),
+    "predictions": ("image_embeddings", "deployed_heads", "prompt_embeddings", "auto_ground_truth"),
+    "student_report": ("predictions", "audited_ground_truth", "auto_ground_truth"),
+    "published_warehouse": ("predictions", "auto_ground_truth", "audited_ground_truth", "teacher_report", "student_report"),
+}
 
 
-def quiet(ancestors: Sequence[str]) -> dg.AutomationCondition:
-    """Nothing is on its way: no input missing, and none of the assets upstream running or about to run.
+def ancestors(name: str) -> set[str]:
+    """Every asset upstream that is made here, sources left out."""
+    inputs = {parent for parent in INPUTS[name] if parent in INPUTS}
+    return inputs.union(*(ancestors(parent) for parent in inputs))
+
+
+def quiet(name: str) -> dg.AutomationCondition:
+    """Nothing is on its way: no input missing, and none of the assets upstream running, being judged or about to run.
 
     Looking at all of them, not at the inputs alone, is what makes one change lead to one rebuild where branches meet again: the
     heads wait for the teacher's report although the labels they train on are ready.
+
+    "About to run" is a state, not this tick's event: under the daemon several ticks pass between the moment an asset is stored and
+    the moment its gates have judged it, in which nothing runs downstream although something will. And will_be_requested() is
+    true only between assets of the same partitions.
     """
-    moving = A.in_progress() | A.will_be_requested()
-    elsewhere = [~A.asset_matches(dg.AssetKey(name), moving) for name in ancestors]
-    return functools.reduce(operator.and_, elsewhere, ~A.any_deps_missing() & ~A.in_progress())
+    moving = []
+    for asset in sorted(ancestors(name)):
+        about_to_run = (appeared if asset in BUILT_ONCE else wanted) & gates_open
+        moving.append(A.asset_matches(dg.AssetKey(asset), A.in_progress() | judged | about_to_run))
+    return functools.reduce(operator.and_, [~one for one in moving], ~A.any_deps_missing() & ~A.in_progress())
 
 
-def follow(*ancestors: str) -> dg.AutomationCondition:
-    """Rebuild when an input moved, once everything upstream has settled and every gate is open.
-
-    `ancestors`: every asset upstream that is made here (a test compares the list with the graph).
-    """
-    return ((appeared | dep_updated | recoded) & quiet(ancestors) & gates_open).with_label("follow the inputs")
+def follow(name: str) -> dg.AutomationCondition:
+    """Rebuild the asset of this name when an input moved, once everything upstream has settled and every gate is open."""
+    return (wanted & quiet(name) & gates_open).with_label("follow the inputs")
 
 
-def once(*ancestors: str) -> dg.AutomationCondition:
-    """Build when it does not exist yet, then leave it alone: what people work on must not change under their hands."""
-    return (appeared & quiet(ancestors) & gates_open).with_label("build once")
-
-
-# -- the spine, from photos to reports: what lies upstream of what --------------------------------------------------------
-PHOTOS = ("raw_photos",)
-LABELS = (*PHOTOS, "annotations")
-SAMPLE = (*LABELS, "auto_ground_truth", "photo_groups")
-AUDIT = (*SAMPLE, "audit_sample")
-TEACHER_REPORT = (*AUDIT, "audited_ground_truth")
-HEADS = (*TEACHER_REPORT, "teacher_report", "image_embeddings")
-DEPLOYED = (*HEADS, "scene_head", "attribute_head", "object_head")
-PREDICTIONS = (*DEPLOYED, "deployed_heads", "prompt_embeddings")
-STUDENT_REPORT = (*PREDICTIONS, "predictions")
-WAREHOUSE = (*STUDENT_REPORT, "student_report")
+def once(name: str) -> dg.AutomationCondition:
+    """Build it when it does not exist yet, then leave it alone: what people work on must not change under their hands."""
+    return (appeared & quiet(name) & gates_open).with_label("build once")

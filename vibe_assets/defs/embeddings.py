@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import PHOTOS, follow
+from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.library import raw_photos
 from vibe_assets.defs.metadata import stored
 from vibe_assets.defs.partitions import folders
@@ -31,7 +31,7 @@ encoder = dg.AssetSpec(
     kinds={"pytorch", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(*PHOTOS),
+    automation_condition=follow("image_embeddings"),
     description="Every photo of the folder as a float32 unit vector; photos the cache holds are not encoded again.",
 )
 def image_embeddings(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
@@ -55,7 +55,7 @@ def image_embeddings(context: dg.AssetExecutionContext, installation: Installati
     kinds={"pytorch", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(),
+    automation_condition=follow("prompt_embeddings"),
     description="Label prompts in the photos' space, for zero-shot labels where no head is deployed. Empty where the "
     "encoder has no text tower.",
 )

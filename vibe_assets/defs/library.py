@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import PHOTOS, follow
+from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.metadata import column_schema, counts_table, stored
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.resources import Installation
@@ -37,7 +37,7 @@ folder_listing = dg.AssetSpec(
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(),
+    automation_condition=follow("raw_photos"),
     description="One row per file of the folder: identity, EXIF, quality, perceptual hash; rejected files with a reason.",
 )
 def raw_photos(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
@@ -65,7 +65,7 @@ def raw_photos(context: dg.AssetExecutionContext, installation: Installation) ->
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(*PHOTOS),
+    automation_condition=follow("photo_groups"),
     description="Near-duplicates and bursts as groups, and the split that every student, sample and bootstrap shares.",
 )
 def photo_groups(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:

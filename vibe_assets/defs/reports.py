@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from vibe_assets.defs.conditions import STUDENT_REPORT, TEACHER_REPORT, WAREHOUSE, follow
+from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.metadata import counts_table
 from vibe_assets.defs.resources import Installation, Warehouse, code_commit
 from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
@@ -17,7 +17,7 @@ OWNERS = ["team:truth"]
     kinds={"html"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(*TEACHER_REPORT),
+    automation_condition=follow("teacher_report"),
     description="How far the teacher is from people, on the audited sample, with intervals. Its gate decides whether students may train.",
 )
 def teacher_report(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
@@ -31,7 +31,7 @@ def teacher_report(context: dg.AssetExecutionContext, installation: Installation
     kinds={"html"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(*STUDENT_REPORT),
+    automation_condition=follow("student_report"),
     description="How far the deployed students are from people and from the teacher, on photos of the test split.",
 )
 def student_report(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
@@ -46,14 +46,18 @@ def student_report(context: dg.AssetExecutionContext, installation: Installation
     owners=OWNERS,
     code_version="1",
     pool="warehouse",
-    automation_condition=follow(*WAREHOUSE),
+    automation_condition=follow("published_warehouse"),
     description="Truth, predictions and the history of every metric in one DuckDB file that any DuckDB client opens; "
-    "rewritten in one transaction.",
+    "rewritten in one transaction. The labels of every photo also lie beside the reports, as JSON lines and as CSV.",
 )
 def published_warehouse(context: dg.AssetExecutionContext, installation: Installation, warehouse: Warehouse) -> dg.MaterializeResult:
     """Publish what people query."""
-    counts = warehouse.publish(reports.warehouse_tables(installation.open(context)))
-    return dg.MaterializeResult(metadata={"file": dg.MetadataValue.path(str(warehouse.path())), "tables": counts_table("table", counts)})
+    platform = installation.open(context)
+    counts = warehouse.publish(reports.warehouse_tables(platform))
+    labels = {path.suffix.removeprefix("."): dg.MetadataValue.path(str(path)) for path in reports.write_labels(platform)}
+    return dg.MaterializeResult(
+        metadata={"file": dg.MetadataValue.path(str(warehouse.path())), "tables": counts_table("table", counts), **labels}
+    )
 
 
 def report_result(report: reports.Report) -> dg.MaterializeResult:

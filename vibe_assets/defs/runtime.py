@@ -3,7 +3,6 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import PREDICTIONS as UPSTREAM
 from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.embeddings import image_embeddings, prompt_embeddings
 from vibe_assets.defs.metadata import counts_table, stored
@@ -22,7 +21,7 @@ from vibe_assets.stages import runtime
     kinds={"python", "deltalake"},
     owners=["team:students"],
     code_version="1",
-    automation_condition=follow(*UPSTREAM),
+    automation_condition=follow("predictions"),
     description="The deployed students' labels for every photo of the folder, with confidence; below a label's "
     "threshold they abstain. The teacher's labels stand beside them.",
 )

@@ -2,8 +2,7 @@
 
 import dagster as dg
 
-from vibe_assets.defs.conditions import DEPLOYED, follow
-from vibe_assets.defs.conditions import HEADS as HEADS_UPSTREAM
+from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.embeddings import image_embeddings
 from vibe_assets.defs.library import photo_groups
 from vibe_assets.defs.metadata import counts_table
@@ -30,7 +29,7 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
         kinds={"pytorch", "safetensors"},
         owners=OWNERS,
         code_version="1",
-        automation_condition=follow(*HEADS_UPSTREAM),
+        automation_condition=follow(f"{kind}_head"),
         description=f"{HEADS[kind]} Trains once the teacher's report has passed its gate.",
     )
     def head(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
@@ -62,7 +61,7 @@ scene_head, attribute_head, object_head = (head_asset(kind) for kind in HEADS)
     kinds={"python", "json"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(*DEPLOYED),
+    automation_condition=follow("deployed_heads"),
     description="The heads in force. A new head replaces the deployed one unless it is significantly worse on the audited test photos "
     "(paired test); the history is kept and `vibe heads rollback` returns to the one before.",
 )

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import AUDIT, LABELS, SAMPLE, follow, once
+from vibe_assets.defs.conditions import follow, once
 from vibe_assets.defs.library import folder_set, photo_groups
 from vibe_assets.defs.metadata import column_schema, counts_table, stored
 from vibe_assets.defs.resources import Installation
@@ -36,7 +36,7 @@ audited_verdicts = dg.AssetSpec(
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(*LABELS),
+    automation_condition=follow("auto_ground_truth"),
     description="The teacher's answers as labels of the taxonomy: scene, attributes, objects with the main one first.",
 )
 def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
@@ -62,7 +62,7 @@ def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installat
     kinds={"python", "json"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=once(*SAMPLE),
+    automation_condition=once("audit_sample"),
     description="The photos that people are asked to check, with the probability each had to be drawn. Drawn once; "
     "materialise it by hand for a new draw.",
 )
@@ -81,7 +81,7 @@ def audit_sample(context: dg.AssetExecutionContext, installation: Installation) 
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow(*AUDIT),
+    automation_condition=follow("audited_ground_truth"),
     description="What people say, settled: one row per audited photo.",
 )
 def audited_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:

@@ -92,12 +92,12 @@ def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 # -- photos ------------------------------------------------------------------------------------------------------------
 def _write_photos(library: Path, shots: list[Shot], progress: bool) -> tuple[list[dict[str, Any]], frozenset[str]]:
-    from tqdm import tqdm
+    from vibe_assets.progress import stepped
 
     for folder in FOLDERS:
         (library / folder.path).mkdir(parents=True)
     truth, selfies = [], set()
-    for shot in tqdm(shots, desc="rendering photos", unit="photo", disable=None if progress else True):
+    for shot in stepped(shots, "rendering photos", unit="photo", shown=progress):
         drawing = _drawing(shot.painter, shot.subject, *_drawn_size(shot))
         content = (library / shot.copy_of).read_bytes() if shot.exact else encoded(shot, drawing.image)
         (library / shot.rel_path).write_bytes(content)

@@ -98,7 +98,8 @@ def _positive(text: str) -> int:
 def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
     from vibe_assets.labels.taxonomy import Taxonomy
 
-    lake, taxonomy = Lake(settings.lake_dir), Taxonomy.load(settings.labels.taxonomy)
+    own = settings.labels.taxonomy
+    lake, taxonomy = Lake(settings.lake_dir), Taxonomy.load(None if own is None else settings.base / own)
     groups = lake.read(PHOTO_GROUPS)
     auto, pred = options.auto, options.pred
     if auto is None and pred is None:  # nothing chosen: all that there is

@@ -14,14 +14,28 @@ from typing import Any
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
 from vibe_assets.evaluate.labels import HEADLINE, LOWER_IS_BETTER, Evaluation, Mistake
-from vibe_assets.evaluate.metrics import Reliability
+from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Reliability
 from vibe_assets.lake import write_text
-from vibe_assets.records import Estimate
+from vibe_assets.records import ATTRIBUTES, Estimate
 
-CARDS = ("scene_accuracy", "scene_macro_f1", "attributes_macro_f1", "objects_top1", "objects_top3", "scene_ece")
+CARDS = {  # headline figure -> what it says, in the words of somebody with photos
+    "scene_accuracy": "of the photos have the right scene; a photo left open counts as wrong",
+    "scene_accuracy_forced": "right when every photo must get a scene, the doubtful ones too",
+    "scene_accuracy_answered": "right among the photos it is sure enough about",
+    "scene_macro_f1": "every scene counts alike, however rare: found where it is, not claimed where it is not",
+    "attributes_macro_f1": "yes-or-no questions such as “is a person in it?”, each counting alike",
+    "objects_top1": "of the photos that show a known object: the first object named is one of them",
+    "objects_top3": "the same, for the first three objects named",
+    "scene_ece": "how far the stated confidence is from the share that is right",
+}
 TRUTHS = {"human": "people's labels", "auto": "the teacher's labels"}
+WHO = {"teacher": "the teacher", "student": "the students", "trial": "the candidate"}
+SAYS = {"people": "people", "teacher": "teacher", "students": "students"}  # whose labels stand beside a photo, in this order
+REFERENCE = {"human": "people", "auto": "teacher"}
 GALLERY = 24
 SHOWN_OBJECTS = 24
+SMALLEST_SLICE = 5  # photos: below it an interval says nothing
+SHOWN_SLICES = 16
 ERROR_SCALE = 0.25  # calibration errors are drawn on 0..25 %
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
 
@@ -38,13 +52,15 @@ def render_report(
     previous: Evaluation | Mapping[str, Estimate] | None = None,
     shares: Mapping[str, Estimate] | None = None,
     calibration: Mapping[str, tuple[Reliability | None, Reliability | None]] | None = None,
+    beside: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     generated_at: datetime | None = None,
 ) -> str:
     """One HTML page without JavaScript and without anything to load: opens offline, prints, light and dark, any width.
 
     The first evaluation gives the cards at the top. `footer`: lineage, shown as given. `thumbnails`: image_id -> data URL of a small
     picture, for the photos of `worst_photos`; `names`: image_id -> path to show. `previous`: the last report's headline.
-    `shares`: `estimate_shares`, its baseline the labels' own claim. `calibration`: label -> (before, after).
+    `shares`: `estimate_shares`, its baseline the labels' own claim. `calibration`: label -> (before, after). `beside`: image_id -> people |
+    teacher | students -> label row, shown side by side under the picture instead of the list of mistakes.
     Raises ValueError for no evaluation, and for a thumbnail that is not an inline picture.
     """
     judged = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
@@ -61,15 +77,45 @@ def render_report(
             title=title,
             subtitle=subtitle,
             generated_at=generated_at,
-            cards=[_card(name, judged[0].headline[name], last.get(name)) for name in CARDS if name in judged[0].headline],
+            summary=summary(judged[0]),
+            cards=[_card(name, judged[0], last.get(name)) for name in _cards(judged[0])],
             comparisons=[comparison] if isinstance(comparison, Comparison) else list(comparison or ()),
             parts=[
-                _part(evaluation, thumbnails or {}, names or {}, calibration if at == 0 else None) for at, evaluation in enumerate(judged)
+                _part(evaluation, thumbnails or {}, names or {}, calibration if at == 0 else None, beside or {})
+                for at, evaluation in enumerate(judged)
             ],
             shares=_share_rows(shares or {}),
             footer=footer or {},
         )
     )
+
+
+def render_index(reports: Sequence[Mapping[str, Any]], trials: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, str]]) -> str:
+    """One HTML page that leads to everything written beside it.
+
+    `reports`: href, title, at (datetime), summary, figures (name, value, interval). `trials`: candidate, verdict, allowed, at.
+    `files`: href, name, about. All of it is shown as text.
+    """
+    return _environment().get_template("index.html").render(reports=reports, trials=trials, files=files)
+
+
+def summary(evaluation: Evaluation) -> str:
+    """The scene figures in one or two sentences; empty where no scene is known."""
+    main = evaluation.headline.get("scene_accuracy_forced") or evaluation.headline.get("scene_accuracy")
+    if main is None:
+        return ""
+    who = WHO.get(evaluation.subject, evaluation.subject)
+    gives, they, are = ("give", "they answer", "are") if who.endswith("s") else ("gives", "it answers", "is")
+    others = {"human": "people give", "auto": "the teacher gives"}.get(evaluation.truth_kind, "the truth gives")
+    text = f"{who[:1].upper()}{who[1:]} {gives} the scene that {others} for {percent(main.value, 0)} of the photos"
+    text += f" (95 % interval {percent(main.low, 0)} to {percent(main.high, 0)}, {main.n:,} photos)"
+    if main.baseline is not None:
+        text += f"; always giving the most frequent scene would be right for {percent(main.baseline, 0)}"
+    left_open, answered = evaluation.abstained.get("scene"), evaluation.headline.get("scene_accuracy_answered")
+    if left_open is None or answered is None or left_open.value == 0:
+        return text + "."
+    share = percent(1 - left_open.value, 0)
+    return f"{text}. Left free to pass when in doubt, {they} {share} and {are} right on {percent(answered.value, 0)} of those."
 
 
 def headline_markdown(evaluation: Evaluation) -> str:
@@ -86,7 +132,7 @@ def headline_markdown(evaluation: Evaluation) -> str:
 
 def confusion_markdown(evaluation: Evaluation) -> str:
     """Markdown of the confusion matrix as an inline PNG; empty where no scene is known."""
-    return "" if evaluation.confusion is None else f"![confusion matrix]({charts.confusion_png(evaluation.confusion)})"
+    return "" if evaluation.confusion is None else f"![confusion matrix]({charts.confusion_png(_seen(evaluation.confusion))})"
 
 
 def error_lists(evaluation: Evaluation, folder: Path) -> list[Path]:
@@ -138,11 +184,24 @@ def bar(estimate: Estimate | None, scale: float = 1.0) -> Bar | None:
     return Bar(value, low, high, baseline)
 
 
-def _card(name: str, estimate: Estimate, before: Estimate | None) -> dict[str, Any]:
-    lower = name in LOWER_IS_BETTER
+def _cards(evaluation: Evaluation) -> list[str]:
+    """Which figures get a card: where the scene was also judged without abstaining, that and the answered stand for the accuracy."""
+    names = [name for name in CARDS if name in evaluation.headline]
+    if "scene_accuracy_forced" in names:
+        return [name for name in names if name not in ("scene_accuracy", "scene_macro_f1")]
+    left_open = evaluation.abstained.get("scene")
+    return names if left_open is not None and left_open.value > 0 else [name for name in names if name != "scene_accuracy_answered"]
+
+
+def _card(name: str, evaluation: Evaluation, before: Estimate | None) -> dict[str, Any]:
+    estimate, lower = evaluation.headline[name], name in LOWER_IS_BETTER
     change = None if before is None else estimate.value - before.value
+    about = CARDS[name]
+    if name == "scene_accuracy_answered" and (left_open := evaluation.abstained.get("scene")) is not None:
+        about += f"; it answers {percent(1 - left_open.value, 0)} and leaves the rest open"
     return {
         "name": HEADLINE[name],
+        "about": about,
         "estimate": estimate,
         "bar": bar(estimate, ERROR_SCALE if lower else 1.0),
         "scale": ERROR_SCALE if lower else 1.0,
@@ -157,21 +216,24 @@ def _part(
     thumbnails: Mapping[str, str],
     names: Mapping[str, str],
     calibration: Mapping[str, tuple[Reliability | None, Reliability | None]] | None,
+    beside: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> dict[str, Any]:
     chosen = {score.label: score for score in evaluation.labels}
     objects = sorted(evaluation.table("object"), key=lambda score: (-score.support, -score.predicted, score.label))
     pairs = dict(calibration or {})
     if evaluation.reliability is not None and not pairs:
         pairs = {"scene": (None, evaluation.reliability)}
+    seen = None if evaluation.confusion is None else _seen(evaluation.confusion)
     return {
         "evaluation": evaluation,
         "against": TRUTHS.get(evaluation.truth_kind, evaluation.truth_kind),
-        "scenes": evaluation.table("scene"),
+        "scenes": [score for score in evaluation.table("scene") if score.support or score.predicted],
+        "absent": [score.label for score in evaluation.table("scene") if not score.support and not score.predicted],
         "attributes": [score for score in evaluation.table("attribute") if score.recall is not None or score.precision is not None],
         "objects": objects[:SHOWN_OBJECTS],
         "more_objects": objects[SHOWN_OBJECTS:],
-        "columns": evaluation.confusion.columns if evaluation.confusion else (),
-        "heat": charts.heat(evaluation.confusion) if evaluation.confusion else (),
+        "columns": seen.columns if seen else (),
+        "heat": charts.heat(seen) if seen else (),
         "confusions": _confusions(evaluation),
         "curves": [
             {"curve": curve, "svg": charts.precision_recall(curve, chosen.get(label)), "chosen": chosen.get(label)}
@@ -182,13 +244,32 @@ def _part(
             for label, (before, after) in pairs.items()
         ],
         "pictures": bool(thumbnails),
-        "gallery": _gallery(evaluation, thumbnails, names),
+        "gallery": _gallery(evaluation, thumbnails, names, beside),
         "slices": _by(evaluation),
         "abstained": {label: share for label, share in evaluation.abstained.items() if share.value > 0},
     }  # fmt: skip
 
 
-def _gallery(evaluation: Evaluation, thumbnails: Mapping[str, str], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def _seen(confusion: Confusion) -> Confusion:
+    """Without the scenes that neither truth nor answer names."""
+    used = {label for label, row in zip(confusion.rows, confusion.photos, strict=True) if any(row)}
+    used |= {label for label, column in zip(confusion.columns, zip(*confusion.photos, strict=True), strict=True) if any(column)}
+    rows = [at for at, label in enumerate(confusion.rows) if label in used]
+    columns = [at for at, label in enumerate(confusion.columns) if label in used]
+    return Confusion(
+        tuple(confusion.rows[at] for at in rows),
+        tuple(confusion.columns[at] for at in columns),
+        tuple(tuple(confusion.photos[row][at] for at in columns) for row in rows),
+        tuple(tuple(confusion.shares[row][at] for at in columns) for row in rows),
+    )
+
+
+def _gallery(
+    evaluation: Evaluation,
+    thumbnails: Mapping[str, str],
+    names: Mapping[str, str],
+    beside: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
     """The worst photos; where thumbnails were made, only photos that have one."""
     wanted = worst_photos(evaluation, GALLERY if not thumbnails else len(evaluation.mistakes))
     shown = [image_id for image_id in wanted if not thumbnails or image_id in thumbnails][:GALLERY]
@@ -199,10 +280,58 @@ def _gallery(evaluation: Evaluation, thumbnails: Mapping[str, str], names: Mappi
     return [
         {
             "image_id": image_id, "name": names.get(image_id, ""), "picture": thumbnails.get(image_id),
+            "voices": _voices(beside.get(image_id, {}), REFERENCE[evaluation.truth_kind]),
             "mistakes": sorted(mistakes[image_id], key=lambda m: (m.what != "scene", m.predicted is None, m.what)),
         }
         for image_id in shown
     ]  # fmt: skip
+
+
+# -- labels side by side -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Word:
+    """One label as it is shown: state right | wrong | open against the reference, '' where that says nothing of it."""
+
+    text: str
+    state: str = ""
+    label: str = ""  # the full key, on hover
+    sure: float | None = None
+
+
+def _voices(rows: Mapping[str, Mapping[str, Any]], reference: str) -> list[dict[str, Any]]:
+    """What people, teacher and students say of one photo; empty where the reference says nothing."""
+    truth = rows.get(reference)
+    if truth is None:
+        return []
+    return [
+        {"who": who, "reference": name == reference, "words": _words(rows[name], truth, name == reference)}
+        for name, who in SAYS.items()
+        if name in rows
+    ]
+
+
+def _words(row: Mapping[str, Any], truth: Mapping[str, Any], is_truth: bool) -> list[Word]:
+    """Scene, attributes and objects of a row as words."""
+
+    def state(said: Any, true: Any) -> str:
+        return "" if is_truth or true is None else "open" if said is None else "right" if said == true else "wrong"
+
+    scene = row.get("scene")
+    words = [
+        Word("not labelled" if is_truth else "left open", state(None, truth.get("scene")) or "open")
+        if scene is None
+        else Word(charts.short(scene), state(scene, truth.get("scene")), scene, row.get("scene_confidence"))
+    ]
+    for name in ATTRIBUTES:
+        said, true, text = row.get(name), truth.get(name), charts.short(name).removeprefix("has ").removeprefix("is ")
+        if said or (said is None and true and not is_truth) or (said is False and true):
+            shown = text if said else f"no {text}" if said is False else f"{text}?"
+            words.append(Word(shown, state(said, true), f"attr.{name}", row.get(f"{name}_confidence") if said else None))
+    real = list(truth.get("objects") or ())
+    for label in row.get("objects") or ():
+        known = any(other == label or other.startswith(f"{label}.") for other in real)
+        words.append(Word(charts.short(label), "" if is_truth or not real else "right" if known else "wrong", label))
+    return words
 
 
 def _confusions(evaluation: Evaluation, limit: int = 8) -> list[dict[str, Any]]:
@@ -213,16 +342,22 @@ def _confusions(evaluation: Evaluation, limit: int = 8) -> list[dict[str, Any]]:
         {"truth": row["label"], "answer": column, "photos": cell["photos"], "share": cell["share"]}
         for row in charts.heat(evaluation.confusion)
         for column, cell in zip(evaluation.confusion.columns, row["cells"], strict=True)
-        if cell["photos"] and not cell["right"] and not cell["abstained"]
+        if cell["photos"] and not cell["right"] and column != ABSTAINED
     ]
     return sorted(cells, key=lambda cell: (-cell["photos"], -cell["share"], cell["truth"], cell["answer"]))[:limit]
 
 
-def _by(evaluation: Evaluation) -> list[tuple[str, list[Any]]]:
+def _by(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Scene accuracy by part of the library, largest cut first; parts too small to say anything are counted, not shown."""
     grouped: dict[str, list[Any]] = {}
     for score in evaluation.slices:
         grouped.setdefault(score.by, []).append(score)
-    return list(grouped.items())
+    tables = []
+    for by, scores in grouped.items():
+        large = sorted((score for score in scores if score.accuracy.n >= SMALLEST_SLICE), key=lambda score: score.accuracy.value)
+        if len(large) >= 2:
+            tables.append({"by": by, "rows": large[:SHOWN_SLICES], "hidden": len(scores) - len(large[:SHOWN_SLICES])})
+    return sorted(tables, key=lambda table: -len(table["rows"]))
 
 
 def _share_rows(shares: Mapping[str, Estimate]) -> list[tuple[str, list[tuple[str, Estimate]]]]:

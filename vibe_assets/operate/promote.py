@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import MutableMapping
 
 import tomlkit
+from tomlkit.items import Comment, Table, Whitespace
 
 from vibe_assets.lake import write_text
 from vibe_assets.settings import SettingsError
@@ -31,15 +33,22 @@ def promote_candidate(platform: Platform, *, force: bool = False) -> str:
         raise PromotionRefused(
             f"{settings.teacher.candidate.model} was not tried against the current teacher: run `vibe teacher trial` first"
         )
-    outcome = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PromotionRefused(f"{path} is damaged ({error}): run `vibe teacher trial` again") from error
     if not outcome["allowed"] and not force:
         raise PromotionRefused(f"the trial speaks against it: {outcome['verdict']}; --force promotes it all the same")
     document = tomlkit.parse(settings.config_file.read_text(encoding="utf-8"))
-    teacher = document["teacher"]
-    if not isinstance(teacher, tomlkit.items.Table) or "candidate" not in teacher:
+    teacher = document.get("teacher")
+    if not isinstance(teacher, MutableMapping) or "candidate" not in teacher:
         raise SettingsError(f"{settings.config_file}: the candidate is not set in this file (environment?); promote it where it is set")
     candidate = teacher.pop("candidate")
     for name, value in candidate.items():
         teacher[name] = value
+    if isinstance(candidate, Table) and isinstance(teacher, Table):
+        for _, item in candidate.value.body:
+            if isinstance(item, Comment | Whitespace):
+                teacher.add(item)  # what stood below the candidate's header stays
     write_text(settings.config_file, tomlkit.dumps(document))
     return settings.teacher.candidate.model

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vibe_assets.lake import write_text
+from vibe_assets.lake import Lake, write_text
 from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
 
 HEADER = """\
@@ -113,6 +113,7 @@ def _photo_root(settings: Settings) -> Finding:
 
 def _home(settings: Settings) -> Finding:
     home = settings.home
+    Lake(settings.lake_dir)  # refuses names that tables cannot have
     home.mkdir(parents=True, exist_ok=True)
     write_text(home / ".doctor", "writable").unlink()
     free = shutil.disk_usage(home).free / 2**30
@@ -136,7 +137,7 @@ def _teacher(settings: Settings) -> Finding:
     return Finding(
         "teacher",
         found.ok,
-        f"{settings.teacher.model} at {settings.teacher.base_url}: {found.detail}",
+        found.detail,
         "start the server, check base_url, model and key",
     )
 

@@ -191,7 +191,7 @@ def sample_sound(platform: Platform) -> Gate:
 
     rows = platform.lake.read(AUDIT_SAMPLE)
     twice = rows.height - rows["image_id"].n_unique()
-    odd = rows.filter(~pl.col("inclusion_probability").is_between(0, 1, closed="right")).height
+    odd = rows.filter(~pl.col("inclusion_probability").is_between(0, 1, closed="right").fill_null(False)).height
     groups_twice = rows.height - rows["group_id"].n_unique()
     return Gate(
         rows.height > 0 and twice == 0 and odd == 0 and groups_twice == 0,
@@ -253,16 +253,18 @@ def predictions_sound(platform: Platform, folder_key: str) -> Gate:
     rows = platform.lake.read(PREDICTIONS, folder_key=folder_key)
     taxonomy = load_taxonomy(platform)
     missing = accepted_photos(platform, folder_key).join(rows, on="image_id", how="anti").height
+    twice = rows.height - rows["image_id"].n_unique()
     broken = _rule_breaks(rows)
     used = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
     unknown = sorted(label for label in used if not taxonomy.known(label))
     confidences = [rows["scene_confidence"], *(rows[f"{name}_confidence"] for name in ATTRIBUTES)]
     outside = sum(int((~values.drop_nulls().is_between(0, 1)).sum()) for values in confidences)
     return Gate(
-        missing == 0 and not broken and not unknown and outside == 0,
+        missing == 0 and twice == 0 and not broken and not unknown and outside == 0,
         {
             "photos": rows.height,
             "missing": missing,
+            "photos twice": twice,
             "rule breaks": broken,
             "unknown labels": unknown,
             "confidences outside 0..1": outside,
@@ -276,8 +278,8 @@ def _rule_breaks(rows: pl.DataFrame) -> dict[str, int]:
     import polars as pl
 
     rules = {
-        "is_document without scene.document": pl.col("is_document").fill_null(False) & (pl.col("scene") != "scene.document"),
-        "is_screenshot without scene.screenshot": pl.col("is_screenshot").fill_null(False) & (pl.col("scene") != "scene.screenshot"),
+        "is_document without scene.document": pl.col("is_document").fill_null(False) & pl.col("scene").ne_missing("scene.document"),
+        "is_screenshot without scene.screenshot": pl.col("is_screenshot").fill_null(False) & pl.col("scene").ne_missing("scene.screenshot"),
         "scene without confidence": pl.col("scene").is_not_null() & pl.col("scene_confidence").is_null(),
     }
     counts = {name: rows.filter(rule).height for name, rule in rules.items()}

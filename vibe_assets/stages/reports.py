@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.lake import write_text
 from vibe_assets.records import (
+    ATTRIBUTES,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
     METRICS,
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from vibe_assets.evaluate.labels import Evaluation
     from vibe_assets.evaluate.metrics import Reliability
 
-THUMBNAIL_PX = 160
+THUMBNAIL_PX = 320
+LABELS_FILE = "predictions"  # .jsonl and .csv beside the reports
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,12 @@ def _write(
         previous=previous,
         shares=shares,
         calibration=_calibration(platform) if name == "student_report" else None,
+        beside=_beside(platform, shown),
         generated_at=now,
     )
     path = write_text(folder / f"{name}.html", page)
+    write_text(folder / f"{name}.json", json.dumps(_card(title, evaluations[0], now), indent=1, ensure_ascii=False))
+    write_index(platform)
     errors = folder / f"{name}_errors"
     error_lists(evaluations[0], errors)
     figures = {e.truth_kind: json.loads(e.to_json())["headline"] for e in evaluations}
@@ -233,6 +238,84 @@ def _names(platform: Platform, image_ids: list[str]) -> dict[str, str]:
 
     wanted = accepted_photos(platform).filter(pl.col("image_id").is_in(sorted(set(image_ids))))
     return dict(wanted.select("image_id", "rel_path").iter_rows())
+
+
+def _beside(platform: Platform, image_ids: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """image_id -> people | teacher | students -> label row, for the photos that a gallery shows."""
+    import polars as pl
+
+    lake = platform.lake
+    voices = {"people": lake.read(AUDITED_GROUND_TRUTH), "teacher": lake.read(AUTO_GROUND_TRUTH), "students": lake.read_live(PREDICTIONS)}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for who, rows in voices.items():
+        for row in rows.filter(pl.col("image_id").is_in(sorted(set(image_ids)))).iter_rows(named=True):
+            found.setdefault(row["image_id"], {})[who] = row
+    return found
+
+
+# -- what lies beside the reports ----------------------------------------------------------------------------------------
+def _card(title: str, evaluation: Evaluation, at: datetime) -> dict[str, Any]:
+    """What the index says of a report."""
+    from vibe_assets.evaluate.labels import HEADLINE
+    from vibe_assets.evaluate.report import percent, summary
+
+    figures = [
+        {"name": HEADLINE[name], "value": percent(e.value), "interval": f"{percent(e.low)} – {percent(e.high)}, n {e.n:,}"}
+        for name, e in evaluation.headline.items()
+    ]
+    return {"title": title, "at": at.isoformat(), "summary": summary(evaluation), "figures": figures}
+
+
+def index_file(platform: Platform) -> Path:
+    """Where the page lies that leads to all reports."""
+    return platform.settings.reports_dir / "index.html"
+
+
+def write_index(platform: Platform) -> Path:
+    """Write the page that leads to every report, trial and file there is, the newest report first."""
+    from vibe_assets.evaluate.report import render_index
+
+    folder = platform.settings.reports_dir
+    reports = []
+    for page in folder.glob("*_report.html"):
+        about = page.with_suffix(".json")
+        card = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {"title": page.stem, "summary": "", "figures": []}
+        at = datetime.fromisoformat(card["at"]) if "at" in card else datetime.fromtimestamp(page.stat().st_mtime, UTC)
+        reports.append({**card, "at": at, "href": page.name})
+    reports.sort(key=lambda report: report["at"], reverse=True)
+    trials = [
+        {**json.loads(file.read_text(encoding="utf-8")), "at": datetime.fromtimestamp(file.stat().st_mtime, UTC)}
+        for file in sorted((platform.settings.home / "trials").glob("*.json"), key=lambda file: -file.stat().st_mtime)
+    ]
+    about_files = {
+        f"{LABELS_FILE}.csv": "the students' labels of every photo, for a spreadsheet",
+        f"{LABELS_FILE}.jsonl": "the same with every confidence, one JSON object a line",
+        **{
+            f"{name}_errors/{kind}_errors.jsonl": f"{kind}s that the {name.removesuffix('_report')} got wrong, the surest first"
+            for name in ("student_report", "teacher_report")
+            for kind in ("scene", "attribute", "object")
+        },
+    }
+    files = [{"href": name, "name": name, "about": about} for name, about in about_files.items() if (folder / name).exists()]
+    return write_text(index_file(platform), render_index(reports, trials, files))
+
+
+def write_labels(platform: Platform) -> list[Path]:
+    """Write the predictions as JSON lines and as CSV beside the reports, one row per photo in the order of the paths."""
+    import polars as pl
+
+    rows = platform.lake.read_live(PREDICTIONS).sort("rel_path").drop("folder_key")
+    folder = platform.settings.reports_dir
+    lists = [pl.col(name).list.join(";") for name in ("objects", "object_confidences", "abstained", "teacher_objects")]
+    confidences = [pl.col(name).round(4) for name in rows.columns if name.endswith("_confidence")]
+    first = ["rel_path", "scene", "scene_confidence", "objects", *ATTRIBUTES, "abstained", "teacher_scene"]
+    flat = rows.with_columns(*lists, *confidences).select(*first, pl.exclude(first))
+    written = [
+        write_text(folder / f"{LABELS_FILE}.jsonl", rows.write_ndjson()),
+        write_text(folder / f"{LABELS_FILE}.csv", flat.write_csv()),
+    ]
+    write_index(platform)
+    return written
 
 
 def _calibration(platform: Platform) -> dict[str, tuple[Reliability | None, Reliability | None]]:

@@ -168,6 +168,7 @@ def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evalua
         subject="student",
         truth_kind=truth_kind,
         kinds=(head.kind,),
+        resamples=200,  # gates and headlines need the share alone, whose interval is not bootstrapped
     )
 
 

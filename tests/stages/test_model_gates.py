@@ -1,0 +1,156 @@
+"""Gates of teacher and heads on real, quickly trained heads: sound ones pass, planted damage is named in numbers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.stages.rows import FOLDERS, PHOTOS, SCENES, damage, open_platform
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS
+from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit, not_worse_than_deployed, teacher_agrees
+from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.stages.students import KINDS, deploy_students, deployments, train_student
+
+QUICK = {"students": {"max_epochs": 40, "min_positives": 4}, "gates": {"max_calibration_error": 1.0}}
+
+
+@pytest.fixture(scope="session")
+def trained(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sound installation with three heads trained and deployed."""
+    home = Path(shutil.copytree(filled, tmp_path_factory.mktemp("trained") / "home"))
+    platform = open_platform(home, **QUICK)
+    for kind in KINDS:
+        train_student(platform, kind)
+    assert all(decision.deployed for decision in deploy_students(platform).values())
+    return home
+
+
+@pytest.fixture
+def settled(trained: Path, tmp_path: Path) -> Platform:
+    return open_platform(Path(shutil.copytree(trained, tmp_path / "trained")), **QUICK)
+
+
+def without_signal(platform: Platform) -> None:
+    """Give every photo another photo's vector."""
+    for key in FOLDERS:
+        rows = platform.lake.read(IMAGE_EMBEDDINGS, folder_key=key)
+        shuffled = rows.with_columns(pl.col("embedding").shuffle(seed=1))
+        platform.lake.replace(IMAGE_EMBEDDINGS, shuffled, folder_key=key)
+
+
+# -- teacher -----------------------------------------------------------------------------------------------------------
+def test_a_teacher_that_people_agree_with_passes(platform: Platform) -> None:
+    found = teacher_agrees(platform)
+    assert found.passed
+    assert (found.facts["agreement"], found.facts["audited"]) == (1.0, PHOTOS // 2)
+
+
+def test_a_teacher_that_people_contradict_is_stopped_with_both_numbers(platform: Platform) -> None:
+    next_scene = dict(zip(SCENES, (*SCENES[1:], SCENES[0]), strict=True))
+    half = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.col("scene").replace(next_scene)).otherwise(pl.col("scene"))
+    damage(platform, AUDITED_GROUND_TRUTH, lambda rows: rows.with_columns(scene=half))
+    found = teacher_agrees(platform)
+    assert not found.passed
+    assert (found.facts["agreement"], found.facts["lower end wanted"]) == (0.5, 0.6)
+
+
+def test_too_few_audited_photos_stop_the_best_teacher(platform: Platform) -> None:
+    damage(platform, AUDITED_GROUND_TRUTH, lambda rows: rows.head(19))
+    found = teacher_agrees(platform)
+    assert not found.passed
+    assert (found.facts["audited"], found.facts["audited wanted"]) == (19, 20)
+
+
+def test_no_audit_stops_the_teacher_unless_the_settings_allow_it(home: Path) -> None:
+    relaxed = open_platform(home, gates={"require_audit": False})
+    damage(relaxed, AUDITED_GROUND_TRUTH, lambda rows: rows.clear())
+    assert teacher_agrees(relaxed).passed
+    assert not teacher_agrees(open_platform(home)).passed
+
+
+# -- heads -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_that_learned_something_pass_every_gate(settled: Platform, kind: str) -> None:
+    for gate in (beats_majority(kind), not_worse_than_deployed(kind), calibrated(kind)):
+        found = gate(settled)
+        assert found.passed, found
+
+
+def misleading(platform: Platform) -> None:
+    """Turn the vectors of the test split around."""
+    groups = platform.lake.read(PHOTO_GROUPS)
+    judged = groups.filter(pl.col("split") == "test")["image_id"].to_list()
+    around = pl.col("embedding").list.eval(-pl.element())
+    for key in FOLDERS:
+        rows = platform.lake.read(IMAGE_EMBEDDINGS, folder_key=key)
+        turned = pl.when(pl.col("image_id").is_in(judged)).then(around).otherwise(pl.col("embedding"))
+        platform.lake.replace(IMAGE_EMBEDDINGS, rows.with_columns(embedding=turned), folder_key=key)
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("scene", without_signal), *((kind, misleading) for kind in KINDS)])
+def test_a_head_that_learned_nothing_of_use_is_stopped(settled: Platform, kind: str, fault: Callable[[Platform], None]) -> None:
+    fault(settled)
+    train_student(settled, kind)
+    found = beats_majority(kind)(settled)
+    assert not found.passed, found
+    assert found.facts["score"] <= found.facts["to beat"]
+
+
+def test_a_head_that_loses_to_the_deployed_one_is_stopped_and_the_old_one_stays(settled: Platform) -> None:
+    before = deployments(settled)["scene"]
+    sound = {key: settled.lake.read(IMAGE_EMBEDDINGS, folder_key=key) for key in FOLDERS}
+    without_signal(settled)
+    train_student(settled, "scene")
+    for key, rows in sound.items():
+        settled.lake.replace(IMAGE_EMBEDDINGS, rows, folder_key=key)
+    found = not_worse_than_deployed("scene")(settled)
+    assert not found.passed
+    assert found.facts["only the deployed one right"] > found.facts["only the new one right"]
+    assert found.facts["p of being worse"] < 0.05
+    decision = deploy_students(settled)["scene"]
+    assert (decision.deployed, decision.in_force) == (False, before)
+    assert deployments(settled)["scene"] == before
+
+
+def test_a_calibration_error_above_the_threshold_is_told(settled: Platform) -> None:
+    strict = open_platform(settled.settings.home.parent, gates={"max_calibration_error": 0.0})
+    found = calibrated("scene")(strict)
+    assert not found.passed
+    assert found.facts["calibration error"] > 0 == found.facts["allowed at most"]
+
+
+def test_heads_in_force_fit_the_library_until_its_encoder_changes(settled: Platform) -> None:
+    assert heads_fit(settled).passed
+    for key in FOLDERS:
+        rows = settled.lake.read(IMAGE_EMBEDDINGS, folder_key=key)
+        settled.lake.replace(IMAGE_EMBEDDINGS, rows.with_columns(encoder=pl.lit("e-2")), folder_key=key)
+    found = heads_fit(settled)
+    assert not found.passed
+    assert found.facts["heads of another encoder"] == sorted(KINDS)
+
+
+def test_no_deployed_head_is_not_fit(platform: Platform) -> None:
+    assert not heads_fit(platform).passed
+
+
+# -- what training refuses ---------------------------------------------------------------------------------------------
+def test_students_refuse_labels_of_two_teachers(platform: Platform) -> None:
+    damage(platform, AUTO_GROUND_TRUTH, lambda rows: rows.with_columns(teacher=pl.Series(["a", "b"] * (PHOTOS // 2))))
+    with pytest.raises(StageError, match=r"labels of 2 teachers \(a, b\): annotate every folder with the current teacher"):
+        train_student(platform, "scene")
+
+
+def test_students_refuse_vectors_of_two_encoders(platform: Platform) -> None:
+    damage(platform, IMAGE_EMBEDDINGS, lambda rows: rows.with_columns(encoder=pl.lit("e-2")))
+    with pytest.raises(StageError, match=r"expected vectors of one encoder, got 2 \(e-1, e-2\)"):
+        train_student(platform, "scene")
+
+
+def test_students_refuse_an_empty_truth(platform: Platform) -> None:
+    damage(platform, AUTO_GROUND_TRUTH, lambda rows: rows.clear())
+    with pytest.raises(StageError, match="nothing to learn from"):
+        train_student(platform, "scene")

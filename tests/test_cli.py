@@ -1,0 +1,464 @@
+"""The `vibe` command: its help, its mistakes in one line, and a whole workflow over a small library with a replay teacher."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from vibe_assets.cli import main
+from vibe_assets.demo.render import render_library, simulate_audit
+from vibe_assets.stages.embeddings import embed_folder, embed_label_prompts
+from vibe_assets.stages.library import group_library, scan_folder
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.runtime import predict_folder
+from vibe_assets.stages.teacher import annotate_folder
+from vibe_assets.stages.truth import convert_library, settle_audit
+from vibe_assets.teacher.replay import ReplayTeacher, running_replay
+
+PHOTOS = 60
+HEAVY = ("torch", "polars", "dagster", "transformers", "open_clip", "sklearn", "matplotlib", "openai", "starlette", "duckdb", "deltalake")
+PROMISED = [
+    "annotate",
+    "audited",
+    "bench",
+    "classify",
+    "demo",
+    "doctor",
+    "eval",
+    "folders",
+    "heads",
+    "import-annotations",
+    "init",
+    "replay-teacher",
+    "sample",
+    "sql",
+    "teacher",
+    "train",
+    "ui",
+]
+ENVIRONMENT = {
+    "VIBE_LIBRARY__SCAN_WORKERS": "1",
+    "VIBE_AUDIT__SAMPLE_SIZE": "40",
+    "VIBE_STUDENTS__MAX_EPOCHS": "40",
+    "VIBE_TEACHER__TIMEOUT_S": "10",
+    "VIBE_TEACHER__MODEL": "teacher",
+    "HF_HUB_OFFLINE": "1",
+    "COLUMNS": "300",
+}
+
+
+def vibe(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def done(*arguments: str | Path) -> str:
+    """Standard output of a command that must succeed."""
+    result = vibe(*arguments)
+    assert result.exit_code == 0, f"{arguments}: {result.output} {result.exception!r}"
+    return result.stdout
+
+
+def refused(*arguments: str | Path) -> str:
+    """The message of a command that must refuse: worded, without a traceback."""
+    result = vibe(*arguments)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.startswith("Error: "), result.output
+    return result.stderr
+
+
+@pytest.fixture(autouse=True)
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("VIBE_", "QWEN_")) and name not in ENVIRONMENT:
+            monkeypatch.delenv(name)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+
+# -- help --------------------------------------------------------------------------------------------------------------
+def commands(group: click.Group, path: Sequence[str] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+EVERY = dict(commands(main))
+
+
+def test_every_promised_command_is_there() -> None:
+    assert set(PROMISED) <= set(main.commands)
+    assert set(main.commands["heads"].commands) == {"list", "deploy", "rollback", "export", "import"}  # type: ignore[attr-defined]
+    assert set(main.commands["teacher"].commands) == {"show", "trial", "promote"}  # type: ignore[attr-defined]
+    assert set(main.commands["bench"].commands) == {"embed"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    assert EVERY[path].help
+    text = done(*path, "--help")
+    assert "usage:" in text.lower()
+    for parameter in EVERY[path].params:
+        if isinstance(parameter, click.Option) and parameter.name not in ("host", "port", "output", "kinds"):
+            assert parameter.help, f"{path}: {parameter.name}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_every_command_that_the_pages_mention_exists(page: str) -> None:
+    file = Path(__file__).parents[1] / page
+    if not file.exists():
+        pytest.skip(f"no {page}")
+    mentioned = set(re.findall(r"(?:`|^\$? ?)vibe ([a-z][a-z-]+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+    assert mentioned
+    assert mentioned <= set(main.commands)
+
+
+def test_help_and_version_load_nothing_heavy() -> None:
+    code = f"""
+import sys
+from vibe_assets.cli import main
+for arguments in (["--help"], ["--version"], ["annotate", "--help"], ["heads", "--help"]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert not end.code, end.code
+print("loaded:", [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.endswith("loaded: []\n"), found.stdout[-300:]
+
+
+# -- the workflow ------------------------------------------------------------------------------------------------------
+@dataclass
+class Walk:
+    """What the commands said, and what the teacher was asked, step by step."""
+
+    folder: Path
+    truth: list[dict[str, Any]]
+    environment: dict[str, str]
+    said: dict[str, str] = field(default_factory=dict)
+    requests: dict[str, int] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """A user's whole way from a folder of photos to labelled photos and a new teacher."""
+    folder = tmp_path_factory.mktemp("walk")
+    library = render_library(folder, seed=5, photos=PHOTOS)
+    before = dict(os.environ)
+    replay = ReplayTeacher({"teacher": library.teacher_file, "": library.candidate_file}, library.root)
+    with running_replay(replay) as base_url:
+        walk = Walk(folder, library.truth, {"DAGSTER_HOME": str(folder / "dagster_home"), "QWEN_BASE_URL": base_url})
+        os.environ |= ENVIRONMENT | walk.environment
+        shutil.copytree(
+            Path(__file__).parents[1] / "dagster_home", folder / "dagster_home", ignore=lambda *_: {"storage", "history", "logs"}
+        )
+        try:
+            take_every_step(walk, replay)
+            yield walk
+        finally:
+            os.environ.clear()
+            os.environ |= before
+
+
+def take_every_step(walk: Walk, replay: ReplayTeacher) -> None:
+    folder, config, photos = walk.folder, walk.folder / "vibe.toml", walk.folder / "photos"
+    answers = folder / "answers.jsonl"
+
+    def step(name: str, *arguments: str | Path) -> None:
+        walk.said[name] = done(*arguments)
+        walk.requests[name] = replay.counts()["requests"]
+
+    os.environ.pop("VIBE_CONFIG", None)
+    step("init", "init", photos, "--output", config)
+    os.environ["VIBE_CONFIG"] = str(config)
+    step("doctor", "doctor")
+    step("folders", "folders")
+    step("annotate ten", "annotate", "--root", photos, "--output", answers, "--limit", "10")
+    step("annotate", "annotate", "--root", photos, "--output", answers)
+    step("annotate again", "annotate", "--root", photos, "--output", answers)
+    step("import", "import-annotations", answers)
+    materialise_labels_and_vectors()
+    walk.requests["materialise"] = replay.counts()["requests"]
+    step("sample", "sample")
+    sample = folder / "data" / "audit" / "sample.json"
+    people = folder / "people.json"
+    people.write_text(json.dumps(simulate_audit(sample, walk.truth, seed=1, error_rate=0.0), indent=2))
+    step("audited", "audited", people)
+    settle_audit(Platform.open(progress=False))
+    step("eval", "eval", "--gt", people, "--out", folder / "evaluation")
+    step("train", "train", "--deploy")
+    os.environ["VIBE_STUDENTS__SEED"] = "7"
+    step("train scene", "train", "scene")
+    del os.environ["VIBE_STUDENTS__SEED"]
+    for key in Platform.open().lake.live_folders():
+        predict_folder(Platform.open(progress=False), key)
+    step("heads", "heads", "list")
+
+
+def materialise_labels_and_vectors() -> None:
+    """What the assets up to auto_ground_truth and image_embeddings do."""
+    platform = Platform.open(progress=False)
+    for key in platform.lake.live_folders():
+        scan_folder(platform, key)
+        annotate_folder(platform, key)
+        embed_folder(platform, key)
+    group_library(platform)
+    convert_library(platform)
+    embed_label_prompts(platform)
+
+
+@pytest.fixture
+def config(walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the installation to change, with the teacher that answers for it."""
+    folder = Path(shutil.copytree(walk.folder, tmp_path / "copy"))
+    config = folder / "vibe.toml"
+    config.write_text(config.read_text().replace(str(walk.folder), str(folder)))
+    for name, value in walk.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VIBE_CONFIG", str(config))
+    return config
+
+
+def test_the_doctor_finds_a_good_set_up_good(walk: Walk) -> None:
+    assert "FAIL" not in walk.said["doctor"]
+    assert [line.split(":")[0].removeprefix("ok").strip() for line in walk.said["doctor"].splitlines()] == [
+        "photo root", "home", "taxonomy", "teacher", "encoder", "Dagster home",
+    ]  # fmt: skip
+
+
+def test_folders_are_listed_with_their_keys(walk: Walk) -> None:
+    for path in {photo["rel_path"].rpartition("/")[0] for photo in walk.truth}:
+        assert path in walk.said["folders"]
+
+
+def test_annotation_asks_for_every_photo_once(walk: Walk) -> None:
+    ids = {photo["image_id"] for photo in walk.truth}
+    asked = {name: walk.requests[name] - walk.requests["folders"] for name in ("annotate ten", "annotate", "annotate again", "materialise")}
+    assert asked == {"annotate ten": 10, "annotate": len(ids), "annotate again": len(ids), "materialise": len(ids)}
+    records = [json.loads(line) for line in (walk.folder / "answers.jsonl").read_text().splitlines()]
+    assert {record["image_id"] for record in records} == ids
+    assert f"{len(ids)} of {len(ids)} photos answered" in walk.said["annotate"]
+    assert f"{len(ids)} records kept" in walk.said["import"]
+
+
+def test_a_sample_is_drawn_and_an_audited_one_accepted(walk: Walk) -> None:
+    assert re.match(r"\d+ photos in .*sample\.json; correct the labels there", walk.said["sample"])
+    assert "audited photos accepted" in walk.said["audited"]
+    assert (walk.folder / "data" / "audit" / "audited.json").is_file()
+
+
+def test_evaluation_prints_figures_with_intervals_and_writes_a_report(walk: Walk) -> None:
+    row = next(line for line in walk.said["eval"].splitlines() if "scene accuracy" in line.lower().replace("_", " "))
+    assert len(re.findall(r"\d+\.\d", row)) >= 3  # value and both ends of the interval
+    assert "<html" in (walk.folder / "evaluation" / "report.html").read_text()
+
+
+def test_training_names_every_head_and_puts_them_in_force(walk: Walk) -> None:
+    for kind in ("scene", "attribute", "object"):
+        assert re.search(rf"^{kind}-\S+: \d+ photos in", walk.said["train"], re.MULTILINE)
+        assert re.search(rf"^{kind}: in force {kind}-\S+ \(", walk.said["train"], re.MULTILINE)
+    assert len(re.findall(r"scene-", walk.said["heads"])) == 2
+    assert len(re.findall(r"│ \*", walk.said["heads"])) == 3
+
+
+def version_of(said: str) -> str:
+    return said.split(":")[0]
+
+
+def test_heads_are_deployed_rolled_back_exported_and_imported(walk: Walk, config: Path, tmp_path: Path) -> None:
+    first, second = version_of(walk.said["train"]), version_of(walk.said["train scene"])
+    assert first != second
+    assert done("heads", "deploy", second) == f"{second} is in force\n"
+    assert done("heads", "rollback", "scene") == f"{first} is in force again\n"
+    assert "no earlier scene head" in refused("heads", "rollback", "scene")
+    done("heads", "export", first, tmp_path / "scene.pt")
+    imported = done("heads", "import", tmp_path / "scene.pt").split(";")[0]
+    done("heads", "deploy", imported)
+    photo = next((config.parent / "photos").rglob("*.jpg"))
+    assert json.loads(done("classify", photo, "--json"))["source"] == "student"
+
+
+@pytest.mark.parametrize("version", ["scene-000", "nonsense", "../../etc", ""])
+def test_a_head_that_is_not_there_cannot_be_deployed(config: Path, version: str) -> None:
+    before = (config.parent / "data" / "heads" / "deployments.jsonl").read_text()
+    refused("heads", "deploy", version)
+    assert (config.parent / "data" / "heads" / "deployments.jsonl").read_text() == before
+
+
+def test_a_file_that_is_no_head_is_not_imported(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"not a head")
+    assert "x.pt" in refused("heads", "import", tmp_path / "x.pt")
+
+
+def test_a_photo_a_folder_and_a_broken_file_are_classified(config: Path, tmp_path: Path) -> None:
+    folder = next(path.parent for path in (config.parent / "photos").rglob("*.jpg") if len(list(path.parent.iterdir())) > 2)
+    broken = tmp_path / "torn.jpg"
+    broken.write_bytes(next(folder.glob("*.jpg")).read_bytes()[:400])
+    rows = [json.loads(line) for line in done("classify", next(folder.glob("*.jpg")), folder, broken, "--json").splitlines()]
+    assert [row["rel_path"] for row in rows[1:-1]] == [str(path) for path in sorted(folder.iterdir())]
+    good = [row for row in rows if row["reason"] is None]
+    assert {row["source"] for row in good} == {"student"}
+    assert all(0 <= row["scene_confidence"] <= 1 for row in good)
+    assert (rows[-1]["rel_path"], rows[-1]["scene"]) == (str(broken), None)
+    assert rows[-1]["reason"]
+    assert rows[-1]["reason"] in done("classify", broken)
+
+
+def test_sql_reads_the_lake(walk: Walk, config: Path) -> None:
+    query = "select count(*) as n, count(distinct p.image_id) as photos from predictions p join auto_ground_truth using (image_id)"
+    (row,) = [json.loads(line) for line in done("sql", query, "--json").splitlines()]
+    assert row["photos"] == len({photo["image_id"] for photo in walk.truth})
+    assert "scene.food" in done("sql", "select distinct scene from auto_ground_truth where scene = 'scene.food'")
+    assert "delete" in refused("sql", "delete from annotations")
+
+
+def test_the_teacher_is_shown_tried_and_promoted(config: Path, walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIBE_TEACHER__MODEL")
+    text = config.read_text().replace("[teacher]\n", '[teacher]\nmodel = "teacher"\n\n[teacher.candidate]\nmodel = "better"\n\n', 1)
+    config.write_text(text)
+    shown = done("teacher", "show")
+    assert "teacher" in shown
+    assert "better" in shown
+    assert "was not tried" in refused("teacher", "promote")
+    assert "`vibe teacher promote` is allowed" in done("teacher", "trial")
+    assert done("teacher", "promote").startswith("better is the teacher now")
+    assert "candidate" not in done("teacher", "show")
+    assert [line for line in config.read_text().splitlines() if line.startswith("#")] == [
+        line for line in text.splitlines() if line.startswith("#")
+    ]
+
+
+def test_the_encoder_is_measured(walk: Walk, config: Path) -> None:
+    assert re.search(r"\d+(\.\d+)? .*/s", done("bench", "embed", config.parent / "photos", "--most", "8"))
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+def test_a_settings_file_is_not_written_over(config: Path) -> None:
+    assert "exists already" in refused("init", "--output", config)
+    done("init", "--output", config, "--force")
+
+
+def test_settings_can_be_written_where_the_named_file_is_still_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIBE_CONFIG", str(tmp_path / "new.toml"))
+    assert "new.toml: no such file; `vibe init` writes one" in refused("folders")
+    done("init", "--output", tmp_path / "new.toml")
+    assert "library.root is not set" in refused("folders")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "organ"),
+    [
+        ("VIBE_LIBRARY__ROOT", "/absent/photos", "photo root"),
+        ("QWEN_BASE_URL", "http://127.0.0.1:9/v1", "teacher"),
+        ("VIBE_ENCODER__NAME", "siglip:/absent/model", "encoder"),
+    ],
+)
+def test_the_doctor_says_what_to_mend(config: Path, name: str, value: str, organ: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    result = vibe("doctor")
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("FAIL")]
+    assert lines[at].startswith(f"FAIL {organ}: ")
+    assert lines[at + 1].startswith("     -> ")
+
+
+def test_a_settings_mistake_stops_every_command_with_its_line(config: Path) -> None:
+    config.write_text(config.read_text() + "[nonsense]\na = 1\n")
+    for arguments in (["folders"], ["doctor"], ["train"], ["sql", "select 1"], ["teacher", "show"], ["heads", "list"], ["sample"]):
+        assert f"{config}: nonsense: no such setting" in refused(*arguments)
+
+
+def test_an_audited_file_with_a_wrong_line_is_refused_by_line_and_changes_nothing(walk: Walk, config: Path) -> None:
+    audited = config.parent / "data" / "audit" / "audited.json"
+    before = audited.read_text()
+    lines = (walk.folder / "people.json").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if '"scene.' in line)
+    lines[at] = lines[at].replace("scene.", "scene.x")
+    bad = config.parent / "bad.json"
+    bad.write_text("\n".join(lines))
+    assert f"line {at + 1}: " in refused("audited", bad)
+    bad.write_text("[{")
+    assert "line 1" in refused("audited", bad)
+    assert audited.read_text() == before
+
+
+def test_a_teacher_that_is_absent_is_named_and_what_was_answered_stays(
+    config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = tmp_path / "answers.jsonl"
+    done("annotate", "--output", answers, "--limit", "3")
+    kept = answers.read_text()
+    with monkeypatch.context() as absent:
+        absent.setenv("QWEN_BASE_URL", "http://127.0.0.1:9/v1")
+        absent.setenv("VIBE_TEACHER__RETRIES", "0")
+        message = refused("annotate", "--output", answers)
+        assert "127.0.0.1:9" in message
+    assert answers.read_text().startswith(kept)
+    done("annotate", "--output", answers, "--limit", "2")
+    assert len([line for line in answers.read_text().splitlines() if json.loads(line)["annotation"]]) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("annotate", "--output", "answers.txt"), "ends with .jsonl"),
+        (("sql", "select nothing from nowhere"), "nowhere"),
+        (("sql", "not sql at all"), "syntax"),
+        (("train",), "materialise"),
+        (("sample",), "materialise auto_ground_truth first"),
+        (("heads", "rollback", "scene"), "none was ever deployed"),
+        (("teacher", "trial"), "no [teacher.candidate]"),
+        (("teacher", "promote"), "nobody to promote"),
+        (("bench", "embed"), "photo"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_command_whose_input_is_missing_says_what_makes_it(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    (tmp_path / "photos").mkdir()
+    done("init", "photos")
+    assert said in refused(*arguments)
+
+
+def test_classifying_without_heads_labels_nothing_and_says_so(tmp_path: Path, walk: Walk) -> None:
+    (tmp_path / "photos").mkdir()
+    done("init", "photos")
+    photo = shutil.copy(next((walk.folder / "photos").rglob("*.jpg")), tmp_path / "photos")
+    row = json.loads(done("classify", photo, "--json"))
+    assert (row["source"], row["scene"]) == ("none", None)
+
+
+def test_answers_are_not_continued_where_the_user_says_no(config: Path, walk: Walk) -> None:
+    assert "exists already" in refused("annotate", "--output", config.parent / "answers.jsonl", "--no-resume")
+
+
+def test_labels_are_evaluated_from_any_folder_with_the_users_own_taxonomy(walk: Walk, config: Path) -> None:
+    packaged = Path(sys.modules["vibe_assets.labels.taxonomy"].__file__ or "").parent
+    shutil.copy(next(packaged.glob("*.yaml")), config.parent / "mine.yaml")
+    config.write_text(config.read_text().replace("[labels]\n", '[labels]\ntaxonomy = "mine.yaml"\n', 1))
+    assert "accuracy" in done("eval", "--gt", walk.folder / "people.json", "--auto", "--resamples", "20")
+
+
+def test_a_real_process_says_its_mistake_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "vibe.toml").write_text("[library\n")
+    command = [sys.executable, "-m", "vibe_assets.cli", "folders"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert re.fullmatch(r"Error: .*vibe\.toml: .*line 1.*\n", found.stderr)
