@@ -46,6 +46,7 @@ FOLDS = 5
 RESAMPLES = 2000
 DATA = Path(os.environ.get("VIBE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RESULT = Path(__file__).parent / "results" / "real_library.json"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "real-library.md"
 
 
 # -- the library ---------------------------------------------------------------------------------------------------------
@@ -315,16 +316,54 @@ def report(library: Library, rows: list[dict[str, Any]], left_out: dict[str, Any
     }  # fmt: skip
 
 
-def table(result: dict[str, Any]) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| held out | figure | value | 95 % interval | majority or prior | photos | groups |", "|---|---|---:|---|---:|---:|---:|"]
+SCENE = ("scene accuracy, every photo answered", "share answered", "scene accuracy of the answered")
+MARKS = ("<!-- figures: written by benchmarks/real_library.py -->", "<!-- end of figures -->")
+
+
+def tables(result: dict[str, Any]) -> str:
+    """The figures as Markdown: scenes by what was held out, then attributes and objects, then how they were made."""
+    by_variant: dict[str, dict[str, dict[str, Any]]] = {}
     for row in result["rows"]:
-        baseline = "" if row["baseline"] is None else f"{row['baseline']:.3f}"
-        interval = f"{row['min']:.3f} to {row['max']:.3f}"
-        lines.append(
-            f"| {row['variant']} | {row['figure']} | {row['value']:.3f} | {interval} | {baseline} | {row['n']} | {row['clusters']} |"
-        )
+        by_variant.setdefault(row["variant"], {})[row["figure"]] = row
+    lines = [
+        "| held out | photos | clusters | scene right, every photo answered | most frequent scene | share answered | right of the answered |",
+        "|---|---:|---:|---|---:|---|---|",
+    ]
+    for variant, found in by_variant.items():
+        if forced := found.get(SCENE[0]):
+            cells = [_cell(found.get(figure)) for figure in SCENE]
+            lines.append(
+                f"| {variant} | {forced['n']} | {forced['clusters']} | {cells[0]} | {_plain(forced['baseline'])} | {cells[1]} | {cells[2]} |"
+            )
+    lines += ["", "| held out | figure | photos | value | constant answer |", "|---|---|---:|---|---:|"]
+    for row in result["rows"]:
+        if row["figure"] not in SCENE:
+            lines.append(f"| {row['variant']} | {row['figure']} | {row['n']} | {_cell(row)} | {_plain(row['baseline'])} |")
+    work, hardware, versions = result["work"], result["hardware"], result["versions"]
+    left_out = ", ".join(f"{name.replace(': scene.', ' ')} ({photos})" for name, photos in work["left_out_of_source_wise"].items())
+    lines += [
+        "",
+        f"Not scored when a source is held out, because no other source shows the scene: {left_out}.",
+        "",
+        f"{work['photos']} photos in {work['groups']} groups; encoder `{work['encoder']}`, {work['dimensions']} dimensions; seed {result['seed']}; "
+        f"{hardware['cpu']}, {hardware['cores']} cores; {', '.join(f'{name} {version}' for name, version in versions.items())}; "
+        f"{result['date'][:10]}, {work['seconds']:.0f} s.",
+    ]
     return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    return "" if row is None else f"**{row['value']:.3f}** ({row['min']:.3f} to {row['max']:.3f})"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def with_figures(page: str, result: dict[str, Any]) -> str:
+    """The page with the figures between its two marks replaced."""
+    before, after = page.split(MARKS[0])[0], page.split(MARKS[1])[1]
+    return f"{before}{MARKS[0]}\n\n{tables(result)}\n\n{MARKS[1]}{after}"
 
 
 def _cpu() -> str:
@@ -337,6 +376,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--page", type=Path, default=PAGE, help="its figures are written anew")
     options = parser.parse_args()
     if not (options.data / "labels.jsonl").is_file():
         parser.error(f"{options.data / 'labels.jsonl'}: no such file; name the folder that holds library/ and labels.jsonl with --data")
@@ -347,9 +387,9 @@ def main() -> None:
         result = report(library, rows, left_out, time.perf_counter() - started)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(table(result))
-    print("left out of the source-wise part, nobody else shows it:", ", ".join(f"{name} {n}" for name, n in left_out.items()))
-    print(options.out)
+    options.page.write_text(with_figures(options.page.read_text(encoding="utf-8"), result), encoding="utf-8")
+    print(tables(result))
+    print(options.out, options.page)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import pytest
 
@@ -34,7 +36,12 @@ def test_rows_without_objects_are_labels_without_objects() -> None:
 def test_a_fingerprint_ignores_the_order_of_its_parts_and_sees_every_change() -> None:
     parts = {"model": "é", "prompt": ["a", "b"], "size": 1024}
     assert fingerprint(parts) == fingerprint(dict(reversed(parts.items())))
-    changed = [{**parts, "size": 1023}, {**parts, "prompt": ["b", "a"]}, {**parts, "more": None}, {"model": "é", "prompt": ["a", "b"]}]
+    changed: list[dict[str, Any]] = [
+        {**parts, "size": 1023},
+        {**parts, "prompt": ["b", "a"]},
+        {**parts, "more": None},
+        {"model": "é", "prompt": ["a", "b"]},
+    ]
     assert len({fingerprint(parts), *(fingerprint(other) for other in changed)}) == 1 + len(changed)
 
 

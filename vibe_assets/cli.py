@@ -305,6 +305,22 @@ def evaluate(arguments: tuple[str, ...]) -> None:
     sys.exit(run(list(arguments)))
 
 
+@main.command()
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def report(in_browser: bool) -> None:
+    """Where the reports lie: one page that leads to all of them.
+
+    \b
+    Example: vibe report --open
+    """
+    from vibe_assets.stages.reports import write_index
+
+    page = write_index(platform())
+    click.echo(page)
+    if in_browser:
+        click.launch(page.as_uri())
+
+
 # -- students ----------------------------------------------------------------------------------------------------------
 @main.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(["scene", "attribute", "object"]))

@@ -18,7 +18,7 @@ def stepped(items: Sequence[T], what: str, *, unit: str, shown: bool = True) -> 
         yield from items
         return
     with _line() as progress:
-        count = f"{len(items)} {unit}{'s' if len(items) != 1 else ''}"
+        count = f"of {len(items)} {unit}s" if len(items) > 1 else unit
         task = progress.add_task(what, total=len(items), count=count)
         for item in items:
             yield item
@@ -47,7 +47,7 @@ def _line(*, transient: bool = False) -> Progress:
         SpinnerColumn(finished_text="[green]✓[/]"),
         TextColumn("{task.description}", markup=False, table_column=Column(width=42, no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=24, complete_style="cyan", finished_style="green"),
-        TextColumn("{task.completed:>4.0f} of {task.fields[count]}" if not transient else "", table_column=Column(no_wrap=True)),
+        TextColumn("{task.completed:>4.0f} {task.fields[count]}" if not transient else "", table_column=Column(width=18, no_wrap=True)),
         TimeElapsedColumn(),
         console=console,
         transient=transient,

@@ -195,3 +195,11 @@ def test_groups_in_the_figures_are_those_of_the_split(world: World) -> None:
     groups = groups_of(world.platform)
     for evaluation in evaluate_students(world.platform):
         assert 0 < evaluation.n_groups <= len(set(groups.values()))
+
+
+def test_the_labels_lie_beside_the_reports_one_row_a_photo(world: World) -> None:
+    predictions, reports = world.platform.lake.read_live(PREDICTIONS), world.platform.settings.reports_dir
+    lines = [json.loads(line) for line in (reports / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    sheet = pl.read_csv(reports / "predictions.csv")
+    assert [line["rel_path"] for line in lines] == sheet["rel_path"].to_list() == sorted(predictions["rel_path"])
+    assert [line["scene"] for line in lines] == sheet["scene"].to_list()

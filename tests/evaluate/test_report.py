@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from vibe_assets.evaluate import metrics
 from vibe_assets.evaluate.compare import KINDS, compare_paired, estimate_shares, label_shares
 from vibe_assets.evaluate.gallery import thumbnails
 from vibe_assets.evaluate.labels import Evaluation, evaluate_labels
-from vibe_assets.evaluate.report import confusion_markdown, error_lists, headline_markdown, render_report, worst_photos
+from vibe_assets.evaluate.report import confusion_markdown, error_lists, headline_markdown, render_index, render_report, worst_photos
 
 HOSTILE = "\"><script>alert(1)</script>{{ 7 * 7 }}'&.jpg"
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
@@ -57,7 +58,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     truth, said, groups = library(120)
-    slices = truth.select("image_id", folder=pl.lit("2021/sea & <sun>"))
+    slices = truth.select("image_id", folder=pl.Series(["2021/sea & <sun>", "2022/snow"] * 60))
     return evaluate_labels(said, truth, groups=groups, scenes=SCENES, slices=slices, resamples=50)
 
 
@@ -167,3 +168,64 @@ def test_wrong_scenes_come_before_other_mistakes(evaluation: Evaluation) -> None
     order = worst_photos(evaluation, limit=1000)
     assert set(order[: len(wrong_scene)]) == wrong_scene
     assert len(order) == len({m.image_id for m in evaluation.mistakes})
+
+
+def test_the_gallery_shows_what_people_teacher_and_students_say_of_a_photo() -> None:
+    truth = {"image_id": "a", "scene": "scene.people", "has_person": True, "has_text": False, "objects": ["object.food.pizza"]}
+    said = {
+        "image_id": "a",
+        "scene": "scene.food",
+        "has_person": None,
+        "has_text": True,
+        "objects": ["object.food"],
+        "scene_confidence": 0.91,
+    }
+    evaluation = evaluate_labels(labels([said], scene_confidence=pl.Float64), labels([truth]), resamples=20)
+    page = render_report(evaluation, title="t", beside={"a": {"people": truth, "teacher": truth, "students": said}})
+    voices = page[page.index('<dl class="voices">') :]
+    states = re.findall(r'<span class="word ([a-z ]*?) ?(?:scene)?" title="([^"]*)">', voices)
+    assert ("wrong", "scene.food") in states
+    assert ("open", "attr.has_person") in states
+    assert ("wrong", "attr.has_text") in states
+    assert ("right", "object.food") in states, "a parent of a true object is right"
+    assert [voices.index(who) for who in (">people<", ">teacher<", ">students<")] == sorted(
+        voices.index(who) for who in (">people<", ">teacher<", ">students<")
+    )
+    assert "91" in Page(page).text
+
+
+def test_answered_and_forced_accuracy_are_told_apart_in_words(evaluation: Evaluation) -> None:
+    forced = dataclasses.replace(evaluation.headline["scene_accuracy"], value=0.5, low=0.4, high=0.6)
+    judged = dataclasses.replace(evaluation, headline={**evaluation.headline, "scene_accuracy_forced": forced})
+    text = Page(render_report(judged, title="t")).text
+    answered = 100 * (1 - judged.abstained["scene"].value)
+    assert "for 50\u202f% of the photos (95 % interval 40\u202f% to 60\u202f%" in text
+    assert f"they answer {answered:.0f}\u202f%" in text
+    assert "Scene accuracy with every photo answered" in text
+    assert "leaves a label open instead of guessing" in text
+
+
+def test_slices_too_small_to_say_anything_are_counted_but_not_shown() -> None:
+    truth, said, groups = library(60)
+    parts = truth.select("image_id", folder=pl.Series(["large"] * 29 + ["second"] * 29 + ["tiny"] * 2))
+    page = Page(render_report(evaluate_labels(said, truth, groups=groups, slices=parts, resamples=20), title="t"))
+    assert "large" in page.text
+    assert "second" in page.text
+    assert "tiny" not in page.text
+    assert "1 more" in page.text
+
+
+def test_the_index_leads_to_reports_trials_and_files_as_text() -> None:
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    figures = [{"name": "Scene accuracy", "value": "75 %", "interval": HOSTILE}]
+    page = render_index(
+        [{"href": "teacher_report.html", "title": HOSTILE, "at": at, "summary": HOSTILE, "figures": figures}],
+        [{"candidate": HOSTILE, "verdict": "Better by +3 points", "allowed": True, "at": at}],
+        [{"href": "predictions.csv", "name": "predictions.csv", "about": HOSTILE}],
+    )
+    parsed = Page(page)
+    assert "<script" not in page
+    assert [value for tag, name, value in parsed.attributes if name == "href"] == ["teacher_report.html", "predictions.csv"]
+    for expected in ("2026-01-02 03:04 UTC", "75 %", "Better by +3 points", "may become the teacher"):
+        assert expected in parsed.text
+    assert "No report yet" in Page(render_index([], [], [])).text

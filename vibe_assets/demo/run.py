@@ -20,8 +20,10 @@ from vibe_assets.defs.drive import Driver, Tally, report_outside_world
 from vibe_assets.demo.render import DemoLibrary, render_library, simulate_audit
 from vibe_assets.lake import write_text
 from vibe_assets.operate.ui import dagster_home
+from vibe_assets.progress import stepped
 from vibe_assets.settings import CONFIG_ENV, Settings, SettingsError, load_settings
 from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.reports import LABELS_FILE, index_file, write_index
 from vibe_assets.stages.truth import accept_audited, sample_file
 
 SEED = 7
@@ -105,7 +107,8 @@ def run_demo(folder: Path, *, photos: int = 280) -> bool:
 
         with dg.DagsterInstance.get() as instance:
             driver = Driver(instance, defs, folder / "automation.cursor")
-            driver.close_interrupted()
+            if interrupted := driver.close_interrupted():
+                print_line(f"The last demo was interrupted in {_count(interrupted, 'run')}; going on from there.")
             platform = Platform.open(run_id="demo", progress=False)
             report_outside_world(platform, instance)
             driver.drain()
@@ -113,6 +116,7 @@ def run_demo(folder: Path, *, photos: int = 280) -> bool:
             report_outside_world(platform, instance)
             driver.drain()
             _trial(platform, driver)
+            write_index(platform)  # with the outcome of the trial
         print_outcome(platform, library, driver.tally, time.monotonic() - started)
     return not driver.tally.failed
 
@@ -146,86 +150,140 @@ def _trial(platform: Platform, driver: Driver) -> None:
 
     version = candidate_version(platform)
     if version and platform.settings.audited_file.exists() and not trial_file(platform.settings, version).exists():
-        driver.run([dg.AssetKey("teacher_trial")])
+        for key in stepped([dg.AssetKey("teacher_trial")], "teacher_trial", unit="run"):
+            driver.run([key])
 
 
 # -- what came of it ---------------------------------------------------------------------------------------------------
 def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, seconds: float) -> None:
-    """The table at the end of the demo, and where everything lies."""
+    """The table at the end of the demo, what the gates said, and where everything lies."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(highlight=False)
+    console.print()
     if not tally.runs:
-        console.print(
-            f"[bold]Nothing moved since the last demo:[/] every answer, vector and head is cached, no run was needed ({seconds:.0f} s)."
-        )
-    table = Table(title="vibe_assets demo", title_justify="left", header_style="bold")
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval")
-    table.add_column("n", justify="right")
-    table.add_column("baseline", justify="right")
-    for row in outcome_rows(platform):
-        table.add_row(*row)
-    console.print(table)
-    passed, failed = tally.checks[True], tally.checks[False]
-    if tally.runs:
-        console.print(f"{tally.runs} Dagster runs in {seconds:.0f} s; gates: {passed} passed, {failed} not passed")
-    for line in tally.not_passed:
-        console.print(f"  gate not passed: {line}", markup=False, highlight=False)
-    for line in tally.failed:
-        console.print(f"  run failed: {line}", markup=False, highlight=False)
-    settings = platform.settings
-    for what, path in (
-        ("teacher report", settings.reports_dir / "teacher_report.html"),
-        ("student report", settings.reports_dir / "student_report.html"),
-        ("labels of every photo", settings.warehouse_file),
-        ("heads", settings.heads_dir),
-        ("photos", library.root),
+        console.print(f"[bold]Nothing moved since the last demo.[/] Every answer, vector and head is cached: no run ({seconds:.0f} s).\n")
+    for title, columns, rows in (
+        ("The library", ("", "photos"), count_rows(platform)),
+        ("How good the labels are", SCORES, score_rows(platform)),
     ):
+        table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, padding=(0, 2, 0, 0))
+        for at, name in enumerate(columns):
+            table.add_column(name, justify="left" if at == 0 or name == INTERVAL else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table, "")
+    _print_gates(platform, tally, seconds)
+    _print_places(platform, library)
+    print_line("\nThe people of this demo are simulated from the rendered truth. `make ui` opens the graph with this history.")
+
+
+def print_line(text: str) -> None:
+    """One line for people, as it is: no markup, no wrapping of paths."""
+    from rich.console import Console
+
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _print_gates(platform: Platform, tally: Tally, seconds: float) -> None:
+    """What ran, which gates did not pass, and the verdict on the candidate teacher."""
+    if tally.runs:
+        passed, not_passed = tally.checks[True], len(tally.not_passed)
+        print_line(f"{_count(tally.runs, 'Dagster run')} in {seconds:.0f} s. Gates: {passed} passed, {not_passed} not passed.")
+    for line in tally.not_passed:
+        print_line(f"  {line}")
+    if tally.not_passed and not tally.failed:
+        print_line("  Warnings stop nothing (some files of this library are broken on purpose); in the UI each gate says what to do.")
+    for line in tally.failed:
+        print_line(f"  run failed: {line}")
+    for outcome in trials(platform.settings):
+        print_line(f"Teacher on trial: {outcome['candidate']} against {platform.settings.teacher.model}. {outcome['verdict']}")
+        verdict = "may be promoted (`vibe teacher promote`)" if outcome["allowed"] else "may not be promoted"
+        print_line(f"  It {verdict}.")
+
+
+def _print_places(platform: Platform, library: DemoLibrary) -> None:
+    settings = platform.settings
+    places = {
+        "all reports": index_file(platform),
+        "teacher report": settings.reports_dir / "teacher_report.html",
+        "student report": settings.reports_dir / "student_report.html",
+        "labelled predictions": settings.reports_dir / f"{LABELS_FILE}.csv",
+        "the same, JSON lines": settings.reports_dir / f"{LABELS_FILE}.jsonl",
+        "warehouse (DuckDB)": settings.warehouse_file,
+        "heads": settings.heads_dir,
+        "photos": library.root,
+    }
+    print_line("")
+    for what, path in places.items():
         if path.exists():
-            console.print(f"{what:<22} {os.path.relpath(path)}", markup=False, highlight=False, soft_wrap=True)
-    console.print("The people of this demo are simulated from the rendered truth. `make ui` opens the graph with this history.")
+            print_line(f"  {what:<22}{_short_path(path)}")
 
 
-def outcome_rows(platform: Platform) -> list[tuple[str, str, str, str, str]]:
-    """Counts and headline scores, from the lake."""
+def _short_path(path: Path) -> str:
+    """Below the working directory relative, elsewhere absolute."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+INTERVAL = "95 % interval"
+SCORES = ("", "value", INTERVAL, "n", "baseline")
+WANTED = {
+    "scene_accuracy": "scene",
+    "scene_accuracy_forced": "scene, every photo answered",
+    "scene_accuracy_answered": "scene, where it answers",
+    "attributes_macro_f1": "attributes, macro-F1",
+    "objects_top1": "main object",
+}
+
+
+def count_rows(platform: Platform) -> list[tuple[str, str]]:
+    """How many photos got how far, from the lake."""
     import polars as pl
 
-    from vibe_assets.records import ANNOTATIONS, AUDITED_GROUND_TRUTH, METRICS, RAW_PHOTOS
+    from vibe_assets.records import ANNOTATIONS, AUDITED_GROUND_TRUTH, PREDICTIONS, RAW_PHOTOS
 
     lake = platform.lake
-    photos, answers = lake.read_live(RAW_PHOTOS), lake.read_live(ANNOTATIONS)
+    photos, answers, said = lake.read_live(RAW_PHOTOS), lake.read_live(ANNOTATIONS), lake.read_live(PREDICTIONS)
     counts = {
-        "files": photos.height,
-        "photos (readable, each once)": photos.filter(pl.col("reason").is_null())["image_id"].n_unique(),
+        "files found": photos.height,
+        "photos: readable, each once": photos.filter(pl.col("reason").is_null())["image_id"].n_unique(),
         "annotated by the teacher": answers.filter(pl.col("reason").is_null())["image_id"].n_unique(),
-        "audited": lake.read(AUDITED_GROUND_TRUTH).height,
+        "audited by people": lake.read(AUDITED_GROUND_TRUTH).height,
+        "labelled by the students": said.filter(pl.col("source") == "student")["image_id"].n_unique(),
     }
-    rows: list[tuple[str, str, str, str, str]] = [(name, f"{count:,}", "", "", "") for name, count in counts.items()]
-    history = (
-        lake.read(METRICS).filter(pl.col("label") == "").sort("at").unique(["subject", "truth", "metric"], keep="last", maintain_order=True)
-    )
-    wanted = {
-        "scene_accuracy_answered": "scene accuracy (answered)",
-        "scene_accuracy_forced": "scene accuracy (never abstaining)",
-        "attributes_macro_f1": "attributes macro-F1",
-        "objects_top1": "main object (top-1)",
-    }
-    against = {"human": "people", "auto": "teacher"}
-    for subject, truth in (("teacher", "human"), ("student", "human"), ("student", "auto")):
-        for metric, name in wanted.items():
-            found: list[dict[str, Any]] = history.filter(subject=subject, truth=truth, metric=metric).to_dicts()
-            for one in found:
+    return [(name, f"{count:,}") for name, count in counts.items()]
+
+
+def score_rows(platform: Platform) -> list[tuple[str, ...]]:
+    """The headline scores of teacher and students, newest first in the history of metrics."""
+    from vibe_assets.records import METRICS
+
+    lake = platform.lake
+    history = lake.read(METRICS).filter(label="").sort("at").unique(["subject", "truth", "metric"], keep="last", maintain_order=True)
+    rows: list[tuple[str, ...]] = []
+    for subject, truth, name in (
+        ("teacher", "human", "teacher against people"),
+        ("student", "human", "students against people"),
+        ("student", "auto", "students against teacher"),
+    ):
+        known = history.filter(subject=subject, truth=truth)
+        forced = "scene_accuracy_forced" in known["metric"]
+        for metric, about in WANTED.items():
+            if metric == ("scene_accuracy" if forced else "scene_accuracy_answered"):
+                continue  # with abstention the two others say more; without it they say the same
+            for one in known.filter(metric=metric).iter_rows(named=True):
                 baseline = "" if one["baseline"] is None else f"{one['baseline']:.3f}"
                 rows.append(
-                    (
-                        f"{subject} vs {against[truth]}: {name}",
-                        f"{one['value']:.3f}",
-                        f"{one['low']:.3f} to {one['high']:.3f}",
-                        str(one["n"]),
-                        baseline,
-                    )
+                    (f"{name}: {about}", f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}", f"{one['n']:,}", baseline)
                 )
     return rows
+
+
+def trials(settings: Settings) -> list[dict[str, Any]]:
+    """Outcomes of the trials of candidate teachers."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted((settings.home / "trials").glob("*.json"))]

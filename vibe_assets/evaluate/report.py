@@ -78,7 +78,7 @@ def render_report(
             subtitle=subtitle,
             generated_at=generated_at,
             summary=summary(judged[0]),
-            cards=[_card(name, judged[0], last.get(name)) for name in _cards(judged[0])],
+            cards=[_card(name, judged[0], last.get(name)) for name in card_names(judged[0])],
             comparisons=[comparison] if isinstance(comparison, Comparison) else list(comparison or ()),
             parts=[
                 _part(evaluation, thumbnails or {}, names or {}, calibration if at == 0 else None, beside or {})
@@ -184,7 +184,7 @@ def bar(estimate: Estimate | None, scale: float = 1.0) -> Bar | None:
     return Bar(value, low, high, baseline)
 
 
-def _cards(evaluation: Evaluation) -> list[str]:
+def card_names(evaluation: Evaluation) -> list[str]:
     """Which figures get a card: where the scene was also judged without abstaining, that and the answered stand for the accuracy."""
     names = [name for name in CARDS if name in evaluation.headline]
     if "scene_accuracy_forced" in names:
@@ -323,9 +323,11 @@ def _words(row: Mapping[str, Any], truth: Mapping[str, Any], is_truth: bool) -> 
         else Word(charts.short(scene), state(scene, truth.get("scene")), scene, row.get("scene_confidence"))
     ]
     for name in ATTRIBUTES:
-        said, true, text = row.get(name), truth.get(name), charts.short(name).removeprefix("has ").removeprefix("is ")
+        said, true, text = row.get(name), truth.get(name), charts.short(name)
+        if said and said == true and scene is not None and name == f"is_{charts.short(scene)}":
+            continue  # the scene has said it
         if said or (said is None and true and not is_truth) or (said is False and true):
-            shown = text if said else f"no {text}" if said is False else f"{text}?"
+            shown = text if said else f"{text}: no" if said is False else f"{text}?"
             words.append(Word(shown, state(said, true), f"attr.{name}", row.get(f"{name}_confidence") if said else None))
     real = list(truth.get("objects") or ())
     for label in row.get("objects") or ():

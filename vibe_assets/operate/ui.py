@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ def running_daemon() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, read_only: bool = False) -> None:
-    """Serve until interrupted. Raises UiError when the port is taken."""
+    """Serve until interrupted or terminated, then end the daemon too. Raises UiError when the port is taken."""
     import uvicorn
     from dagster import DagsterInstance
     from dagster._core.workspace.context import WorkspaceProcessContext
@@ -57,22 +58,48 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, rea
     _ensure_free(host, port)
     dagster_home()
     with ExitStack() as stack:
+        stack.enter_context(_ended_in_order())
         instance = stack.enter_context(DagsterInstance.get())
         if daemon:
             stack.enter_context(running_daemon())
         target = ModuleTarget(module_name=DEFINITIONS, attribute=None, working_directory=str(Path.cwd()), location_name=None)
         workspace = stack.enter_context(WorkspaceProcessContext(instance, target, read_only=read_only))
         app = create_app_from_workspace_process_context(workspace)
-        names = {host, "127.0.0.1", "localhost"} if host in ("127.0.0.1", "localhost", "::1") else {host}
-        guarded = Guard(app, {f"{name}:{port}" for name in names})
-        print(f"Dagster UI on http://{host}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
+        guarded = Guard(app, served_hosts(host, port))
+        print(f"Dagster UI on http://{_in_address(host)}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
         uvicorn.run(guarded, host=host, port=port, log_level="warning")
+
+
+def served_hosts(host: str, port: int) -> set[str]:
+    """Values of the Host header that a browser sends for this server."""
+    names = {host, "127.0.0.1", "localhost"} if host in ("127.0.0.1", "localhost", "::1") else {host}
+    return {f"{_in_address(name)}:{port}" for name in names}
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C does; by default it would end this process on the spot and leave the daemon behind."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("ended", flush=True)  # noqa: T201
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ensure_free(host: str, port: int) -> None:
     import socket
 
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

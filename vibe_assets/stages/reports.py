@@ -257,11 +257,12 @@ def _beside(platform: Platform, image_ids: list[str]) -> dict[str, dict[str, dic
 def _card(title: str, evaluation: Evaluation, at: datetime) -> dict[str, Any]:
     """What the index says of a report."""
     from vibe_assets.evaluate.labels import HEADLINE
-    from vibe_assets.evaluate.report import percent, summary
+    from vibe_assets.evaluate.report import card_names, percent, summary
 
+    found = {name: evaluation.headline[name] for name in card_names(evaluation)}
     figures = [
         {"name": HEADLINE[name], "value": percent(e.value), "interval": f"{percent(e.low)} – {percent(e.high)}, n {e.n:,}"}
-        for name, e in evaluation.headline.items()
+        for name, e in found.items()
     ]
     return {"title": title, "at": at.isoformat(), "summary": summary(evaluation), "figures": figures}
 
@@ -276,10 +277,12 @@ def write_index(platform: Platform) -> Path:
     from vibe_assets.evaluate.report import render_index
 
     folder = platform.settings.reports_dir
-    reports = []
+    reports: list[dict[str, Any]] = []
     for page in folder.glob("*_report.html"):
         about = page.with_suffix(".json")
-        card = json.loads(about.read_text(encoding="utf-8")) if about.exists() else {"title": page.stem, "summary": "", "figures": []}
+        card: dict[str, Any] = (
+            json.loads(about.read_text(encoding="utf-8")) if about.exists() else {"title": page.stem, "summary": "", "figures": []}
+        )
         at = datetime.fromisoformat(card["at"]) if "at" in card else datetime.fromtimestamp(page.stat().st_mtime, UTC)
         reports.append({**card, "at": at, "href": page.name})
     reports.sort(key=lambda report: report["at"], reverse=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vibe_assets.heads.models import TrainedHead
 
 KINDS = ("scene", "attribute", "object")
+DERIVED = ("is_document", "is_screenshot")  # attributes that follow from the scene
 CODE_VERSION = "1"  # of the training, goes into every card
 
 
@@ -117,7 +118,8 @@ def latest_head(platform: Platform, kind: str) -> TrainedHead:
 def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
     """What a head says without abstaining, as label rows: the best scene, attributes at 0.5, objects at their thresholds.
 
-    Two heads are compared on this, so that a stricter threshold is not mistaken for a worse head.
+    Two heads are compared on this, so that a stricter threshold is not mistaken for a worse head. Attributes that the runtime
+    derives from the scene stay null: a head is not judged on what it is never asked.
     """
     import numpy as np
     import polars as pl
@@ -136,6 +138,8 @@ def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
         columns["scene_confidence"] = pl.Series(p.max(axis=1))
     elif head.kind == "attribute":
         for at, name in enumerate(head.labels):
+            if name in DERIVED:
+                continue
             columns |= {name: pl.Series(p[:, at] >= 0.5), f"{name}_confidence": pl.Series(p[:, at])}
     else:
         chosen = p >= head.thresholds()

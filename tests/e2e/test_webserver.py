@@ -1,0 +1,167 @@
+"""`vibe ui` as a process: pages and GraphQL for its own pages, a closed door for everyone else's, and no process left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
+
+from tests.e2e.processes import VIBE, Process, running, until
+from vibe_assets.definitions import defs
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+REPOSITORY = Path(__file__).resolve().parents[2]
+EVIL = "https://evil.example"
+LAUNCH = "mutation { launchRun(executionParams: {selector: {}}) { __typename } }"
+EVERYTHING = """{
+  assetNodes { assetKey { path } }
+  repositoriesOrError { ... on RepositoryConnection { nodes {
+    sensors { name sensorState { status } }
+    schedules { name scheduleState { status } }
+  } } }
+}"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A settings file, no photos, and a Dagster home of its own."""
+    folder = tmp_path_factory.mktemp("ui")
+    (folder / "photos").mkdir()
+    (folder / "vibe.toml").write_text('[library]\nroot = "photos"\n', encoding="utf-8")
+    (folder / "dagster_home").mkdir()
+    shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", folder / "dagster_home")
+    return folder
+
+
+@contextmanager
+def served(installation: Path, *options: str) -> Iterator[tuple[Process, int]]:
+    port = free_port()
+    environment = {"VIBE_CONFIG": str(installation / "vibe.toml"), "DAGSTER_HOME": str(installation / "dagster_home")}
+    with running([*VIBE, "ui", "--port", str(port), *options], installation / f"ui-{port}.log", environment=environment) as process:
+        until(lambda: answers(port), seconds=120, what="the UI to answer", process=process)
+        yield process, port
+
+
+def answers(port: int) -> bool:
+    try:
+        return fetch(port, "/server_info")[0] == 200
+    except OSError:
+        return False
+
+
+def fetch(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
+    """Status and text; a body makes it a POST of JSON. Header names are written with underscores."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(f"http://127.0.0.1:{port}{path}", data, {"content-type": "application/json", **named})
+    try:
+        with urlopen(request, timeout=60) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture(scope="module")
+def port(installation: Path) -> Iterator[int]:
+    """The pages alone."""
+    with served(installation, "--no-daemon") as (_, port):
+        yield port
+
+
+def test_pages_load(port: int) -> None:
+    for path in ("/", "/asset-groups", "/assets/student_report", "/automation"):
+        status, page = fetch(port, path)
+        assert status == 200
+        assert "<!DOCTYPE html>" in page or "<!doctype html>" in page
+    script = re.search(r'src="([^"]+\.js)"', fetch(port, "/")[1])
+    assert script
+    assert fetch(port, script[1])[0] == 200
+
+
+def test_own_pages_list_every_asset_sensor_and_schedule_and_all_of_them_run(port: int) -> None:
+    origin = f"http://127.0.0.1:{port}"
+    status, text = fetch(port, "/graphql", {"query": EVERYTHING}, origin=origin, sec_fetch_site="same-origin")
+    assert status == 200
+    data = json.loads(text)["data"]
+    expected = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    assert {"/".join(node["assetKey"]["path"]) for node in data["assetNodes"]} == expected
+    (repository,) = data["repositoriesOrError"]["nodes"]
+    running = {"folder_sensor": "RUNNING", "source_sensor": "RUNNING", "automation": "RUNNING"}
+    assert {sensor["name"]: sensor["sensorState"]["status"] for sensor in repository["sensors"]} == running
+    scheduled = {"nightly_refresh": "RUNNING", "weekly_retrain": "RUNNING"}
+    assert {schedule["name"]: schedule["scheduleState"]["status"] for schedule in repository["schedules"]} == scheduled
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"host": "evil.example"}, "unknown Host"),
+        ({"origin": EVIL}, "foreign Origin"),
+        ({"sec_fetch_site": "cross-site"}, "request from another site"),
+        ({"sec_fetch_site": "same-site"}, "request from another site"),
+    ],
+)
+def test_requests_of_other_sites_are_refused(port: int, headers: dict[str, str], reason: str) -> None:
+    for body in (None, {"query": "{ version }"}, {"query": LAUNCH}):
+        assert fetch(port, "/graphql", body, **headers) == (403, f"refused: {reason}\n")
+
+
+def test_graphql_in_an_address_is_refused(port: int) -> None:
+    assert fetch(port, "/graphql?query=%7Bversion%7D") == (403, "refused: GraphQL by GET\n")
+
+
+def test_the_same_query_would_have_been_answered_without_the_guards_reasons(port: int) -> None:
+    status, text = fetch(port, "/graphql", {"query": "{ version }"})
+    assert (status, set(json.loads(text)["data"])) == (200, {"version"})
+
+
+def test_a_websocket_opens_for_own_pages_and_not_for_foreign_ones(port: int) -> None:
+    address, protocol = f"ws://127.0.0.1:{port}/graphql", [Subprotocol("graphql-ws")]
+    with connect(address, origin=Origin(f"http://127.0.0.1:{port}"), subprotocols=protocol) as own:
+        own.send(json.dumps({"type": "connection_init"}))
+        assert json.loads(own.recv(timeout=30))["type"] == "connection_ack"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(address, origin=Origin(EVIL), subprotocols=protocol)
+    assert refused.value.response.status_code == 403
+
+
+def test_a_port_that_is_taken_is_one_line_that_says_what_to_do(installation: Path, port: int) -> None:
+    environment = {**os.environ, "VIBE_CONFIG": str(installation / "vibe.toml"), "DAGSTER_HOME": str(installation / "dagster_home")}
+    ended = subprocess.run([*VIBE, "ui", "--port", str(port)], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert "--port" in line
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ending_the_ui_ends_the_daemon_and_every_process_of_both(installation: Path, sent: signal.Signals) -> None:
+    with served(installation) as (process, _):
+        until(lambda: "DAEMON" in process.said.upper(), seconds=60, what="the daemon's first words", process=process)
+        assert len(process.family()) >= 4  # the UI, the daemon, and a code server of each
+        process.popen.send_signal(sent)
+        assert process.ended() == 0
+        until(lambda: not process.family(), seconds=30, what=f"the end of {process.family()}")
+        assert "Traceback" not in process.said

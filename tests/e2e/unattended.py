@@ -1,0 +1,137 @@
+"""A small installation of its own under the real daemon: built, watched through its event log, and never touched by a driver."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import yaml
+from dagster._core.scheduler.instigation import TickStatus
+
+from tests.defs.world import World, build, opened
+from tests.e2e.processes import DAEMON, Process, running, until
+from vibe_assets.heads.models import HeadCard
+
+SHELVES = 2  # folders of the library; every folder costs some runs, and every run is a process
+PATIENCE_S = 240.0
+
+
+def install(folder: Path) -> Path:
+    """Render photos onto a few shelves; nothing is scanned, annotated or reported yet."""
+    build(folder)
+    shelves = [folder / "shelves" / f"shelf {number}" for number in range(SHELVES)]
+    for shelf in shelves:
+        shelf.mkdir(parents=True)
+    for number, photo in enumerate(path for path in sorted((folder / "photos").rglob("*")) if path.is_file()):
+        shutil.copy2(photo, shelves[number % SHELVES] / f"{number:03d}{photo.suffix}")
+    settings = folder / "vibe.toml"
+    text = settings.read_text(encoding="utf-8").replace('root = "photos"', 'root = "shelves"')
+    settings.write_text(text.replace('model = "teacher-1"', 'model = "teacher-1"\nconcurrency = 4'), encoding="utf-8")
+    hurried(folder / "dagster_home")
+    return folder
+
+
+def hurried(home: Path) -> None:
+    """The instance settings that we ship, with the waiting times of a test."""
+    file = home / "dagster.yaml"
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings["run_monitoring"] |= {"poll_interval_seconds": 2, "start_timeout_seconds": 120}
+    settings["run_queue"] = {"dequeue_interval_seconds": 1}
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+
+@dataclass
+class Unattended:
+    """The installation, and the daemon that works on it."""
+
+    world: World
+    daemon: Process
+
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        return self.world.instance
+
+    def runs(self, *statuses: dg.DagsterRunStatus) -> list[dg.DagsterRun]:
+        """Runs in the order they were asked for."""
+        found = self.instance.get_runs(dg.RunsFilter(statuses=list(statuses) or None))
+        return list(reversed(found))
+
+    def unfinished(self) -> list[dg.DagsterRun]:
+        return [run for run in self.runs() if not run.is_finished]
+
+    def mark(self) -> int:
+        """The event log's end now."""
+        newest = self.instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION), limit=1)
+        return newest[0].storage_id if newest else 0
+
+    def made_since(self, mark: int) -> Counter[str]:
+        """Asset -> materialisations by runs after the mark (what the sensors report of the world outside is not made)."""
+        kind = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=mark)
+        records = self.instance.get_event_records(kind)
+        return Counter(record.asset_key.to_user_string() for record in records if record.asset_key and record.run_id)
+
+    def until_made(self, asset: str, *, since: int, seconds: float = PATIENCE_S) -> None:
+        """Wait for an asset; a run that fails meanwhile ends the wait."""
+        failed = {run.run_id for run in self.runs(dg.DagsterRunStatus.FAILURE)}
+
+        def look() -> bool:
+            new = [run for run in self.runs(dg.DagsterRunStatus.FAILURE) if run.run_id not in failed]
+            assert not new, [(sorted(key.to_user_string() for key in run.asset_selection or ()), self.story(run)) for run in new]
+            return self.made_since(since)[asset] > 0
+
+        until(look, seconds=seconds, what=f"{asset} to be made", every=0.5, process=self.daemon)
+
+    def until_idle(self, *, ticks: int = 3) -> None:
+        """Wait until nothing runs, and the conditions were then asked `ticks` times and wanted nothing."""
+
+        def look() -> bool:
+            ended = max((record.end_time or time.time() for record in self.instance.get_run_records()), default=0.0)
+            asked = [tick for tick in self.ticks("automation", after=ended) if tick.status in (TickStatus.SKIPPED, TickStatus.SUCCESS)]
+            return not self.unfinished() and len(asked) >= ticks
+
+        until(look, seconds=PATIENCE_S, what="an idle installation", every=0.5, process=self.daemon)
+
+    def ticks(self, sensor: str, *, after: float) -> list[dg.InstigatorTick]:  # type: ignore[name-defined]
+        """Finished looks of a sensor that began after a moment."""
+        for state in self.instance.all_instigator_state():
+            if state.name == sensor:
+                return list(self.instance.get_ticks(state.instigator_origin_id, state.selector_id, after=after))
+        return []
+
+    def story(self, run: dg.DagsterRun) -> str:
+        """What went wrong in a run."""
+        events = self.instance.all_logs(run.run_id)
+        return "\n".join(entry.user_message or str(entry.dagster_event) for entry in events if entry.level >= 40)[-3000:]
+
+    def heads(self) -> list[HeadCard]:
+        """Cards of every head that was ever trained."""
+        return [HeadCard.from_json(file.read_text(encoding="utf-8")) for file in self.world.platform.settings.heads_dir.glob("*/card.json")]
+
+
+@contextmanager
+def unattended(folder: Path) -> Iterator[Unattended]:
+    """Start the daemon on an installation; end it with all its processes."""
+    with opened(folder) as world:
+        with running(DAEMON, folder / "daemon.log", environment={"VIBE_LOOK_EVERY_S": "1"}) as daemon:
+            yield Unattended(world, daemon)
+
+
+def journalled(folder: Path) -> list[str]:
+    """Photos whose answer is in a journal."""
+    found = []
+    for file in (folder / "data" / "journal").rglob("*.jsonl"):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue  # the line that was being written
+            if isinstance(record.get("annotation"), dict):
+                found.append(record["image_id"])
+    return found
