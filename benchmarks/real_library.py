@@ -326,15 +326,14 @@ def tables(result: dict[str, Any]) -> str:
     for row in result["rows"]:
         by_variant.setdefault(row["variant"], {})[row["figure"]] = row
     lines = [
-        "| held out | photos | clusters | scene right, every photo answered | most frequent scene | share answered | right of the answered |",
+        "| held out | photos | clusters | right, every photo answered | most frequent scene | share answered | right of the answered |",
         "|---|---:|---:|---|---:|---|---|",
     ]
     for variant, found in by_variant.items():
         if forced := found.get(SCENE[0]):
-            cells = [_cell(found.get(figure)) for figure in SCENE]
-            lines.append(
-                f"| {variant} | {forced['n']} | {forced['clusters']} | {cells[0]} | {_plain(forced['baseline'])} | {cells[1]} | {cells[2]} |"
-            )
+            right, share_answered, right_answered = (_cell(found.get(figure)) for figure in SCENE)
+            counts, most = f"{forced['n']} | {forced['clusters']}", _plain(forced["baseline"])
+            lines.append(f"| {variant} | {counts} | {right} | {most} | {share_answered} | {right_answered} |")
     lines += ["", "| held out | figure | photos | value | constant answer |", "|---|---|---:|---|---:|"]
     for row in result["rows"]:
         if row["figure"] not in SCENE:
@@ -345,9 +344,9 @@ def tables(result: dict[str, Any]) -> str:
         "",
         f"Not scored when a source is held out, because no other source shows the scene: {left_out}.",
         "",
-        f"{work['photos']} photos in {work['groups']} groups; encoder `{work['encoder']}`, {work['dimensions']} dimensions; seed {result['seed']}; "
-        f"{hardware['cpu']}, {hardware['cores']} cores; {', '.join(f'{name} {version}' for name, version in versions.items())}; "
-        f"{result['date'][:10]}, {work['seconds']:.0f} s.",
+        f"{work['photos']} photos in {work['groups']} groups; encoder `{work['encoder']}`, {work['dimensions']} dimensions; "
+        f"seed {result['seed']}; {hardware['cpu']}, {hardware['cores']} cores; "
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}; {result['date'][:10]}, {work['seconds']:.0f} s.",
     ]
     return "\n".join(lines)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 Found = TypeVar("Found")
-DAEMON = (sys.executable, "-m", "dagster._daemon", "run", "-m", "vibe_assets.definitions")
 VIBE = (sys.executable, "-m", "vibe_assets.cli")
 
 
@@ -101,16 +100,3 @@ def _sessions() -> Iterator[tuple[int, int]]:
                 continue
             if state not in "ZX":
                 yield int(entry.name), int(session)
-
-
-def children(pid: int) -> list[int]:
-    """Direct children of a process."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
-                    found.append(int(entry.name))
-            except (OSError, ValueError):
-                continue
-    return found

@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,12 +156,27 @@ def test_a_port_that_is_taken_is_one_line_that_says_what_to_do(installation: Pat
     assert "--port" in line
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_ending_the_ui_ends_the_daemon_and_every_process_of_both(installation: Path, sent: signal.Signals) -> None:
+def to_the_ui(process: Process, sent: signal.Signals) -> None:
+    process.popen.send_signal(sent)
+
+
+def to_the_terminal(process: Process, sent: signal.Signals) -> None:
+    """Ctrl-C reaches every process of a terminal at once."""
+    os.killpg(process.popen.pid, sent)
+
+
+@pytest.mark.parametrize(
+    ("send", "sent"),
+    [(to_the_terminal, signal.SIGINT), (to_the_ui, signal.SIGINT), (to_the_ui, signal.SIGTERM)],
+    ids=["Ctrl-C", "SIGINT", "SIGTERM"],
+)
+def test_ending_the_ui_ends_the_daemon_and_every_process_of_both(
+    installation: Path, send: Callable[[Process, signal.Signals], None], sent: signal.Signals
+) -> None:
     with served(installation) as (process, _):
         until(lambda: "DAEMON" in process.said.upper(), seconds=60, what="the daemon's first words", process=process)
         assert len(process.family()) >= 4  # the UI, the daemon, and a code server of each
-        process.popen.send_signal(sent)
+        send(process, sent)
         assert process.ended() == 0
         until(lambda: not process.family(), seconds=30, what=f"the end of {process.family()}")
         assert "Traceback" not in process.said

@@ -16,11 +16,14 @@ import yaml
 from dagster._core.scheduler.instigation import TickStatus
 
 from tests.defs.world import World, build, opened
-from tests.e2e.processes import DAEMON, Process, running, until
+from tests.e2e.processes import Process, running, until
+from vibe_assets.definitions import defs
 from vibe_assets.heads.models import HeadCard
+from vibe_assets.operate.ui import DAEMON, daemon_environment
 
 SHELVES = 2  # folders of the library; every folder costs some runs, and every run is a process
-PATIENCE_S = 240.0
+PATIENCE_S = 240.0  # of a machine that does other things too
+MADE_HERE = defs.resolve_asset_graph().materializable_asset_keys
 
 
 def install(folder: Path) -> Path:
@@ -68,14 +71,15 @@ class Unattended:
 
     def mark(self) -> int:
         """The event log's end now."""
-        newest = self.instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION), limit=1)
-        return newest[0].storage_id if newest else 0
+        return self.instance.event_log_storage.get_maximum_record_id() or 0
 
     def made_since(self, mark: int) -> Counter[str]:
-        """Asset -> materialisations by runs after the mark (what the sensors report of the world outside is not made)."""
-        kind = dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, after_cursor=mark)
-        records = self.instance.get_event_records(kind)
-        return Counter(record.asset_key.to_user_string() for record in records if record.asset_key and record.run_id)
+        """Asset -> materialisations after the mark."""
+        made: Counter[str] = Counter()
+        for key in MADE_HERE:
+            wanted = dg.AssetRecordsFilter(asset_key=key, after_storage_id=mark)
+            made[key.to_user_string()] += len(self.instance.fetch_materializations(wanted, limit=1000).records)
+        return +made
 
     def until_made(self, asset: str, *, since: int, seconds: float = PATIENCE_S) -> None:
         """Wait for an asset; a run that fails meanwhile ends the wait."""
@@ -119,7 +123,7 @@ class Unattended:
 def unattended(folder: Path) -> Iterator[Unattended]:
     """Start the daemon on an installation; end it with all its processes."""
     with opened(folder) as world:
-        with running(DAEMON, folder / "daemon.log", environment={"VIBE_LOOK_EVERY_S": "1"}) as daemon:
+        with running(DAEMON, folder / "daemon.log", environment={**daemon_environment(), "VIBE_LOOK_EVERY_S": "1"}) as daemon:
             yield Unattended(world, daemon)
 
 

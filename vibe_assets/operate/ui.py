@@ -14,6 +14,7 @@ from pathlib import Path
 from vibe_assets.operate.guard import Guard
 
 DEFINITIONS = "vibe_assets.definitions"
+DAEMON = (sys.executable, "-m", "dagster._daemon", "run", "-m", DEFINITIONS)
 
 
 class UiError(RuntimeError):
@@ -24,18 +25,22 @@ def dagster_home() -> Path:
     """Folder of the Dagster instance: $DAGSTER_HOME, else ./dagster_home. Made, with our dagster.yaml, when absent."""
     home = Path(os.environ.get("DAGSTER_HOME") or "dagster_home").expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True)
-    packaged = Path(__file__).resolve().parents[2] / "dagster_home" / "dagster.yaml"
-    if not (home / "dagster.yaml").exists() and packaged.exists():
+    packaged = Path(__file__).with_name("dagster.yaml")  # a link to dagster_home/ in a checkout, a file in a wheel
+    if not (home / "dagster.yaml").exists():
         shutil.copy(packaged, home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
 
+def daemon_environment() -> dict[str, str]:
+    """Our environment, and one setting more: without it an event that lands during a tick counts in that tick and in the next."""
+    return {"DAGSTER_AUTOMATION_TICK_SETTLE_SECONDS": "0.1", **os.environ}
+
+
 @contextmanager
 def running_daemon() -> Iterator[subprocess.Popen[bytes]]:
     """The Dagster daemon as a child process; ended at the end of the block."""
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", DEFINITIONS]
-    process = subprocess.Popen(command)  # noqa: S603
+    process = subprocess.Popen(DAEMON, env=daemon_environment())  # noqa: S603
     try:
         yield process
     finally:
