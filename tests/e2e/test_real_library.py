@@ -30,7 +30,7 @@ from vibe_assets.stages.truth import accept_audited, groups_of, sample_file
 from vibe_assets.teacher.annotate import teacher_fingerprint
 from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 
-pytestmark = [pytest.mark.slow, pytest.mark.e2e]
+pytestmark = [pytest.mark.slow, pytest.mark.e2e, pytest.mark.timeout(900)]  # the first test waits for the whole build
 
 SETTINGS = """\
 [library]

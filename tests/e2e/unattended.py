@@ -75,22 +75,23 @@ class Unattended:
 
     def made_since(self, mark: int) -> Counter[str]:
         """Asset -> materialisations after the mark."""
-        made: Counter[str] = Counter()
-        for key in MADE_HERE:
-            wanted = dg.AssetRecordsFilter(asset_key=key, after_storage_id=mark)
-            made[key.to_user_string()] += len(self.instance.fetch_materializations(wanted, limit=1000).records)
-        return +made
+        return +Counter({key.to_user_string(): self.made(key.to_user_string(), since=mark) for key in MADE_HERE})
+
+    def made(self, asset: str, *, since: int) -> int:
+        """How often one asset was materialised after the mark."""
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), after_storage_id=since)
+        return len(self.instance.fetch_materializations(wanted, limit=1000).records)
 
     def until_made(self, asset: str, *, since: int, seconds: float = PATIENCE_S) -> None:
-        """Wait for an asset; a run that fails meanwhile ends the wait."""
-        failed = {run.run_id for run in self.runs(dg.DagsterRunStatus.FAILURE)}
+        """Wait for an asset; a run that fails meanwhile ends the wait, unless it is one that was killed here before."""
+        before = {run.run_id for run in self.runs(dg.DagsterRunStatus.FAILURE)}
 
         def look() -> bool:
-            new = [run for run in self.runs(dg.DagsterRunStatus.FAILURE) if run.run_id not in failed]
-            assert not new, [(sorted(key.to_user_string() for key in run.asset_selection or ()), self.story(run)) for run in new]
-            return self.made_since(since)[asset] > 0
+            failed = [run for run in self.runs(dg.DagsterRunStatus.FAILURE) if run.run_id not in before]
+            assert not failed, [self.story(run) for run in failed]
+            return self.made(asset, since=since) > 0
 
-        until(look, seconds=seconds, what=f"{asset} to be made", every=0.5, process=self.daemon)
+        until(look, seconds=seconds, what=f"{asset} to be made", every=1.0, process=self.daemon)
 
     def until_idle(self, *, ticks: int = 3) -> None:
         """Wait until nothing runs, and the conditions were then asked `ticks` times and wanted nothing."""
@@ -100,7 +101,7 @@ class Unattended:
             asked = [tick for tick in self.ticks("automation", after=ended) if tick.status in (TickStatus.SKIPPED, TickStatus.SUCCESS)]
             return not self.unfinished() and len(asked) >= ticks
 
-        until(look, seconds=PATIENCE_S, what="an idle installation", every=0.5, process=self.daemon)
+        until(look, seconds=PATIENCE_S, what="an idle installation", every=1.0, process=self.daemon)
 
     def ticks(self, sensor: str, *, after: float) -> list[dg.InstigatorTick]:  # type: ignore[name-defined]
         """Finished looks of a sensor that began after a moment."""

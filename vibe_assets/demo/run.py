@@ -198,7 +198,7 @@ def _print_gates(platform: Platform, tally: Tally, seconds: float) -> None:
     for line in tally.not_passed:
         print_line(f"  {line}")
     if tally.not_passed and not tally.failed:
-        print_line("  Warnings stop nothing (some files of this library are broken on purpose); in the UI each gate says what to do.")
+        print_line("  Warnings stop nothing; in the UI each gate shows its numbers and says what to do.")
     for line in tally.failed:
         print_line(f"  run failed: {line}")
     for outcome in trials(platform.settings):

@@ -1,0 +1,94 @@
+"""The graph as people meet it: names, groups, descriptions, schemas, gates, schedules."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from vibe_assets.definitions import defs
+from vibe_assets.records import TABLES
+
+GRAPH = defs.resolve_asset_graph()
+GROUPS = {
+    "embeddings": {"encoder", "image_embeddings", "prompt_embeddings"},
+    "library": {"folder_listing", "folder_set", "photo_groups", "raw_photos"},
+    "reports": {"published_warehouse", "student_report", "teacher_report"},
+    "runtime": {"predictions"},
+    "students": {"attribute_head", "deployed_heads", "object_head", "scene_head"},
+    "teacher": {"annotations", "teacher", "teacher_trial"},
+    "truth": {"audit_sample", "audited_ground_truth", "audited_verdicts", "auto_ground_truth", "label_mapping"},
+}
+BY_FOLDER = {"annotations", "folder_listing", "image_embeddings", "predictions", "raw_photos"}
+
+
+def test_the_assets_and_their_groups_are_these() -> None:
+    found: dict[str, set[str]] = {}
+    for key in GRAPH.get_all_asset_keys():
+        found.setdefault(GRAPH.get(key).group_name or "", set()).add(key.to_user_string())
+    assert found == GROUPS
+
+
+def test_assets_by_folder_share_one_partitions_definition() -> None:
+    partitioned = {key.to_user_string() for key in GRAPH.get_all_asset_keys() if GRAPH.get(key).partitions_def is not None}
+    assert partitioned == BY_FOLDER
+    assert {GRAPH.get(dg.AssetKey(name)).partitions_def.name for name in BY_FOLDER} == {"photo_folders"}
+
+
+@pytest.mark.parametrize("key", sorted(GRAPH.get_all_asset_keys()), ids=lambda key: key.to_user_string())
+def test_every_asset_says_what_it_is_and_whose(key: dg.AssetKey) -> None:
+    node = GRAPH.get(key)
+    assert node.description
+    assert len(node.description) > 30
+    assert node.owners
+    assert node.kinds
+
+
+def test_partitioned_assets_with_checks_have_no_backfill_policy() -> None:
+    """A range of partitions in one run loses the partition of a partitioned check, and its gate never opens again."""
+    for name in BY_FOLDER - {"folder_listing"}:
+        assert GRAPH.get(dg.AssetKey(name)).backfill_policy is None
+
+
+def test_every_table_of_the_lake_belongs_to_an_asset_or_is_the_history_of_metrics() -> None:
+    assets = {key.to_user_string() for key in GRAPH.get_all_asset_keys()}
+    assert set(TABLES) - assets == {"metrics"}
+
+
+def test_the_gates_that_block_are_these() -> None:
+    blocking, warning = set(), set()
+    for key in GRAPH.asset_check_keys:
+        (blocking if GRAPH.get(key).blocking else warning).add(f"{key.asset_key.to_user_string()}.{key.name}")
+    heads = ("attribute_head", "object_head", "scene_head")
+    assert warning == {"auto_ground_truth.labels_not_drifted", "raw_photos.nothing_rejected", *(f"{head}.calibrated" for head in heads)}
+    assert blocking == {
+        "annotations.folder_annotated",
+        "annotations.from_current_teacher",
+        "audit_sample.sample_sound",
+        "audited_ground_truth.audited_file_intact",
+        "auto_ground_truth.known_labels_only",
+        "auto_ground_truth.one_teacher_only",
+        "deployed_heads.heads_fit",
+        "image_embeddings.vectors_sound",
+        "photo_groups.no_group_across_splits",
+        "predictions.predictions_sound",
+        "raw_photos.photos_readable",
+        "teacher_report.teacher_agrees_with_people",
+        *(f"{head}.{gate}" for head in heads for gate in ("beats_majority", "not_worse_than_deployed")),
+    }
+
+
+def test_jobs_sensors_and_schedules_are_on_by_default() -> None:
+    repository = defs.get_repository_def()
+    assert {job.name for job in repository.get_all_jobs()} >= {"refresh_library", "retrain_students", "evaluate", "try_candidate_teacher"}
+    sensors = {sensor.name: sensor.default_status for sensor in repository.sensor_defs}
+    assert sensors == dict.fromkeys(("automation", "folder_sensor", "source_sensor"), dg.DefaultSensorStatus.RUNNING)
+    schedules = {schedule.name: schedule.default_status for schedule in repository.schedule_defs}
+    assert schedules == dict.fromkeys(("nightly_refresh", "weekly_retrain"), dg.DefaultScheduleStatus.RUNNING)
+
+
+def test_readme_lists_every_asset_and_every_gate() -> None:
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    names = {key.to_user_string() for key in GRAPH.get_all_asset_keys()} | {key.name for key in GRAPH.asset_check_keys}
+    assert not {name for name in names if f"`{name}`" not in text and f"`{name}*`" not in text}

@@ -1,0 +1,174 @@
+"""What the sensors and the nightly schedule report, on a tiny library, without running any asset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from PIL import Image
+
+from vibe_assets.definitions import defs
+from vibe_assets.defs.automation import folder_sensor, nightly_refresh, source_sensor
+from vibe_assets.defs.partitions import folders
+from vibe_assets.photos.scan import LibraryVanished
+from vibe_assets.records import ANNOTATIONS
+from vibe_assets.settings import SettingsError
+from vibe_assets.stages.platform import Platform
+
+
+@dataclass
+class Watch:
+    """The sensors over one library, driven as the sensor daemon drives them."""
+
+    root: Path
+    instance: dg.DagsterInstance
+    cursors: dict[str, str | None] = field(default_factory=dict)
+
+    def look(self, sensor: dg.SensorDefinition = folder_sensor) -> dg.SensorResult | None:
+        """One tick; what it asks for is done, as the daemon would. None for a skipped tick."""
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursors.get(sensor.name), definitions=defs)
+        result = sensor(context)
+        if isinstance(result, dg.SkipReason):
+            return None
+        assert isinstance(result, dg.SensorResult)
+        self.cursors[sensor.name] = result.cursor
+        for request in result.dynamic_partitions_requests or []:
+            if isinstance(request, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions(str(folders.name), list(request.partition_keys))
+            else:
+                for key in request.partition_keys:
+                    self.instance.delete_dynamic_partition(str(folders.name), key)
+        for event in result.asset_events:
+            self.instance.report_runless_asset_event(event)
+        return result
+
+    def photo(self, path: str, colour: str = "teal") -> None:
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), colour).save(file)
+
+
+@pytest.fixture
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
+    root = tmp_path / "photos"
+    root.mkdir()
+    config = tmp_path / "vibe.toml"
+    config.write_text('[library]\nroot = "photos"\nhome = "data"\n')
+    monkeypatch.setenv("VIBE_CONFIG", str(config))
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+        yield Watch(root, instance)
+
+
+def keys(result: dg.SensorResult | None) -> set[tuple[str, str | None]]:
+    assert result is not None
+    return {(event.asset_key.to_user_string(), event.partition) for event in result.asset_events}
+
+
+def test_new_folders_become_partitions_and_a_quiet_library_is_skipped(watch: Watch) -> None:
+    watch.photo("a/1.png")
+    watch.photo("b/1.png")
+    found = keys(watch.look())
+    partitions = set(watch.instance.get_dynamic_partitions(str(folders.name)))
+    assert len(partitions) == 2
+    assert found == {("folder_set", None), *(("folder_listing", key) for key in partitions)}
+    assert watch.look() is None
+
+
+def test_a_changed_folder_is_reported_alone(watch: Watch) -> None:
+    watch.photo("a/1.png")
+    watch.photo("b/1.png")
+    watch.look()
+    watch.photo("a/2.png", "red")
+    (only,) = keys(watch.look())
+    assert only[0] == "folder_listing"
+    assert str(only[1]).startswith("a-")
+
+
+def test_a_removed_folder_leaves_the_partitions_and_moves_the_set(watch: Watch) -> None:
+    for name in "abcd":
+        watch.photo(f"{name}/1.png")
+    watch.look()
+    shutil.rmtree(watch.root / "b")
+    assert keys(watch.look()) == {("folder_set", None)}
+    assert not [key for key in watch.instance.get_dynamic_partitions(str(folders.name)) if key.startswith("b-")]
+
+
+def test_a_vanished_library_fails_the_tick_and_keeps_the_partitions(watch: Watch) -> None:
+    for name in "abcd":
+        watch.photo(f"{name}/1.png")
+    watch.look()
+    shutil.rmtree(watch.root)
+    watch.root.mkdir()
+    with pytest.raises(LibraryVanished, match="accept-missing"):
+        watch.look()
+    assert len(watch.instance.get_dynamic_partitions(str(folders.name))) == 4
+
+
+def test_an_empty_library_reports_nothing_that_could_start_training(watch: Watch) -> None:
+    assert watch.look() is None
+
+
+def test_a_fresh_cursor_reports_nothing_that_the_instance_knows(watch: Watch) -> None:
+    """The daemon starts after the demo: its cursors are empty, the instance is not."""
+    watch.photo("a/1.png")
+    watch.look()
+    watch.look(source_sensor)
+    watch.cursors.clear()
+    again = watch.look()
+    assert again is not None
+    assert not list(again.asset_events)
+    assert watch.look(source_sensor) is None
+
+
+def test_sources_are_reported_once_and_again_when_they_move(watch: Watch) -> None:
+    assert keys(watch.look(source_sensor)) == {("teacher", None), ("label_mapping", None), ("encoder", None)}
+    assert watch.look(source_sensor) is None
+    config = watch.root.parent / "vibe.toml"
+    config.write_text(config.read_text() + '[teacher]\nmodel = "another"\n')
+    assert keys(watch.look(source_sensor)) == {("teacher", None)}
+
+
+def test_a_candidate_is_tried_once_and_only_when_there_is_an_audit(watch: Watch) -> None:
+    config = watch.root.parent / "vibe.toml"
+    config.write_text(config.read_text() + '[teacher]\nmodel = "one"\n[teacher.candidate]\nmodel = "two"\n')
+    first = watch.look(source_sensor)
+    assert first is not None
+    assert not first.run_requests
+    audited = Platform.open().settings.audited_file
+    audited.parent.mkdir(parents=True)
+    audited.write_text("[]")
+    assert keys(watch.look(source_sensor)) == {("audited_verdicts", None)}
+    tried = watch.look(source_sensor)
+    assert tried is not None
+    assert len(tried.run_requests or []) == 1
+    assert watch.look(source_sensor) is None
+
+
+def test_wrong_settings_fail_the_tick_with_the_name_of_the_setting(watch: Watch) -> None:
+    (watch.root.parent / "vibe.toml").write_text("[teacher]\nconcurrency = 0\n")
+    with pytest.raises(SettingsError, match="concurrency"):
+        watch.look(source_sensor)
+
+
+def test_the_night_asks_again_for_what_failed_and_for_nothing_else(watch: Watch) -> None:
+    for name in "abc":
+        watch.photo(f"{name}/1.png")
+    watch.look()
+    lake = Platform.open().lake
+    for at, key in enumerate(sorted(watch.instance.get_dynamic_partitions(str(folders.name)))):
+        reason = ("timeout", "unreadable", None)[at]
+        row = {"folder_key": key, "image_id": f"photo-{at}", "reason": reason}
+        lake.replace(
+            ANNOTATIONS,
+            pl.DataFrame([{name: row.get(name) for name in ANNOTATIONS.columns}], schema=ANNOTATIONS.polars_schema()),
+            folder_key=key,
+        )
+    context = dg.build_schedule_context(instance=watch.instance, scheduled_execution_time=datetime(2026, 1, 1, 2, 15, tzinfo=UTC))
+    requests = nightly_refresh(context)
+    assert [str(request.partition_key)[0] for request in requests] == ["a"]
