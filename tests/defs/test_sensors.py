@@ -61,6 +61,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     config = tmp_path / "vibe.toml"
     config.write_text('[library]\nroot = "photos"\nhome = "data"\n')
     monkeypatch.setenv("VIBE_CONFIG", str(config))
+    (tmp_path / "instance").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
         yield Watch(root, instance)
 

@@ -56,12 +56,14 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, rea
     """Serve until interrupted or terminated, then end the daemon too. Raises UiError when the port is taken."""
     import uvicorn
     from dagster import DagsterInstance
+    from dagster._core.nux import set_nux_seen
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import ModuleTarget
     from dagster_webserver.app import create_app_from_workspace_process_context
 
     _ensure_free(host, port)
     dagster_home()
+    set_nux_seen()  # otherwise the first page asks for an e-mail address
     with ExitStack() as stack:
         stack.enter_context(_ended_in_order())
         instance = stack.enter_context(DagsterInstance.get())
