@@ -9,7 +9,7 @@ import polars as pl
 
 from tests.defs.world import HEADS, World, ran
 from vibe_assets.definitions import defs
-from vibe_assets.defs.conditions import INPUTS
+from vibe_assets.defs.conditions import INPUTS, PARTITIONED
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 
 AFTER_REPORT = [*HEADS, "deployed_heads", "published_warehouse", "student_report"]
@@ -155,3 +155,4 @@ def test_conditions_know_the_graph_as_it_is() -> None:
     automated = {key for key in graph.materializable_asset_keys if graph.get(key).automation_condition is not None}
     actual = {key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys} for key in automated}
     assert {name: set(inputs) for name, inputs in INPUTS.items()} == actual
+    assert {key.to_user_string() for key in automated if graph.get(key).is_partitioned} == set(PARTITIONED)
