@@ -40,7 +40,8 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-cache
 
 test: lint
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not e2e"
+	$(BIN)/pytest -m e2e
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/heads_vs_sklearn.py

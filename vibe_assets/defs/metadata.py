@@ -12,7 +12,10 @@ from vibe_assets.records import Table
 from vibe_assets.stages.platform import Platform
 
 VOLATILE = ("latency_s", "at", "mtime_ns", "run_id", "created_at")  # differ between runs that found the same
-DAGSTER_TYPES = {"list[str]": "array<string>", "list[f32]": "array<float>", "i64": "bigint", "i32": "int", "f64": "double", "f32": "float"}
+DAGSTER_TYPES = {  # as the Dagster UI knows them, which shows an icon for each
+    "str": "string", "bool": "boolean", "bytes": "binary", "time": "timestamp", "wall": "timestamp without time zone",
+    "i64": "bigint", "i32": "int", "f64": "double", "f32": "float", "list[str]": "array<string>", "list[f32]": "array<float>",
+}  # fmt: skip
 
 
 def column_schema(table: Table) -> dg.TableSchema:

@@ -63,7 +63,7 @@ def published_warehouse(context: dg.AssetExecutionContext, installation: Install
 def report_result(report: reports.Report) -> dg.MaterializeResult:
     """Headline figures, plots and the page itself as metadata."""
     figures = {
-        name: dg.MetadataValue.float(estimate.value)
+        name: dg.MetadataValue.float(round(estimate.value, 4))
         for name, estimate in report.evaluation.headline.items()
         if estimate.value == estimate.value
     }
@@ -72,7 +72,6 @@ def report_result(report: reports.Report) -> dg.MaterializeResult:
         metadata={
             "headline": dg.MetadataValue.md(report.markdown),
             "page": dg.MetadataValue.path(str(report.path)),
-            "link": dg.MetadataValue.url(report.path.as_uri()),
             "errors": dg.MetadataValue.path(str(report.errors)),
             "confusion": dg.MetadataValue.md(report.picture),
             **figures,

@@ -29,7 +29,6 @@ def model_folder(target: str, settings: EncoderSettings, *, weights: Sequence[Se
         raise EncoderError(
             f"{who}: no such folder: {folder}. Give the path of a saved model, or a hub name such as google/siglip-base-patch16-224"
         )
-    import httpx
     from huggingface_hub import snapshot_download
 
     try:
@@ -38,7 +37,7 @@ def model_folder(target: str, settings: EncoderSettings, *, weights: Sequence[Se
             snapshot = Path(snapshot_download(target, revision=settings.revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
             if any(next(snapshot.glob(pattern), None) for pattern in patterns):
                 break
-    except (OSError, ValueError, httpx.HTTPError) as error:
+    except Exception as error:  # the hub's own kinds, and those of whichever HTTP client it builds on
         revision = f" at revision {settings.revision!r}" if settings.revision else ""
         raise EncoderError(
             f"{who}: {target}{revision} is neither a folder nor in the hub's cache, and it could not be fetched ({_first_line(error)}). "
