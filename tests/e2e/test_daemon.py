@@ -117,4 +117,4 @@ def test_nothing_is_launched_once_all_is_done(place: Unattended, changed: Change
     runs = [run.run_id for run in place.runs()]
     place.until_idle(ticks=5)
     assert [run.run_id for run in place.runs()] == runs
-    assert all(len(place.ticks(sensor, after=0)) >= 3 for sensor in ("folder_sensor", "source_sensor"))
+    assert all(len(place.ticks(sensor, after=0.0)) >= 3 for sensor in ("folder_sensor", "source_sensor"))
