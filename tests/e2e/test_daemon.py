@@ -13,7 +13,6 @@ import dagster as dg
 import pytest
 
 from tests.defs.world import HEADS
-from tests.e2e.processes import until
 from tests.e2e.unattended import SHELVES, Unattended, journalled, settle, unattended
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PREDICTIONS
 from vibe_assets.stages.library import accepted_photos
@@ -21,6 +20,7 @@ from vibe_assets.teacher.annotate import teacher_fingerprint
 from vibe_assets.teacher.replay import ReplayFaults
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+IN_FLIGHT = 4  # [teacher] concurrency of the installation
 ONCE = [*HEADS, "auto_ground_truth", "teacher_report", "deployed_heads", "student_report", "published_warehouse"]
 
 
@@ -40,7 +40,7 @@ class Changed:
     now: str
     killed: dg.DagsterRun
     kept: int  # answers of the new teacher that were in its journal when the process was dead
-    asked_after: int  # answers that the teacher gave after that
+    asked: int  # answers that the teacher gave, from the change to the end
     made: Counter[str]
     runs: list[dg.DagsterRun]
 
@@ -51,14 +51,13 @@ def changed(place: Unattended) -> Changed:
     place.until_idle(ticks=1)
     assert not place.runs(), "the daemon launched something although nothing had moved"
     world, mark = place.world, place.mark()
-    before, world.replay.faults = fingerprint(place), ReplayFaults(latency_s=1.0)
+    before, world.replay.faults, asked = fingerprint(place), ReplayFaults(latency_s=1.0), world.replay.counts()["answered"]
     world.setting("teacher-1", "teacher-2")
     now = fingerprint(place)
     place.wait(lambda: len(journalled(world.folder, now)) >= 8, what="the first answers")
-    (killed,) = [run for run in place.runs(dg.DagsterRunStatus.STARTED) if dg.AssetKey("annotations") in (run.asset_selection or ())]
+    killed, *_ = [run for run in place.runs(dg.DagsterRunStatus.STARTED) if dg.AssetKey("annotations") in (run.asset_selection or ())]
     os.kill(worker(place, killed), signal.SIGKILL)
-    until(lambda: world.replay.counts()["in_flight"] == 0, seconds=60, what="the dead run's requests to end")
-    kept, asked, world.replay.faults = len(journalled(world.folder, now)), world.replay.counts()["answered"], ReplayFaults()
+    kept, world.replay.faults = len(journalled(world.folder, now)), ReplayFaults()
     place.wait(lambda: any(run.parent_run_id == killed.run_id for run in place.runs()), what="the run to be tried again")
     place.until_made("published_warehouse", since=mark)
     place.until_idle()
@@ -88,7 +87,7 @@ def test_a_killed_run_is_marked_as_failed_and_tried_again(place: Unattended, cha
 def test_answers_that_were_journalled_before_a_kill_are_not_asked_for_again(place: Unattended, changed: Changed) -> None:
     photos = accepted_photos(place.world.platform).height
     assert 8 <= changed.kept < photos
-    assert changed.asked_after == photos - changed.kept
+    assert photos <= changed.asked <= photos + IN_FLIGHT  # what was on its way to the dead process is lost, and nothing else
     assert set(Counter(journalled(place.world.folder, changed.now)).values()) == {1}
 
 

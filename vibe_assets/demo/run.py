@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,7 +161,7 @@ def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, second
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)  # a log is no narrower than its widest table
     console.print()
     if not tally.runs:
         console.print(f"[bold]Nothing moved since the last demo.[/] Every answer, vector and head is cached: no run ({seconds:.0f} s).\n")
