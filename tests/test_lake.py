@@ -173,7 +173,7 @@ def test_a_key_of_another_shape_never_reaches_a_predicate(lake: Lake, key: str) 
 
 def test_rows_of_another_folder_are_refused(lake: Lake) -> None:
     replace(lake, ANNOTATIONS, numbered(OTHER, 1), key=OTHER)
-    with pytest.raises(ValueError, match=r"annotations: rows of \['b-1'\] in a write of folder 'a-0'"):
+    with pytest.raises(ValueError, match=r"annotations: rows of \['b-1'\] in a write of folder_key 'a-0'"):
         replace(lake, ANNOTATIONS, pl.concat([numbered(KEY, 2), numbered(OTHER, 2)]))
     assert generations(lake.read(ANNOTATIONS)) == {OTHER: 1}
 

@@ -15,7 +15,7 @@ def test_every_table_has_a_schema_and_every_column_a_meaning(table: Table) -> No
     assert table.polars_schema().names() == list(table.columns)
     assert all(column.description for column in table.columns.values())
     assert table.description
-    assert table.partitioned <= ("folder_key" in table.columns)
+    assert table.partitioned <= (table.key in table.columns)
 
 
 def test_labels_survive_a_row_with_their_unknowns_and_order() -> None:

@@ -76,7 +76,7 @@ class Lake:
         import polars as pl
 
         rows = self.scan(table, version=version)
-        return (rows if folder_key is None else rows.filter(pl.col("folder_key") == folder_key)).collect()
+        return (rows if folder_key is None else rows.filter(pl.col(table.key) == folder_key)).collect()
 
     def read_live(self, table: Table, *, columns: Iterable[str] | None = None) -> pl.DataFrame:
         """Rows of the folders that exist now: what stays of removed folders is left out."""
@@ -112,14 +112,14 @@ class Lake:
         Raises ValueError on a schema or key that does not fit, LakeError when the disk is full or 100 tries met conflicts.
         """
         if table.partitioned != (folder_key is not None):
-            raise ValueError(f"{table.name}: expected {'a folder_key' if table.partitioned else 'no folder_key'}, got {folder_key!r}")
+            raise ValueError(f"{table.name}: expected {'a ' if table.partitioned else 'no '}{table.key}, got {folder_key!r}")
         rows = conform(rows, table)
         predicate = None
         if folder_key is not None:
-            predicate = f"folder_key = '{checked_key(folder_key)}'"  # the only way a key enters a predicate: letters, digits, '-'
-            foreign = set(rows["folder_key"].unique()) - {folder_key}
+            predicate = f"{table.key} = '{checked_key(folder_key)}'"  # the only way a key enters a predicate: letters, digits, '-'
+            foreign = set(rows[table.key].unique()) - {folder_key}
             if foreign:
-                raise ValueError(f"{table.name}: rows of {sorted(map(str, foreign))} in a write of folder {folder_key!r}")
+                raise ValueError(f"{table.name}: rows of {sorted(map(str, foreign))} in a write of {table.key} {folder_key!r}")
         return self._commit(table, rows, mode="overwrite", predicate=predicate, commit=commit)
 
     def append(self, table: Table, rows: pl.DataFrame, *, commit: Mapping[str, str] | None = None) -> int:
@@ -141,7 +141,7 @@ class Lake:
                     DeltaTable.create(
                         str(path),
                         schema=data.slice(0, 0).schema,
-                        partition_by=["folder_key"] if table.partitioned else None,
+                        partition_by=[table.key] if table.partitioned else None,
                         description=table.description,
                         mode="ignore",
                     )

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vibe_assets.definitions import defs
-from vibe_assets.defs.automation import folder_sensor, nightly_refresh, source_sensor
+from vibe_assets.defs.automation import POOLS, folder_sensor, nightly_refresh, source_sensor
 from vibe_assets.defs.partitions import folders
 from vibe_assets.photos.scan import LibraryVanished
 from vibe_assets.records import ANNOTATIONS
@@ -62,7 +62,7 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     config.write_text('[library]\nroot = "photos"\nhome = "data"\n')
     monkeypatch.setenv("VIBE_CONFIG", str(config))
     (tmp_path / "instance").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance"), overrides={"concurrency": {"pools": {"default_limit": 1}}}) as instance:
         yield Watch(root, instance)
 
 
@@ -173,3 +173,15 @@ def test_the_night_asks_again_for_what_failed_and_for_nothing_else(watch: Watch)
     context = dg.build_schedule_context(instance=watch.instance, scheduled_execution_time=datetime(2026, 1, 1, 2, 15, tzinfo=UTC))
     requests = nightly_refresh(context)
     assert [str(request.partition_key)[0] for request in requests] == ["a"]
+
+
+def test_a_look_at_the_folders_gives_every_pool_its_limit_before_any_run_is_queued(watch: Watch) -> None:
+    watch.photo("trips/one.png")
+    assert not watch.instance.event_log_storage.get_concurrency_keys()
+    watch.look()
+    limits = {pool.name: pool.limit for pool in watch.instance.event_log_storage.get_pool_limits()}
+    assert limits == dict.fromkeys(POOLS, 1)
+
+
+def test_the_pools_that_get_a_limit_are_those_of_the_graph() -> None:
+    assert {pool for asset in defs.resolve_asset_graph().assets_defs if asset.is_executable for pool in asset.node_def.pools} == set(POOLS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -90,6 +91,18 @@ def test_answers_that_were_journalled_before_a_kill_are_not_asked_for_again(plac
     on_the_way = 2 * IN_FLIGHT  # requests in flight, and answers that had arrived and were not on disk yet: lost, and nothing else
     assert photos <= changed.asked <= photos + on_the_way
     assert set(Counter(journalled(place.world.folder, changed.now)).values()) == {1}
+
+
+def test_one_folder_at_a_time_asks_the_teacher(place: Unattended, changed: Changed) -> None:
+    asking = [run.run_id for run in changed.runs if run.run_op_concurrency and "vlm" in (run.run_op_concurrency.all_pools or ())]
+    records = sorted(
+        (record for record in place.instance.get_run_records() if record.dagster_run.run_id in asking), key=lambda r: r.start_time or 0.0
+    )
+    assert len(records) == SHELVES + 1
+    for earlier, later in itertools.pairwise(records):
+        assert earlier.end_time is not None
+        assert later.start_time is not None
+        assert earlier.end_time <= later.start_time, "two runs of the pool overlap"
 
 
 def test_a_new_teacher_reannotates_every_folder_and_everything_after_it_is_made_exactly_once(changed: Changed) -> None:

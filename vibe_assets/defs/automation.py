@@ -15,6 +15,7 @@ from vibe_assets.stages.sources import candidate_version, read_sources
 VERSION_TAG = "dagster/data_version"
 NO_LIBRARY = "library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.toml"
 LOOK_EVERY_S = int(os.environ.get("VIBE_LOOK_EVERY_S", "30"))  # seconds between two looks of every sensor
+POOLS = ("vlm", "warehouse")
 RETRIED = ("timeout", "rate_limited", "server_error", "unreachable", "invalid_answer", "not_asked", "teacher_refused")
 
 refresh_library = dg.define_asset_job(
@@ -66,6 +67,18 @@ def source_events(platform: Platform, instance: dg.DagsterInstance) -> list[dg.A
     ]
 
 
+def know_pools(instance: dg.DagsterInstance) -> None:
+    """Give every pool its default limit before the first run asks for it.
+
+    The queue reads the limits before it adds unknown pools to them: without this, the very first runs of a pool start together,
+    and the first two folders would ask the teacher for the photos they share twice.
+    """
+    known = instance.event_log_storage.get_concurrency_keys()
+    for pool in POOLS:
+        if pool not in known:
+            instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
+
+
 def folder_events(look: Look, known: Mapping[str, str], instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
     """Events for the folders whose files moved, and for the set of folders; `known` is folder_key -> listing at the last look."""
     events = []
@@ -89,6 +102,7 @@ def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     platform = Platform.open(run_id="folder_sensor", progress=False)
     if platform.settings.library.root is None:
         return dg.SkipReason(NO_LIBRARY)
+    know_pools(context.instance)
     look = look_at_folders(platform)  # LibraryVanished fails the tick: the last good state stays in force
     partitions = set(context.instance.get_dynamic_partitions(folders.name or ""))
     new, gone = sorted(look.listings.keys() - partitions), sorted(partitions - look.listings.keys())

@@ -11,14 +11,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from vibe_assets.operate.guard import Guard
+from vibe_assets.web.guard import Guard
+from vibe_assets.web.serve import ensure_free, in_address, served_hosts
 
 DEFINITIONS = "vibe_assets.definitions"
 DAEMON = (sys.executable, "-m", "dagster._daemon", "run", "-m", DEFINITIONS)
-
-
-class UiError(RuntimeError):
-    """The UI cannot be served; the message says why and what to do."""
 
 
 def dagster_home() -> Path:
@@ -53,7 +50,7 @@ def running_daemon() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, read_only: bool = False) -> None:
-    """Serve until interrupted or terminated, then end the daemon too. Raises UiError when the port is taken."""
+    """Serve until interrupted or terminated, then end the daemon too. Raises ServeError when the port is taken."""
     import uvicorn
     from dagster import DagsterInstance
     from dagster._core.nux import set_nux_seen
@@ -61,7 +58,7 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, rea
     from dagster._core.workspace.load_target import ModuleTarget
     from dagster_webserver.app import create_app_from_workspace_process_context
 
-    _ensure_free(host, port)
+    ensure_free(host, port)
     dagster_home()
     set_nux_seen()  # otherwise the first page asks for an e-mail address
     with ExitStack() as stack:
@@ -73,18 +70,8 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, rea
         workspace = stack.enter_context(WorkspaceProcessContext(instance, target, read_only=read_only))
         app = create_app_from_workspace_process_context(workspace)
         guarded = Guard(app, served_hosts(host, port))
-        print(f"Dagster UI on http://{_in_address(host)}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
+        print(f"Dagster UI on http://{in_address(host)}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
         uvicorn.run(guarded, host=host, port=port, log_level="warning")
-
-
-def served_hosts(host: str, port: int) -> set[str]:
-    """Values of the Host header that a browser sends for this server."""
-    names = {host, "127.0.0.1", "localhost"} if host in ("127.0.0.1", "localhost", "::1") else {host}
-    return {f"{_in_address(name)}:{port}" for name in names}
-
-
-def _in_address(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 @contextmanager
@@ -101,14 +88,3 @@ def _ended_in_order() -> Iterator[None]:
         print("ended", flush=True)  # noqa: T201
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _ensure_free(host: str, port: int) -> None:
-    import socket
-
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UiError(f"{host}:{port}: {error.strerror}. Another server may be running there; choose another with --port") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vibe_assets.operate.guard import Guard, Scope
+from vibe_assets.web.guard import Guard, Scope
 
 HOSTS = {"127.0.0.1:3000", "localhost:3000"}
 OWN = {"host": "127.0.0.1:3000"}

@@ -1,75 +1,15 @@
-"""Table schemas, and the frozen records that pass between stages."""
+"""Tables of the main job: folders, photos, groups, answers, truth, vectors, predictions, metrics."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    import polars as pl
-
-ATTRIBUTES = ("has_person", "has_animal", "has_text", "is_document", "is_screenshot")
-SPLITS = ("train", "val", "test")
-
-
-class Column(NamedTuple):
-    """One column of a table: polars type by name, and what a reader must know (unit, range, meaning of null)."""
-
-    dtype: str
-    description: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the lake. `partitioned` tables hold one folder per partition, in the column `folder_key`."""
-
-    name: str
-    description: str
-    columns: Mapping[str, Column]
-    partitioned: bool = False
-
-    def polars_schema(self) -> pl.Schema:
-        """Column name -> polars data type."""
-        import polars as pl
-
-        types: dict[str, Any] = {
-            "str": pl.String,
-            "i64": pl.Int64,
-            "i32": pl.Int32,
-            "f64": pl.Float64,
-            "f32": pl.Float32,
-            "bool": pl.Boolean,
-            "bytes": pl.Binary,
-            "time": pl.Datetime("us", "UTC"),
-            "wall": pl.Datetime("us"),
-            "list[str]": pl.List(pl.String),
-            "list[f32]": pl.List(pl.Float32),
-        }
-        return pl.Schema({name: types[column.dtype] for name, column in self.columns.items()})
-
-
-_KEY = {"folder_key": Column("str", "partition: readable slug and hash of the folder's relative path")}
-_ID = {"image_id": Column("str", "first 32 hex digits of the SHA-256 of the file's bytes")}
-_PATH = {"rel_path": Column("str", "path below the photo root, '/' as separator; bytes that are not UTF-8 shown as \\xNN")}
-_REASON = {
-    "reason": Column("str", "null where all is well, otherwise why the row was rejected (a short code)"),
-    "detail": Column("str", "what exactly was wrong, for people"),
-}
-_LABELS = {
-    "scene": Column("str", "scene.* key, null where unknown"),
-    **{name: Column("bool", f"attr.{name}, null where unknown") for name in ATTRIBUTES},
-    "objects": Column("list[str]", "object.* keys, main object first"),
-}
+from vibe_assets.records.table import ATTRIBUTES, FOLDER_KEY, IMAGE_ID, LABELS, REASON, REL_PATH, Column, Table
 
 FOLDER_SET = Table(
     "folder_set",
     "the folders that hold photos, gone ones kept as tombstones",
     {
-        **_KEY,
-        **_PATH,
+        **FOLDER_KEY,
+        **REL_PATH,
         "path_bytes": Column("bytes", "the relative path as the file system spells it"),
         "files": Column("i64", "files seen"),
         "listing": Column("str", "hash of names, sizes and times of the files"),
@@ -80,9 +20,9 @@ RAW_PHOTOS = Table(
     "raw_photos",
     "one row per file of the library, rejected files included with a reason",
     {
-        **_KEY,
-        **_ID,
-        **_PATH,
+        **FOLDER_KEY,
+        **IMAGE_ID,
+        **REL_PATH,
         "path_bytes": Column("bytes", "relative path as the file system spells it"),
         "bytes": Column("i64", "file size"),
         "mtime_ns": Column("i64", "modification time"),
@@ -101,7 +41,7 @@ RAW_PHOTOS = Table(
         "contrast": Column("f32", "RMS contrast of luma, 0..1"),
         "colourfulness": Column("f32", "Hasler-Suesstrunk M3"),
         "phash": Column("str", "64-bit perceptual hash, 16 hex digits"),
-        **_REASON,
+        **REASON,
     },
     partitioned=True,
 )
@@ -109,7 +49,7 @@ PHOTO_GROUPS = Table(
     "photo_groups",
     "near-duplicates and bursts as groups, and the split that every student shares",
     {
-        **_ID,
+        **IMAGE_ID,
         "group_id": Column("str", "image_id of the group's first member"),
         "split": Column("str", "train | val | test, or aside: a new photo that links groups of different splits"),
         "link": Column("str", "why the photo is in the group: single | near_duplicate | burst | gone (no longer in the library)"),
@@ -120,42 +60,47 @@ ANNOTATIONS = Table(
     "annotations",
     "the teacher's answer to every photo, failures included with a reason",
     {
-        **_KEY,
-        **_ID,
-        **_PATH,
+        **FOLDER_KEY,
+        **IMAGE_ID,
+        **REL_PATH,
         "annotation": Column("str", "the validated answer as JSON, null after a failure"),
         "teacher": Column("str", "teacher fingerprint"),
         "model": Column("str", "model name"),
         "latency_s": Column("f64", "seconds of the successful request"),
         "prompt_tokens": Column("i64", "as the server counted"),
         "completion_tokens": Column("i64", "as the server counted"),
-        **_REASON,
+        **REASON,
     },
     partitioned=True,
 )
 AUTO_GROUND_TRUTH = Table(
     "auto_ground_truth",
     "the teacher's answers as labels of the taxonomy",
-    {**_ID, **_LABELS, "teacher": Column("str", "teacher fingerprint"), "mapping": Column("str", "fingerprint of taxonomy and conversion")},
+    {
+        **IMAGE_ID,
+        **LABELS,
+        "teacher": Column("str", "teacher fingerprint"),
+        "mapping": Column("str", "fingerprint of taxonomy and conversion"),
+    },
 )
 AUDIT_SAMPLE = Table(
     "audit_sample",
     "the photos that people are asked to check",
     {
-        **_ID,
-        **_PATH,
+        **IMAGE_ID,
+        **REL_PATH,
         "group_id": Column("str", "group"),
         "stratum": Column("str", "stratum it was drawn from"),
         "inclusion_probability": Column("f64", "chance of this photo to be in the sample, 0..1"),
-        **_LABELS,
+        **LABELS,
     },
 )
 AUDITED_GROUND_TRUTH = Table(
     "audited_ground_truth",
     "what people say, settled",
     {
-        **_ID,
-        **_LABELS,
+        **IMAGE_ID,
+        **LABELS,
         "inclusion_probability": Column("f64", "chance of this photo to be in the sample; null where unknown, weight 1"),
         "annotator": Column("str", "who"),
     },
@@ -163,7 +108,7 @@ AUDITED_GROUND_TRUTH = Table(
 IMAGE_EMBEDDINGS = Table(
     "image_embeddings",
     "every photo as a unit vector",
-    {**_KEY, **_ID, "encoder": Column("str", "encoder fingerprint"), "embedding": Column("list[f32]", "unit vector"), **_REASON},
+    {**FOLDER_KEY, **IMAGE_ID, "encoder": Column("str", "encoder fingerprint"), "embedding": Column("list[f32]", "unit vector"), **REASON},
     partitioned=True,
 )
 PROMPT_EMBEDDINGS = Table(
@@ -182,10 +127,10 @@ PREDICTIONS = Table(
     "predictions",
     "the deployed students' labels for every photo, the teacher's beside them",
     {
-        **_KEY,
-        **_ID,
-        **_PATH,
-        **_LABELS,
+        **FOLDER_KEY,
+        **IMAGE_ID,
+        **REL_PATH,
+        **LABELS,
         "scene_confidence": Column("f64", "calibrated probability of the best scene, 0..1"),
         **{f"{name}_confidence": Column("f64", f"probability of attr.{name}, 0..1") for name in ATTRIBUTES},
         "object_confidences": Column("list[str]", "KEY=PROBABILITY, same order as objects"),
@@ -216,71 +161,16 @@ METRICS = Table(
         "truth": Column("str", "human | auto"),
     },
 )
-TABLES = {
-    table.name: table
-    for table in (
-        FOLDER_SET,
-        RAW_PHOTOS,
-        PHOTO_GROUPS,
-        ANNOTATIONS,
-        AUTO_GROUND_TRUTH,
-        AUDIT_SAMPLE,
-        AUDITED_GROUND_TRUTH,
-        IMAGE_EMBEDDINGS,
-        PROMPT_EMBEDDINGS,
-        PREDICTIONS,
-        METRICS,
-    )
-}
-
-
-@dataclass(frozen=True)
-class PhotoRef:
-    """A photo to read: its identity, where the bytes are, and the path to show people."""
-
-    image_id: str
-    path: bytes  # absolute, as the file system spells it (names need not be UTF-8)
-    rel_path: str
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What one photo shows, in the taxonomy's keys. Unknown is None (scene, attributes) or absence (objects)."""
-
-    image_id: str
-    scene: str | None
-    attributes: Mapping[str, bool | None] = field(default_factory=dict)  # keys of ATTRIBUTES
-    objects: tuple[str, ...] = ()  # main object first
-
-    def row(self) -> dict[str, Any]:
-        """The record as columns of the label tables."""
-        return {
-            "image_id": self.image_id,
-            "scene": self.scene,
-            **{name: self.attributes.get(name) for name in ATTRIBUTES},
-            "objects": list(self.objects),
-        }
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Labels:
-        return cls(row["image_id"], row["scene"], {name: row[name] for name in ATTRIBUTES}, tuple(row["objects"] or ()))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score as it must be reported: value with a 95 % interval, sample size and the baseline to beat."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    baseline: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """16 hex digits over everything that changes an answer; key order does not matter."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+SPINE = (
+    FOLDER_SET,
+    RAW_PHOTOS,
+    PHOTO_GROUPS,
+    ANNOTATIONS,
+    AUTO_GROUND_TRUTH,
+    AUDIT_SAMPLE,
+    AUDITED_GROUND_TRUTH,
+    IMAGE_EMBEDDINGS,
+    PROMPT_EMBEDDINGS,
+    PREDICTIONS,
+    METRICS,
+)

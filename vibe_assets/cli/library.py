@@ -1,0 +1,22 @@
+"""The photo root as the platform sees it."""
+
+from __future__ import annotations
+
+import click
+
+from vibe_assets.cli.app import main, platform, show
+
+
+@main.command()
+@click.option("--accept-missing", is_flag=True, help="Folders and photos that vanished are really gone: accept it.")
+def folders(accept_missing: bool) -> None:
+    """Look at the photo root and list its folders with their partition keys."""
+    from vibe_assets.stages.library import look_at_folders, scan_folder
+
+    home = platform()
+    look = look_at_folders(home, accept_missing=accept_missing)
+    for key in look.listings if accept_missing else ():
+        scan_folder(home, key, accept_missing=True)
+    show("Folders", ["partition", "folder", "files"], list(look.folders.select("folder_key", "rel_path", "files").iter_rows()))
+    for problem in look.problems:
+        click.echo(f"cannot read {problem.rel_path}: {problem.reason} ({problem.detail})", err=True)

@@ -1,0 +1,52 @@
+"""Ask the lake, measure the machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from vibe_assets.cli.app import FOLDER, main, platform, show
+
+
+@main.command()
+@click.argument("query")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+def sql(query: str, as_json: bool) -> None:
+    """Ask the lake's tables, and the published file as `warehouse.*`, in DuckDB's SQL.
+
+    \b
+    Example: vibe sql "select scene, count(*) from predictions group by all order by 2 desc"
+    """
+    import duckdb
+
+    home = platform()
+    connection = home.lake.connect(home.settings.warehouse_file)
+    try:
+        result = connection.sql(query)
+    except duckdb.Error as error:
+        raise click.ClickException(str(error)) from error
+    if result is None:
+        return
+    rows = result.pl()
+    if as_json:
+        sys.stdout.write(rows.write_ndjson())
+    else:
+        show("", rows.columns, list(rows.iter_rows()))
+
+
+@main.group()
+def bench() -> None:
+    """Measure this machine."""
+
+
+@bench.command("embed")
+@click.argument("folder", type=FOLDER, required=False)
+@click.option("--most", default=256, show_default=True, help="Photos to measure on.")
+def bench_embed(folder: Path | None, most: int) -> None:
+    """Photos per second of the encoder: whole pipeline, decoding alone, forward pass alone."""
+    from vibe_assets.encoders.bench import bench as measure
+
+    settings = platform().settings
+    click.echo(str(measure(folder or settings.root, settings.encoder, limit=most)))

@@ -1,0 +1,68 @@
+"""Set up, examine, serve, demonstrate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from vibe_assets.cli.app import OUT, main, platform
+
+
+@main.command()
+@click.argument("photos", required=False, type=click.Path(path_type=Path))
+@click.option("--output", type=OUT, default=Path("vibe.toml"), show_default=True)
+@click.option("--force", is_flag=True, help="Write over an existing file.")
+def init(photos: Path | None, output: Path, force: bool) -> None:
+    """Write a commented vibe.toml.
+
+    \b
+    Example: vibe init ~/Pictures
+    """
+    from vibe_assets.operate.setup import write_settings
+
+    click.echo(f"wrote {write_settings(output, root=photos, force=force)}; look through it, then run `vibe doctor`")
+
+
+@main.command()
+def doctor() -> None:
+    """Check the set-up and say what to mend."""
+    from vibe_assets.operate.setup import examine
+
+    sick = 0
+    for finding in examine(platform().settings):
+        mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
+        click.echo(f"{mark} {finding.what}: {finding.detail}")
+        if not finding.ok:
+            sick += 1
+            click.echo(f"     -> {finding.remedy}")
+    sys.exit(1 if sick else 0)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=3000, show_default=True)
+@click.option("--no-daemon", is_flag=True, help="Serve the pages only: no sensors, schedules or queued runs.")
+@click.option("--read-only", is_flag=True, help="Show, but allow no run and no change.")
+def ui(host: str, port: int, no_daemon: bool, read_only: bool) -> None:
+    """Serve the Dagster UI and daemon of this installation, guarded against other sites' pages."""
+    from vibe_assets.demo.run import teacher_for_demo
+    from vibe_assets.operate.ui import serve
+
+    with teacher_for_demo(platform().settings):
+        serve(host=host, port=port, daemon=not no_daemon, read_only=read_only)
+
+
+@main.command()
+@click.option("--folder", type=OUT, default=Path("demo"), show_default=True, help="Where photos, lake and reports of the demo go.")
+@click.option("--photos", default=280, show_default=True, help="How many photos to render.")
+def demo(folder: Path, photos: int) -> None:
+    """Run the whole lineage through Dagster on a rendered library: no network service, no GPU."""
+    from vibe_assets.demo.run import run_demo
+
+    passed = run_demo(folder, photos=photos)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if passed else 1)  # everything is closed; DuckDB 2.0 would print a page about its own bindings at interpreter exit

@@ -1,0 +1,140 @@
+"""Train, deploy and use the heads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vibe_assets.cli.app import FILE, OUT, main, platform, show
+
+
+@main.command()
+@click.argument("kinds", nargs=-1, type=click.Choice(["scene", "attribute", "object"]))
+@click.option("--deploy", is_flag=True, help="Deploy what does not lose to the head in force.")
+def train(kinds: tuple[str, ...], deploy: bool) -> None:
+    """Train heads on what is in the lake (default: all three)."""
+    from vibe_assets.stages.students import KINDS, deploy_students, scores_markdown, train_student
+
+    home = platform()
+    for kind in kinds or KINDS:
+        trained = train_student(home, kind)
+        click.echo(f"{trained.version}: {trained.head.card.n_train} photos in {trained.seconds:.1f} s -> {trained.path}")
+        click.echo(scores_markdown(trained))
+    if deploy:
+        for kind, decision in deploy_students(home).items():
+            click.echo(f"{kind}: in force {decision.in_force} ({decision.reason})")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+def classify(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Label photos with the deployed heads.
+
+    \b
+    Example: vibe classify ~/Pictures/2024/IMG_1234.jpg
+    """
+    from vibe_assets.stages.runtime import classify_paths
+
+    rows = classify_paths(platform(), paths)
+    if as_json:
+        sys.stdout.write(rows.write_ndjson())
+        return
+    show("Labels", ["photo", "scene", "attributes", "objects", "note"], [_labels_line(row) for row in rows.iter_rows(named=True)])
+
+
+def _labels_line(row: dict[str, Any]) -> tuple[Any, ...]:
+    from vibe_assets.records import ATTRIBUTES
+
+    sure = row["scene_confidence"]
+    scene = f"{(row['scene'] or 'open').removeprefix('scene.')}" + (f" {sure:.2f}" if sure is not None else "")
+    attributes = [
+        f"{name} {row[f'{name}_confidence'] or 0:.2f}" if row[f"{name}_confidence"] is not None else name
+        for name in ATTRIBUTES
+        if row[name]
+    ]
+    objects = [pair.removeprefix("object.").replace("=", " ") for pair in row["object_confidences"] or ()]
+    return (
+        row["rel_path"],
+        scene,
+        ", ".join(attributes),
+        ", ".join(objects),
+        row["reason"] or ("" if row["source"] == "student" else row["source"]),
+    )
+
+
+@main.group()
+def heads() -> None:
+    """Trained heads: which are in force, deploy, roll back, exchange."""
+
+
+@heads.command("list")
+def heads_list() -> None:
+    """Every trained head, and which one is in force."""
+    from vibe_assets.heads.store import load_head, saved_heads
+    from vibe_assets.stages.students import deployments
+
+    home = platform()
+    current = set(deployments(home).values())
+    found = [(version, load_head(home.settings.heads_dir / version).card) for version in saved_heads(home.settings.heads_dir)]
+    rows = [("*" if version in current else "", version, len(card.labels), card.n_train, card.created_at) for version, card in found]
+    show("Heads (* in force)", ["", "version", "labels", "photos", "trained"], rows)
+
+
+@heads.command("deploy")
+@click.argument("version")
+def heads_deploy(version: str) -> None:
+    """Put a trained head in force."""
+    from datetime import UTC, datetime
+
+    from vibe_assets.heads.deployments import Deployments
+    from vibe_assets.heads.store import load_head
+
+    folder = platform().settings.heads_dir
+    head = load_head(folder / version)
+    Deployments(folder).deploy(head.kind, version, reason="by hand", at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
+    click.echo(f"{version} is in force")
+
+
+@heads.command("rollback")
+@click.argument("kind", type=click.Choice(["scene", "attribute", "object"]))
+def heads_rollback(kind: str) -> None:
+    """Return to the head that was in force before."""
+    from datetime import UTC, datetime
+
+    from vibe_assets.heads.deployments import Deployments
+
+    entry = Deployments(platform().settings.heads_dir).rollback(kind, at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
+    click.echo(f"{entry.version} is in force again")
+
+
+@heads.command("export")
+@click.argument("version")
+@click.argument("file", type=OUT)
+def heads_export(version: str, file: Path) -> None:
+    """Write a head as a .pt file in the historical layout."""
+    from vibe_assets.heads.legacy import export_pt
+    from vibe_assets.heads.store import load_head
+
+    export_pt(load_head(platform().settings.heads_dir / version), file)
+    click.echo(f"wrote {file}")
+
+
+@heads.command("import")
+@click.argument("file", type=FILE)
+def heads_import(file: Path) -> None:
+    """Take in a .pt file of the historical layout (weights only; pickled code is refused)."""
+    from vibe_assets.encoders.base import load_encoder
+    from vibe_assets.heads.legacy import import_pt
+    from vibe_assets.heads.store import save_head
+    from vibe_assets.records import ATTRIBUTES
+    from vibe_assets.stages.truth import load_taxonomy
+
+    home = platform()
+    settings, taxonomy = home.settings, load_taxonomy(home)
+    known = (*taxonomy.scenes, *ATTRIBUTES, *taxonomy.objects)
+    version = save_head(import_pt(file, encoder=load_encoder(settings.encoder).fingerprint, known=known), settings.heads_dir)
+    click.echo(f"{version}; `vibe heads deploy {version}` puts it in force")

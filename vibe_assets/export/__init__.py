@@ -1,0 +1,1 @@
+"""Labels leave the house: files that other tools read, and XMP sidecars."""

@@ -1,0 +1,1 @@
+"""Study: face to first name, a weak statistical signal; it identifies nobody."""

@@ -1,0 +1,1 @@
+"""Study: the best photo of every series."""

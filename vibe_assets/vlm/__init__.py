@@ -1,0 +1,1 @@
+"""Study: benchmark taggers, build instruction data, fine-tune with LoRA."""

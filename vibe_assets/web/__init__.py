@@ -1,0 +1,1 @@
+"""What every page that we serve shares: the guard, and starting a server on loopback."""
