@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 DEFAULT_TEACHER_MODEL = "Qwen/Qwen3-VL-32B-Instruct"
 
@@ -83,9 +84,20 @@ class LabelSettings(Section):
 class AuditSettings(Section):
     sample_size: int = Field(1000, ge=1)
     seed: int = 42
-    strategy: Literal["random", "stratified", "disagreement"] = "stratified"
+    strategy: Literal["random", "stratified", "disagreement", "uncertainty"] = Field(
+        "stratified",
+        description="which photos are drawn more often: none, those of rare scenes, those where teacher and student differ, those that "
+        "the students are unsure of; every estimate is weighted back to the whole library",
+    )
     test_share: float = Field(
         0.5, gt=0, lt=1, description="share of the sample that is drawn from the test split, where students are judged"
+    )
+    blind_share: float = Field(
+        0.2, ge=0, le=1, description="share of the photos that `vibe audit` shows with nothing filled in: it measures what the filling-in does"
+    )
+    port: int = Field(3001, ge=0, le=65535, description="port of `vibe audit` on 127.0.0.1; 0 takes a free one")
+    settle_after_s: float = Field(
+        60.0, ge=0, description="verdicts of `vibe audit` count once nobody gave one for this long, or at once with Done: nothing retrains after every photo"
     )
 
 
@@ -144,3 +156,114 @@ class GateSettings(Section):
     )
     max_calibration_error: float = Field(0.1, ge=0, le=1)
     max_label_drift: float = Field(0.1, ge=0, le=1, description="total variation distance between the label shares of two runs")
+
+
+class ExportSettings(Section):
+    min_precision: float = Field(
+        0.9, ge=0, lt=1, description="a label goes into XMP sidecars when the lower end of its precision's 95 % interval is above this"
+    )
+    min_audited: int = Field(20, ge=1, description="photos given the label that people must have checked before it may go into sidecars")
+    shard_mb: int = Field(256, ge=1, description="a WebDataset shard is closed once it holds this many MB")
+
+
+class TriageSettings(Section):
+    gap_s: float = Field(20.0, ge=0, description="photos of one camera at most this far apart in time may belong to one series")
+    max_span_s: float = Field(300.0, ge=0, description="seconds that a series may last")
+    max_bits: int = Field(14, ge=0, le=64, description="perceptual hashes (64 bit) at most this far apart are alike")
+    min_cosine: float = Field(0.9, ge=-1, le=1, description="or embeddings whose cosine is at least this")
+    min_cosine_any: float = Field(0.75, ge=-1, le=1, description="any two photos of a series reach this cosine, or nearly agree in hash")
+    min_agreement: float = Field(0.7, ge=0.5, le=1, description="imported comparisons whose reviewers agree less do not count")
+    min_reviewers: int = Field(2, ge=1, description="imported comparisons with fewer reviewers do not count")
+    val: float = Field(0.1, gt=0, lt=0.5, description="share of the series that choose epochs and temperature")
+    test: float = Field(0.1, gt=0, lt=0.5, description="share of the series that judge")
+    seed: int = 42
+    max_epochs: int = Field(60, ge=1, description="passes over the training series at the most; validation top-1 stops earlier")
+    patience: int = Field(10, ge=1, description="passes without a better validation top-1 that end training")
+    min_margin: float = Field(
+        0.1, ge=0, le=1, description="a series whose two best photos are closer in probability than this is too close to call"
+    )
+    fine_tune_blocks: int = Field(0, ge=0, description="last blocks of a transformers encoder that learn along; 0 leaves it as it is")
+    fine_tune_rate: float = Field(1e-5, gt=0, description="learning rate of those blocks")
+    fine_tune_epochs: int = Field(3, ge=1, description="passes with those blocks")
+
+
+class NameSettings(Section):
+    root: Path | None = Field(None, description="folder with index_NAME.json files, or with one folder of faces per first name")
+    shards: int = Field(16, ge=1, le=100, description="partitions that the names are spread over; fixed once a study has begun")
+    use: Literal["listed", "source"] = Field("listed", description="source: cut the face anew from the photo that an index names as its source")
+    detector: str = Field("", description="MODULE:FACTORY of a face detector for photos without boxes; none is bundled")
+    min_score: float = Field(0.9, ge=0, le=1, description="detections with a lower score are low_score")
+    min_box_px: float = Field(32, ge=0, description="boxes with a shorter side are small_box")
+    min_area_share: float = Field(0.001, ge=0, le=1, description="boxes that cover less of their photo are small_area")
+    margin: float = Field(0.5, ge=0, le=4, description="added to the longer side of the box before the square is cut")
+    chip_px: int = Field(512, ge=16, le=4096, description="side of a chip")
+    jpeg_quality: int = Field(95, ge=1, le=100)
+    near_duplicate_bits: int = Field(4, ge=0, le=11, description="chips whose 64-bit hashes are at most this far apart stay on one side")
+    val: float = Field(0.1, gt=0, lt=1, description="share of the groups that choose epoch and hyper-parameters")
+    test: float = Field(0.1, gt=0, lt=1, description="share of the groups that is reported on")
+    seed: int = 42
+    top_names: int = Field(0, ge=0, description="study the most frequent names only; 0: all")
+    max_per_name: int = Field(0, ge=0, description="faces per name in training at the most; 0: all")
+    max_epochs: int = Field(30, ge=1)
+    control_runs: int = Field(3, ge=1, le=100, description="trainings on permuted labels")
+    max_prediction_cv: float = Field(0.35, gt=0, description="the check on skew warns above this coefficient of variation of predicted counts")
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> NameSettings:
+        if self.val + self.test >= 1:
+            raise ValueError(f"val + test must be below 1, got {self.val} + {self.test}")
+        return self
+
+
+class TaggerSettings(Section):
+    """One model of the benchmark, [vlm.models.NAME]: an endpoint, or a local folder with or without an adapter."""
+
+    base_url: str = Field("", description="OpenAI-compatible endpoint, for example https://api.openai.com/v1")
+    model: str = Field("", description="model name as the server knows it")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="name of the environment variable that holds the key"
+    )
+    local: str = Field("", description="instead of base_url: folder or hub name of a model that transformers loads")
+    adapter: Path | None = Field(None, description="folder of a LoRA adapter for the local model")
+    input_price: float | None = Field(None, ge=0, description="US dollars per million tokens of the question")
+    output_price: float | None = Field(None, ge=0, description="US dollars per million tokens of the answer")
+    temperature: float = Field(0.0, ge=0, le=2)
+    max_tokens: int = Field(256, ge=8)
+    max_side_px: int = Field(768, ge=0, description="longest side of the photo as sent")
+    timeout_s: float = Field(120.0, gt=0)
+    retries: int = Field(4, ge=0, le=50, description="further tries after 429, 5xx or a time-out; an invalid answer is never asked again")
+    concurrency: int = Field(4, ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> TaggerSettings:
+        if bool(self.base_url) == bool(self.local):
+            raise ValueError("give either base_url (with model) or local")
+        if self.base_url and not self.model:
+            raise ValueError("model is missing: the name under which the server at base_url knows it")
+        if self.adapter is not None and not self.local:
+            raise ValueError("an adapter needs `local`, the model it was trained on")
+        return self
+
+
+class VlmSettings(Section):
+    prompt: str = Field("tags", description="name of a packaged prompt, or path of a Markdown file")
+    device: str = Field("auto", description="auto | cpu | cuda: where local models run")
+    unsplash_url: str = Field("https://api.unsplash.com", description="address of the API")
+    unsplash_key_env: str = Field(
+        "UNSPLASH_ACCESS_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="name of the environment variable that holds the access key"
+    )
+    app_name: str = Field("vibe_assets", min_length=1, description="utm_source of links to photographers, as Unsplash asks for")
+    keep_days: int = Field(0, ge=0, description="batches older than this are removed with the next ingest; 0 keeps them")
+    min_tags: int = Field(5, ge=1, description="photos with fewer tags do not become instruction data")
+    min_photos: int = Field(30, ge=1, description="a leaderboard on fewer photos says so in its first sentence")
+    max_duplicate_share: float = Field(0.05, ge=0, le=1, description="share of near-duplicate photos in a batch above which a check warns")
+    max_broken_share: float = Field(0.1, ge=0, le=1, description="share of broken or unreachable photos in a batch above which a gate closes")
+    models: dict[str, TaggerSettings] = Field({}, description="models to compare, each a section [vlm.models.NAME]")
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_keys(cls, models: dict[str, TaggerSettings]) -> dict[str, TaggerSettings]:
+        for name in models:
+            if not re.fullmatch(r"[a-z0-9](?:-?[a-z0-9]){0,29}", name):
+                raise ValueError(f"{name!r}: use lowercase letters, digits and single '-' (at most 30)")
+        return models

@@ -19,14 +19,19 @@ from vibe_assets.sections import (
     AuditSettings,
     CandidateSettings,
     EncoderSettings,
+    ExportSettings,
     GateSettings,
     LabelSettings,
     LibrarySettings,
+    NameSettings,
     Section,
     SplitSettings,
     StudentSettings,
+    TaggerSettings,
     TeacherBase,
     TeacherSettings,
+    TriageSettings,
+    VlmSettings,
 )
 
 __all__ = [
@@ -47,6 +52,11 @@ __all__ = [
     "EncoderSettings",
     "StudentSettings",
     "GateSettings",
+    "ExportSettings",
+    "NameSettings",
+    "TriageSettings",
+    "TaggerSettings",
+    "VlmSettings",
 ]
 CONFIG_ENV = "VIBE_CONFIG"  # path of the settings file; without it: ./vibe.toml, then ./demo/vibe.toml
 
@@ -64,6 +74,10 @@ class Settings(Section):
     encoder: EncoderSettings = EncoderSettings()
     students: StudentSettings = StudentSettings()
     gates: GateSettings = GateSettings()
+    export: ExportSettings = ExportSettings()
+    names: NameSettings = NameSettings()
+    triage: TriageSettings = TriageSettings()
+    vlm: VlmSettings = VlmSettings()
     config_file: Path | None = None
 
     @field_validator("config_file", mode="before")
@@ -108,14 +122,40 @@ class Settings(Section):
     def reports_dir(self) -> Path:
         return self.home / "reports"
 
+    @cached_property
+    def names_root(self) -> Path:
+        """Absolute folder of the names study's faces. Raises SettingsError when it is not set."""
+        if self.names.root is None:
+            raise SettingsError("names.root is not set: name the folder with index_NAME.json files or one folder of faces per name")
+        return self._resolve(self.names.root)
+
+    @property
+    def names_dir(self) -> Path:
+        return self.home / "names"
+
     @property
     def audit_dir(self) -> Path:
         return self.home / "audit"
 
     @property
+    def tags_dir(self) -> Path:
+        """Downloaded photos and answers of the tag benchmark."""
+        return self.home / "tags"
+
+    @property
+    def vlm_dir(self) -> Path:
+        """Instruction data and adapters."""
+        return self.home / "vlm"
+
+    @property
     def audited_file(self) -> Path:
         """The accepted audited labels, a pretty JSON list; `vibe audited FILE` writes it."""
         return self.audit_dir / "audited.json"
+
+    @property
+    def triage_dir(self) -> Path:
+        """Imported comparisons, what people picked, series heads and the pages of picks."""
+        return self.home / "triage"
 
     @property
     def warehouse_file(self) -> Path:

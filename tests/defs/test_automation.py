@@ -16,7 +16,7 @@ from vibe_assets.defs.resources import Installation
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages.platform import Platform
 
-AFTER_REPORT = [*HEADS, "deployed_heads", "published_warehouse", "student_report"]
+AFTER_REPORT = [*HEADS, "deployed_heads", "published_warehouse", "student_report", "drift_report"]
 
 
 def once_each(*names: str) -> dict[str, int]:

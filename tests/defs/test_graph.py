@@ -11,8 +11,9 @@ from vibe_assets.records import TABLES
 GRAPH = defs.resolve_asset_graph()
 GROUPS = {
     "embeddings": {"encoder", "image_embeddings", "prompt_embeddings"},
+    "export": {"label_export"},
     "library": {"folder_listing", "folder_set", "photo_groups", "raw_photos"},
-    "reports": {"published_warehouse", "student_report", "teacher_report"},
+    "reports": {"drift_report", "published_warehouse", "student_report", "teacher_report"},
     "runtime": {"predictions"},
     "students": {"attribute_head", "deployed_heads", "object_head", "scene_head"},
     "teacher": {"annotations", "teacher", "teacher_trial"},

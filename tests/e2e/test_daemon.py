@@ -22,7 +22,7 @@ from vibe_assets.teacher.replay import ReplayFaults
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 IN_FLIGHT = 4  # [teacher] concurrency of the installation
-ONCE = [*HEADS, "auto_ground_truth", "teacher_report", "deployed_heads", "student_report", "published_warehouse"]
+ONCE = [*HEADS, "auto_ground_truth", "teacher_report", "deployed_heads", "student_report", "published_warehouse", "drift_report"]
 
 
 # -- the story, told once ----------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ def changed(place: Unattended) -> Changed:
     os.kill(worker(place, killed), signal.SIGKILL)
     kept, world.replay.faults = len(journalled(world.folder, now)), ReplayFaults()
     place.wait(lambda: any(run.parent_run_id == killed.run_id for run in place.runs()), what="the run to be tried again")
-    place.until_made("published_warehouse", since=mark)
+    place.until_made("drift_report", since=mark)
     place.until_idle()
     return Changed(before, now, killed, kept, world.replay.counts()["answered"] - asked, place.made_since(mark), place.runs())
 

@@ -42,7 +42,7 @@ sample_size = 300
 """
 ONCE = {
     *HEADS, "photo_groups", "auto_ground_truth", "audit_sample", "audited_ground_truth", "teacher_report", "deployed_heads",
-    "prompt_embeddings", "student_report", "published_warehouse",
+    "prompt_embeddings", "student_report", "published_warehouse", "drift_report",
 }  # fmt: skip
 
 

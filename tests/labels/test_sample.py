@@ -14,7 +14,7 @@ from vibe_assets.labels.sample import draw_sample, write_sample
 from vibe_assets.records import AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PHOTO_GROUPS
 from vibe_assets.settings import AuditSettings
 
-STRATEGIES = ("random", "stratified", "disagreement")
+STRATEGIES = ("random", "stratified", "disagreement", "uncertainty")
 SHARES = {"scene.food": 0.6, "scene.people": 0.25, "scene.document": 0.1, None: 0.05}
 
 
@@ -41,11 +41,11 @@ def library(groups=60, seed=0):
             )
             placed.append({"image_id": image_id, "group_id": f"{number:03d}-0", "split": split, "link": "burst", "group_size": size})
             paths.append({"image_id": image_id, "rel_path": f"p/{image_id}.jpg"})
-            predicted.append({"image_id": image_id, "scene": student})
+            predicted.append({"image_id": image_id, "scene": student, "scene_confidence": 1 - rng.random() ** 2})
     return (
         pl.DataFrame(truth, schema=AUTO_GROUND_TRUTH.polars_schema()),
         pl.DataFrame(placed, schema=PHOTO_GROUPS.polars_schema()),
-        pl.DataFrame(paths), pl.DataFrame(predicted, schema={"image_id": pl.String, "scene": pl.String}),
+        pl.DataFrame(paths), pl.DataFrame(predicted, schema={"image_id": pl.String, "scene": pl.String, "scene_confidence": pl.Float64}),
     )  # fmt: skip
 
 

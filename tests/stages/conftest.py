@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stages.rows import fill, open_platform
+from tests.stages.rows import QUICK, fill, open_platform
 from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.students import KINDS, deploy_students, train_student
 
 
 @pytest.fixture(autouse=True)
@@ -33,3 +34,20 @@ def home(filled: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def platform(home: Path) -> Platform:
     return open_platform(home)
+
+
+@pytest.fixture(scope="session")
+def trained(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sound installation with three heads trained and deployed."""
+    home = Path(shutil.copytree(filled, tmp_path_factory.mktemp("trained") / "home"))
+    platform = open_platform(home, **QUICK)
+    for kind in KINDS:
+        train_student(platform, kind)
+    assert all(decision.deployed for decision in deploy_students(platform).values())
+    return home
+
+
+@pytest.fixture
+def settled(trained: Path, tmp_path: Path) -> Platform:
+    """A copy of the installation with heads in force."""
+    return open_platform(Path(shutil.copytree(trained, tmp_path / "trained")), **QUICK)

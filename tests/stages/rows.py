@@ -31,6 +31,7 @@ PHOTOS = 160
 DIMENSIONS = 12
 SCENES = ("scene.food", "scene.animals", "scene.document", "scene.people")
 OBJECTS = ("object.food", "object.animals.cat", "object.document.book", "object.drink")
+QUICK = {"students": {"max_epochs": 40, "min_positives": 4}, "gates": {"max_calibration_error": 1.0}}  # settings of a quick training
 SPLITS = ("train", "train", "train", "val", "test", "train", "val", "test")  # photo after photo
 
 

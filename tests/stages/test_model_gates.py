@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,24 +13,6 @@ from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_E
 from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit, not_worse_than_deployed, teacher_agrees
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.students import KINDS, deploy_students, deployments, train_student
-
-QUICK = {"students": {"max_epochs": 40, "min_positives": 4}, "gates": {"max_calibration_error": 1.0}}
-
-
-@pytest.fixture(scope="session")
-def trained(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sound installation with three heads trained and deployed."""
-    home = Path(shutil.copytree(filled, tmp_path_factory.mktemp("trained") / "home"))
-    platform = open_platform(home, **QUICK)
-    for kind in KINDS:
-        train_student(platform, kind)
-    assert all(decision.deployed for decision in deploy_students(platform).values())
-    return home
-
-
-@pytest.fixture
-def settled(trained: Path, tmp_path: Path) -> Platform:
-    return open_platform(Path(shutil.copytree(trained, tmp_path / "trained")), **QUICK)
 
 
 def without_signal(platform: Platform) -> None:

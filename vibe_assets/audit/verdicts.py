@@ -57,7 +57,8 @@ class Verdict:
                 labels = Labels(line["image_id"], said["scene"], attributes, tuple(said["objects"]))
             verdict = cls(
                 verdict_id=str(line["verdict_id"]), at=str(line["at"]), image_id=str(line["image_id"]), annotator=str(line["annotator"]),
-                act=line["act"], labels=labels, blind=bool(line["blind"]), spent_ms=int(line["spent_ms"]), shown=dict(line.get("shown") or {}),
+                act=line["act"], labels=labels, blind=bool(line["blind"]), spent_ms=int(line["spent_ms"]),
+                shown=dict(line.get("shown") or {}),
                 reason=line.get("reason"), undoes=line.get("undoes"), source=str(line.get("source", "page")),
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -1,6 +1,19 @@
 """The `vibe` command: thin, over the same functions that the assets call. One module per subject; importing it adds its commands."""
 
-from vibe_assets.cli import library, queries, setup, students, teacher, truth  # noqa: F401 - each adds its commands to `main`
+from vibe_assets.cli import (  # noqa: F401 - each adds its commands to `main`
+    audit,
+    export,
+    label_studio,
+    library,
+    names,
+    queries,
+    reports,
+    search,
+    setup,
+    students,
+    teacher,
+    truth,
+)
 from vibe_assets.cli.app import main
 
 __all__ = ["main"]

@@ -19,6 +19,7 @@ USER_ERRORS = (
     "LakeError",
     "TeacherError",
     "TaxonomyError",
+    "AuditError",
     "AuditedFileError",
     "LabelsFileError",
     "EncoderError",
@@ -29,6 +30,9 @@ USER_ERRORS = (
     "PhotoRejected",
     "ReplayError",
     "DemoError",
+    "ExportError",
+    "NameIndexError",
+    "ResultsError",
 )
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 OUT = click.Path(path_type=Path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import FILE, main, platform
+from vibe_assets.cli.app import FILE, OUT, main, platform
 
 
 @main.command()
@@ -21,14 +21,28 @@ def sample() -> None:
 
 
 @main.command()
-@click.argument("file", type=FILE)
-def audited(file: Path) -> None:
-    """Accept an audited file: every line is checked, one wrong line refuses it all."""
-    from vibe_assets.stages.truth import accept_audited
+@click.argument("file", type=FILE, required=False)
+@click.option("--part", is_flag=True, help="The file holds some of the photos only, as an export does.")
+@click.option("--export", "export", type=OUT, help="Write what people say so far, settled, to this file instead.")
+def audited(file: Path | None, part: bool, export: Path | None) -> None:
+    """Accept an audited file: every line is checked, one wrong line refuses it all.
 
+    \b
+    Examples:
+      vibe audited data/audit/sample.json          the sample, corrected in an editor
+      vibe audited --export today.json             what the audit page and files say up to now
+      vibe audited today.json --part               the export again, with ties decided
+    """
+    from vibe_assets.stages.truth import accept_audited, export_audited
+
+    if (file is None) == (export is None):
+        raise click.UsageError("give either a FILE to accept or --export FILE to write")
     home = platform()
-    rows = accept_audited(home, file)
-    click.echo(f"{rows.height} audited photos accepted as {home.settings.audited_file}; the daemon takes it from here")
+    if export is not None:
+        click.echo(f"{export_audited(home, export).height} audited photos written to {export}")
+    elif file is not None:
+        rows = accept_audited(home, file, part=part)
+        click.echo(f"{rows.height} audited photos accepted from {file}; the daemon takes it from here")
 
 
 @main.command("eval", context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -38,19 +52,3 @@ def evaluate(arguments: tuple[str, ...]) -> None:
     from vibe_assets.eval.labels import main as run
 
     sys.exit(run(list(arguments)))
-
-
-@main.command()
-@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
-def report(in_browser: bool) -> None:
-    """Where the reports lie: one page that leads to all of them.
-
-    \b
-    Example: vibe report --open
-    """
-    from vibe_assets.stages.reports import write_index
-
-    page = write_index(platform())
-    click.echo(page)
-    if in_browser:
-        click.launch(page.as_uri())

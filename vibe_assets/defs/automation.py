@@ -33,13 +33,18 @@ retrain_students = dg.define_asset_job(
 )
 evaluate = dg.define_asset_job(
     "evaluate",
-    selection=dg.AssetSelection.assets("teacher_report", "student_report", "published_warehouse"),
-    description="Both reports and the warehouse, from what is in the lake.",
+    selection=dg.AssetSelection.assets("teacher_report", "student_report", "published_warehouse", "drift_report"),
+    description="All reports and the warehouse, from what is in the lake.",
 )
 trial_job = dg.define_asset_job(
     "try_candidate_teacher",
     selection=dg.AssetSelection.assets("teacher_trial"),
     description="Try [teacher.candidate] on the audited photos.",
+)
+export_job = dg.define_asset_job(
+    "export_labels",
+    selection=dg.AssetSelection.assets("label_export"),
+    description="Write the labels for other tools; formats, source and folder are in the launch's configuration.",
 )
 
 
@@ -174,6 +179,6 @@ weekly_retrain = dg.ScheduleDefinition(
 )
 
 
-jobs = [refresh_library, retrain_students, evaluate, trial_job]
+jobs = [refresh_library, retrain_students, evaluate, trial_job, export_job]
 schedules = [nightly_refresh, weekly_retrain]
 sensors = [folder_sensor, source_sensor, automation_sensor]

@@ -43,6 +43,7 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "predictions": ("image_embeddings", "deployed_heads", "prompt_embeddings", "auto_ground_truth"),
     "student_report": ("predictions", "audited_ground_truth", "auto_ground_truth"),
     "published_warehouse": ("predictions", "auto_ground_truth", "audited_ground_truth", "teacher_report", "student_report"),
+    "drift_report": ("published_warehouse",),
 }
 
 

@@ -1,4 +1,6 @@
-"""Labels and verdicts -> [reports]: how far teacher and students are from people, and the published warehouse."""
+"""Labels and verdicts -> [reports]: how far teacher and students are from people, the published warehouse, and what has moved."""
+
+from pathlib import Path
 
 import dagster as dg
 
@@ -6,7 +8,8 @@ from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.metadata import counts_table
 from vibe_assets.defs.resources import Installation, Warehouse, code_commit
 from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
-from vibe_assets.stages import reports
+from vibe_assets.stages import drift, reports
+from vibe_assets.web.pages import report_link
 
 OWNERS = ["team:truth"]
 
@@ -60,6 +63,32 @@ def published_warehouse(context: dg.AssetExecutionContext, installation: Install
     )
 
 
+@dg.asset(
+    deps=[published_warehouse],
+    group_name="reports",
+    kinds={"html"},
+    owners=OWNERS,
+    code_version="1",
+    pool="warehouse",
+    automation_condition=follow("drift_report"),
+    description="The history of every headline figure with its interval, from the published warehouse, and how far the labels of each "
+    "folder moved from version to version.",
+)
+def drift_report(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
+    """Show what has moved."""
+    report = drift.report_drift(installation.open(context, commit=code_commit()))
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.version),
+        metadata={
+            "figures": dg.MetadataValue.md(report.figures),
+            **({"folders": dg.MetadataValue.md(report.folders)} if report.folders else {}),
+            "points": report.points,
+            "largest distance of a folder": round(report.largest, 4),
+            **page_links(report.path),
+        },
+    )
+
+
 def report_result(report: reports.Report) -> dg.MaterializeResult:
     """Headline figures, plots and the page itself as metadata."""
     figures = {
@@ -71,12 +100,22 @@ def report_result(report: reports.Report) -> dg.MaterializeResult:
         data_version=dg.DataVersion(report.version),
         metadata={
             "headline": dg.MetadataValue.md(report.markdown),
-            "page": dg.MetadataValue.path(str(report.path)),
+            **page_links(report.path),
             "errors": dg.MetadataValue.path(str(report.errors)),
-            "confusion": dg.MetadataValue.md(report.picture),
+            **{name: dg.MetadataValue.md(text) for name, text in report.tables.items()},
             **figures,
         },
     )
 
 
-assets: list[dg.AssetsDefinition | dg.AssetSpec] = [teacher_report, student_report, published_warehouse]
+def page_links(page: Path) -> dict[str, dg.MetadataValue]:
+    """Where the page lies, and where `vibe ui` shows it and all others."""
+    folder = page.parent
+    return {
+        "page": dg.MetadataValue.path(str(page)),
+        "open": dg.MetadataValue.url(report_link(page, folder)),
+        "all reports": dg.MetadataValue.url(report_link(folder / "index.html", folder)),
+    }
+
+
+assets: list[dg.AssetsDefinition | dg.AssetSpec] = [teacher_report, student_report, published_warehouse, drift_report]

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Curve, LabelScore, Reliability
+from vibe_assets.records import Estimate
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, MUTED, LINE, ACCENT, WARM = "#010101", "#010102", "#010103", "#010104", "#010105"
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", WARM: "var(--warm)"}
+PLAIN = {INK: "#333333", MUTED: "#6b6f74", LINE: "#dddddd", ACCENT: "#0b6e69", WARM: "#b4540a"}  # on white paper
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vibe_assets",  # same data, same bytes
@@ -44,32 +49,94 @@ def short(label: str) -> str:
 
 def precision_recall(curve: Curve, chosen: LabelScore | None = None) -> str:
     """SVG of precision over recall: the sweep, the label's share as baseline, and the point where the labels in use stand."""
-    with _drawing(3.1, 2.5) as (figure, axes):
-        points = [(point.recall, point.precision) for point in curve.sweep if point.precision is not None]
-        axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=2, solid_capstyle="round")
-        if curve.average_precision.baseline is not None:
-            axes.axhline(curve.average_precision.baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
-        if chosen is not None and chosen.precision is not None and chosen.recall is not None:
-            axes.plot(chosen.recall.value, chosen.precision.value, "o", color=WARM, markersize=7, markeredgewidth=0)
-        _unit_square(axes, "recall", "precision")
+    with _drawing(3.1, 2.5) as (figure, (axes,)):
+        _draw_curve(axes, curve, chosen)
         return _svg(figure, f"Precision over recall of {short(curve.label)}")
+
+
+def curves_png(curves: Sequence[tuple[Curve, LabelScore | None]]) -> str:
+    """Data URL of a PNG with one such square per label, for places that show only images."""
+    with _drawing(2.3 * len(curves), 2.4, columns=len(curves)) as (figure, panels):
+        for axes, (curve, chosen) in zip(panels, curves, strict=True):
+            _draw_curve(axes, curve, chosen)
+            axes.set_title(short(curve.label), fontsize=9)
+        return _png(figure)
+
+
+def _draw_curve(axes: Axes, curve: Curve, chosen: LabelScore | None) -> None:
+    points = [(point.recall, point.precision) for point in curve.sweep if point.precision is not None]
+    axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=2, solid_capstyle="round")
+    if curve.average_precision.baseline is not None:
+        axes.axhline(curve.average_precision.baseline, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+    if chosen is not None and chosen.precision is not None and chosen.recall is not None:
+        axes.plot(chosen.recall.value, chosen.precision.value, "o", color=WARM, markersize=7, markeredgewidth=0)
+    _unit_square(axes, "recall", "precision")
 
 
 def calibration(before: Reliability | None, after: Reliability | None) -> str:
     """SVG of how often answers were right over how sure they were; dots by share of photos, before calibration in the second colour."""
-    with _drawing(3.1, 2.9) as (figure, axes):
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
-        for part, colour, style in ((before, WARM, (0, (4, 2))), (after, ACCENT, "-")):
-            if part is not None:
-                axes.plot(part.confidence, part.accuracy, color=colour, linewidth=1, linestyle=style, alpha=0.55)
-                axes.scatter(part.confidence, part.accuracy, s=[8 + 160 * share for share in part.share], color=colour, linewidths=0)
-        _unit_square(axes, "confidence", "share right")
+    with _drawing(3.1, 2.9) as (figure, (axes,)):
+        _draw_calibration(axes, before, after)
         return _svg(figure, "Calibration: share right over confidence")
+
+
+def calibration_png(pairs: Mapping[str, tuple[Reliability | None, Reliability | None]]) -> str:
+    """Data URL of a PNG with one such square per label, for places that show only images."""
+    with _drawing(2.4 * len(pairs), 2.6, columns=len(pairs)) as (figure, panels):
+        for axes, (label, (before, after)) in zip(panels, pairs.items(), strict=True):
+            _draw_calibration(axes, before, after)
+            axes.set_title(short(label), fontsize=9)
+        return _png(figure)
+
+
+def _draw_calibration(axes: Axes, before: Reliability | None, after: Reliability | None) -> None:
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+    for part, colour, style in ((before, WARM, (0, (4, 2))), (after, ACCENT, "-")):
+        if part is not None:
+            axes.plot(part.confidence, part.accuracy, color=colour, linewidth=1, linestyle=style, alpha=0.55)
+            axes.scatter(part.confidence, part.accuracy, s=[8 + 160 * share for share in part.share], color=colour, linewidths=0)
+    _unit_square(axes, "confidence", "share right")
+
+
+def history(title: str, at: Sequence[datetime], estimates: Sequence[Estimate], changed: Sequence[bool]) -> str:
+    """SVG of a figure over time, oldest first: the value in its interval, the baseline dotted, a dot where another version was judged."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    from matplotlib.ticker import MaxNLocator
+
+    with _drawing(3.3, 1.9) as (figure, (axes,)):
+        days = [float(day) for day in date2num(list(at))]
+        values, low, high = ([getattr(e, name) for e in estimates] for name in ("value", "low", "high"))
+        if len(days) == 1:
+            axes.errorbar(days, values, yerr=[[values[0] - low[0]], [high[0] - values[0]]], color=ACCENT, linewidth=2)
+        else:
+            axes.fill_between(days, low, high, color=ACCENT, alpha=0.22, linewidth=0)
+            axes.plot(days, values, color=ACCENT, linewidth=1.6)
+        size = 5 if len(days) <= 30 else 3
+        new = [k for k, moved in enumerate(changed) if moved]
+        axes.plot([days[k] for k in new], [values[k] for k in new], "o", color=WARM, markersize=size, markeredgewidth=0)
+        baselines = [math.nan if e.baseline is None else e.baseline for e in estimates]
+        if any(map(math.isfinite, baselines)):  # drawn where it comes into view
+            wide, level = [days[0] - 1e3, *days, days[-1] + 1e3], [baselines[0], *baselines, baselines[-1]]
+            axes.plot(wide, level, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
+        shown = [y for y in (*low, *high) if math.isfinite(y)]  # a baseline far away would flatten the line; the page writes it out
+        middle, half = (max(shown) + min(shown)) / 2, max(0.06, 0.56 * (max(shown) - min(shown)))
+        pad = max(0.04 * (days[-1] - days[0]), 1e-4)
+        axes.set(xlim=(days[0] - pad, days[-1] + pad), ylim=(max(-0.01, middle - half), min(1.01, middle + half)))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
+        if len(days) == 1:
+            axes.set_xticks(days, [f"{at[0]:%Y-%m-%d}"])
+        else:
+            locator = AutoDateLocator(minticks=2, maxticks=4)
+            axes.xaxis.set_major_locator(locator)
+            axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+        axes.tick_params(length=0)
+        return _svg(figure, title)
 
 
 def confusion_png(confusion: Confusion) -> str:
     """Data URL of a small PNG: row shares of the confusion matrix, for places that show only images."""
-    with _drawing(0.42 * len(confusion.columns) + 1.7, 0.36 * len(confusion.rows) + 1.3) as (figure, axes):
+    with _drawing(0.42 * len(confusion.columns) + 1.7, 0.36 * len(confusion.rows) + 1.3) as (figure, (axes,)):
         totals = [sum(row) or 1 for row in confusion.shares]
         cells = [[cell / total for cell in row] for row, total in zip(confusion.shares, totals, strict=True)]
         axes.grid(False)
@@ -87,19 +154,19 @@ def confusion_png(confusion: Confusion) -> str:
 
 
 class _drawing:
-    """One figure without pyplot's global state; sizes in inches. The style holds for the block only."""
+    """One figure of so many panels, without pyplot's global state; sizes in inches. The style holds for the block only."""
 
-    def __init__(self, width: float, height: float) -> None:
-        self.size = (width, height)
+    def __init__(self, width: float, height: float, *, columns: int = 1) -> None:
+        self.size, self.columns = (width, height), columns
 
-    def __enter__(self) -> tuple[Figure, Axes]:
+    def __enter__(self) -> tuple[Figure, list[Axes]]:
         import matplotlib
         from matplotlib.figure import Figure
 
         self.style = matplotlib.rc_context(_STYLE)
         self.style.__enter__()
         figure = Figure(figsize=self.size, layout="constrained")
-        return figure, figure.add_subplot()
+        return figure, [figure.add_subplot(1, self.columns, at + 1) for at in range(self.columns)]
 
     def __exit__(self, *failure: Any) -> None:
         self.style.__exit__(*failure)
@@ -131,13 +198,25 @@ def _svg(figure: Figure, title: str) -> str:
 def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.patch.set_facecolor("white")
-    from matplotlib.text import Text
-
-    for text in figure.findobj(Text):
-        if isinstance(text, Text) and text.get_color() in VARIABLES:
-            text.set_color("#333333")
+    for part in figure.findobj():
+        _in_plain_colours(part)
     figure.savefig(buffer, format="png", dpi=110)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _in_plain_colours(part: Artist) -> None:
+    """Give a part of a figure the colours for white paper where it has the stand-ins."""
+    from matplotlib.colors import to_hex
+
+    for side in ("color", "facecolor", "edgecolor"):
+        get, put = getattr(part, f"get_{side}", None), getattr(part, f"set_{side}", None)
+        if get is None or put is None:
+            continue
+        found = get()
+        several = not isinstance(found, str | tuple)  # a collection has an array of colours, all the same here
+        plain = PLAIN.get(to_hex(found[0] if several else found)) if len(found) else None
+        if plain is not None:
+            put(plain)
 
 
 def heat(confusion: Confusion) -> Sequence[dict[str, Any]]:

@@ -65,6 +65,15 @@ def weighted_share(
     n / design effect, the cluster-robust (linearised) variance over that of a simple random sample, with the t adjustment of
     Korn and Graubard (1998) for few groups. One photo per group and equal weights give exactly `wilson`. Raises ValueError for no photos.
     """
+    share, size = effective_sample(hits, weights=weights, groups=groups, level=level)
+    low, high = wilson(share * size, size, level)
+    return Estimate(share, low, high, len(np.asarray(hits)), baseline)
+
+
+def effective_sample(
+    hits: ArrayLike, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, level: float = LEVEL
+) -> tuple[float, float]:
+    """The weighted share of `hits` (n,) and how many independent, equally weighted photos the sample is worth (`weighted_share`)."""
     hit = np.asarray(hits, dtype=np.float64)
     n = len(hit)
     if n == 0:
@@ -72,9 +81,7 @@ def weighted_share(
     weight, codes, group_count = _weights(weights, n), *_codes(groups, n)
     total = weight.sum()
     share = float(np.clip((weight * hit).sum() / total, 0.0, 1.0))
-    size = _effective_size(hit, share, weight / total, codes, group_count, level)
-    low, high = wilson(share * size, size, level)
-    return Estimate(share, low, high, n, baseline)
+    return share, _effective_size(hit, share, weight / total, codes, group_count, level)
 
 
 def _effective_size(hit: Floats, share: float, weight: Floats, codes: NDArray[np.intp], groups: int, level: float) -> float:

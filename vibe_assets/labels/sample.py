@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 DISAGREEMENT_RATE = 4.0  # groups where teacher and student differ are drawn this many times as often as the others
 SCENE_POWER = 0.5  # a scene's share of the sample grows with the root of its size (Bankier 1988): rare scenes get enough photos
+# Bands of the students' confidence, each with its rate: the standard deviation of right-or-wrong at the band's middle. Places by size
+# times deviation are the allocation of least variance (Neyman 1934) for a calibrated student; the surest band keeps a quarter of the rate.
+BANDS = (("below_50", 0.5, 0.48), ("50_to_70", 0.7, 0.49), ("70_to_90", 0.9, 0.40), ("90_to_97", 0.97, 0.25), ("above_97", 1.01, 0.12))
+RATES = {name: rate for name, _, rate in BANDS}
+UNJUDGED = "unjudged"  # no student said anything of the group
 MIXED = "mixed"  # small strata merged, because the sample has fewer places than there are strata
 
 
@@ -51,15 +56,16 @@ def draw_sample(
 ) -> pl.DataFrame:
     """AUTO_GROUND_TRUTH and PHOTO_GROUPS rows -> AUDIT_SAMPLE rows, sorted by image_id.
 
-    `paths` has image_id and rel_path; the population is the photos with truth and a path. `predictions` (image_id, scene) are the
-    students', for the disagreement strategy; before there are any, all groups count as not yet judged. A photo without a group
-    is a group of its own, outside the test split. Same seed and same photos give the same sample, whatever the rows' order.
+    `paths` has image_id and rel_path; the population is the photos with truth and a path. `predictions` (image_id, and the scene
+    for disagreement or scene_confidence for uncertainty) are the students'; before there are any, all groups count as not yet
+    judged. A photo without a group is a group of its own, outside the test split. Same seed and same photos give the same sample,
+    whatever the rows' order.
     """
     import polars as pl
 
     path_of = dict(paths.select("image_id", "rel_path").sort("image_id", "rel_path", descending=True).iter_rows())
     truth = {row["image_id"]: row for row in truth_rows.iter_rows(named=True) if row["image_id"] in path_of}
-    student = {} if predictions is None else dict(predictions.select("image_id", "scene").sort("image_id", "scene").iter_rows())
+    student = {} if predictions is None else _student(predictions, settings.strategy)
     drawn = []
     for stratum, groups, places in _strata(_population(truth, groups_rows, settings.strategy, student), settings):
         for group in sorted(groups, key=lambda group: _rank(settings.seed, "group", group.group_id))[:places]:
@@ -69,6 +75,12 @@ def draw_sample(
                 "inclusion_probability": places / len(groups) / len(group.members),
             })  # fmt: skip
     return pl.DataFrame(drawn, schema=AUDIT_SAMPLE.polars_schema()).sort("image_id")
+
+
+def _student(predictions: pl.DataFrame, strategy: str) -> dict[str, Any]:
+    """What the strategy asks of the student, by image_id: the scene, or how sure it is of it (0..1)."""
+    column = "scene_confidence" if strategy == "uncertainty" else "scene"
+    return dict(predictions.select("image_id", column).sort("image_id", column).iter_rows())
 
 
 def write_sample(rows: pl.DataFrame, path: Path) -> Path:
@@ -84,7 +96,7 @@ def write_sample(rows: pl.DataFrame, path: Path) -> Path:
 
 
 def _population(
-    truth: Mapping[str, Mapping[str, Any]], groups_rows: pl.DataFrame, strategy: str, student: Mapping[str, str | None]
+    truth: Mapping[str, Mapping[str, Any]], groups_rows: pl.DataFrame, strategy: str, student: Mapping[str, Any]
 ) -> list[_Group]:
     """The groups, sorted by id. One with a member in the test split counts as test: it may not be drawn a second time as rest."""
     placed = {image_id: (group_id, split) for image_id, group_id, split in groups_rows.select("image_id", "group_id", "split").iter_rows()}
@@ -100,17 +112,25 @@ def _population(
     ]
 
 
-def _kind(strategy: str, teacher: Sequence[str | None], student: Sequence[str | None]) -> str:
+def _kind(strategy: str, teacher: Sequence[str | None], student: Sequence[Any]) -> str:
     """What the strategy stratifies by. It belongs to the group, not to the photo that will stand for it."""
     if strategy == "random":
         return "all"
     if strategy == "stratified":
         scenes = Counter(scene or "unknown" for scene in teacher)
         return min(scenes, key=lambda scene: (-scenes[scene], scene))
+    if strategy == "uncertainty":
+        return _band([sure for sure in student if sure is not None])
     pairs = [(a, b) for a, b in zip(teacher, student, strict=True) if a is not None and b is not None]
     if not pairs:
-        return "unjudged"
+        return UNJUDGED
     return "differ" if any(a != b for a, b in pairs) else "agree"
+
+
+def _band(confidences: Sequence[float]) -> str:
+    """A group is as doubtful as its most doubtful photo."""
+    known = [sure for sure in confidences if sure == sure]
+    return next(name for name, below, _ in BANDS if min(known) < below) if known else UNJUDGED
 
 
 def _strata(population: Sequence[_Group], settings: AuditSettings) -> list[tuple[str, list[_Group], int]]:
@@ -168,6 +188,8 @@ def _allocate(places: int, sizes: Mapping[str, int], strategy: str) -> dict[str,
 def _weight(kind: str, size: int, strategy: str) -> float:
     if strategy == "stratified":
         return float(size**SCENE_POWER)
+    if strategy == "uncertainty":
+        return size * RATES.get(kind, max(RATES.values()))
     return size * (DISAGREEMENT_RATE if kind == "differ" else 1.0)
 
 

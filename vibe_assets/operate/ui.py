@@ -7,11 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from vibe_assets.web.guard import Guard
+from vibe_assets.settings import load_settings
+from vibe_assets.web.guard import Application, Guard
+from vibe_assets.web.pages import ADDRESS_ENV, ReportPages
 from vibe_assets.web.serve import ensure_free, in_address, served_hosts
 
 DEFINITIONS = "vibe_assets.definitions"
@@ -60,6 +62,8 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, rea
 
     ensure_free(host, port)
     dagster_home()
+    reports = load_settings().reports_dir
+    os.environ.setdefault(ADDRESS_ENV, f"http://{in_address(host)}:{port}")  # runs put links to the reports into their metadata
     set_nux_seen()  # otherwise the first page asks for an e-mail address
     with ExitStack() as stack:
         stack.enter_context(_ended_in_order())
@@ -69,9 +73,14 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, rea
         target = ModuleTarget(module_name=DEFINITIONS, attribute=None, working_directory=str(Path.cwd()), location_name=None)
         workspace = stack.enter_context(WorkspaceProcessContext(instance, target, read_only=read_only))
         app = create_app_from_workspace_process_context(workspace)
-        guarded = Guard(app, served_hosts(host, port))
+        guarded = guarded_app(app, reports, served_hosts(host, port))
         print(f"Dagster UI on http://{in_address(host)}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
         uvicorn.run(guarded, host=host, port=port, log_level="warning")
+
+
+def guarded_app(app: Application, reports: Path, hosts: Iterable[str]) -> Application:
+    """The Dagster UI with the reports folder below /reports/, both behind the guard."""
+    return Guard(ReportPages(app, reports), hosts)
 
 
 @contextmanager

@@ -168,8 +168,11 @@ def _problem(path_bytes: bytes, reason: str, detail: str) -> Problem:
 
 
 def _listing(files: list[FileSeen]) -> str:
+    """Sidecars are left out: writing labels beside the photos must not look like new photos."""
     digest = hashlib.sha256()
     for file in files:
+        if file.name.lower().endswith(b".xmp"):
+            continue
         digest.update(b"%d:%b %d %d\n" % (len(file.name), file.name, file.size, file.mtime_ns))
     return digest.hexdigest()[:16]
 

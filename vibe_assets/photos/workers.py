@@ -1,34 +1,41 @@
 """Paths go in, one measured record per path comes out, whatever the files do to the process that decodes them.
 
 Decoders are C code fed with files from anywhere: each photo is measured in a worker with a memory cap and a time limit, and a worker
-that hangs, runs out of memory or crashes costs that one photo.
+that hangs, runs out of memory or crashes costs that one photo. Workers outlive the folder they were started for: the next folder of the
+same process finds them warm.
 """
 
 # ruff: noqa: PTH123 -- paths are bytes here, and pathlib takes text only
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
 from vibe_assets.photos.quality import MEASURE_PX, at_measuring_size, measure, perceptual_hash
-from vibe_assets.settings import LibrarySettings
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture, ProcessPool
 
+    from vibe_assets.settings import LibrarySettings  # for types only: every worker would pay for the import
+
 FREE_MEMORY = 256 * 1024 * 1024  # for the interpreter's own needs on top of what one photo may take
 BYTES_PER_PIXEL = 16  # worst case seen: decoded RGBA, white background, result and one scaled copy
 AHEAD = 4  # photos per worker that wait in the pipe; the pool walks over all that wait several times a second
+FEW = 4  # workers that are started for however few photos, so that the next folder need not start anew
 
 
 def memory_cap(settings: LibrarySettings) -> int:
@@ -66,7 +73,7 @@ def measure_photos(paths: Sequence[bytes], *, settings: LibrarySettings) -> Iter
     """Yield one record per path, in order. Raises nothing for what a file does."""
     if not paths:
         return
-    with _Workers(min(settings.scan_workers, len(paths)), settings) as workers:
+    with _warm_workers(min(settings.scan_workers, max(len(paths), FEW)), settings) as workers:
         for path, record in workers.each(measure_photo, paths):
             if record.get("image_id") is None and record["reason"] in ("decoder_crashed", "decode_timeout", "out_of_memory"):
                 _, again = next(workers.each(identify, [path]))
@@ -78,29 +85,26 @@ class _Workers:
     """A pool of capped processes that is built anew should it break as a whole."""
 
     def __init__(self, count: int, settings: LibrarySettings) -> None:
-        self.count, self.settings = count, settings
+        self.count, self.settings, self.home = count, settings, os.getpid()
         self.pool: ProcessPool | None = None
 
-    def __enter__(self) -> _Workers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
+    def suit(self, count: int, settings: LibrarySettings) -> bool:
+        """Whether they are enough and may take as much memory as `settings` say; a forked child does not own its parent's."""
+        return self.home == os.getpid() and self.count >= count and memory_cap(self.settings) == memory_cap(settings)
 
     def _start(self) -> ProcessPool:
         from pebble import ProcessPool
 
         if self.pool is None:
-            context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-            context.set_forkserver_preload([__name__, "imagehash", "scipy.fftpack", "pillow_heif"])
+            context = _context()
             self.pool = ProcessPool(max_workers=self.count, context=context, initializer=_confine, initargs=[memory_cap(self.settings)])
         return self.pool
 
-    def _stop(self) -> None:
-        if self.pool is not None:
+    def stop(self) -> None:
+        if self.pool is not None and self.home == os.getpid():
             self.pool.stop()
             self.pool.join()
-            self.pool = None
+        self.pool = None
 
     def each(self, function: Callable[..., dict[str, Any]], paths: Sequence[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Records in the order of `paths`, with a bounded number in flight."""
@@ -119,15 +123,80 @@ class _Workers:
         try:
             return self._start().schedule(function, args=arguments, timeout=self.settings.decode_timeout_s)
         except RuntimeError:  # the pool broke since the last call
-            self._stop()
+            self.stop()
             return self._start().schedule(function, args=arguments, timeout=self.settings.decode_timeout_s)
 
     def _settled(self, function: Callable[..., dict[str, Any]], path: bytes, future: ProcessFuture) -> dict[str, Any]:
         record = _outcome(future, self.settings)
         if record is None:  # went down with the pool; it may not be this photo's doing, so it gets one more chance
-            self._stop()
+            self.stop()
             record = _outcome(self._submit(function, path), self.settings)
         return record or {"reason": "decoder_crashed", "detail": "the worker processes ended twice while it was decoded"}
+
+
+_idle: list[_Workers] = []  # those of this process that wait for the next folder
+_idle_lock = threading.Lock()
+
+
+@contextmanager
+def _warm_workers(count: int, settings: LibrarySettings) -> Iterator[_Workers]:
+    """Idle workers that suit, or new ones; kept for the next caller unless the block was left early, with photos still in flight."""
+    with _idle_lock:
+        workers = _idle.pop() if _idle else None
+    if workers is not None and not workers.suit(count, settings):
+        workers.stop()
+        workers = None
+    workers = workers or _Workers(count, settings)
+    workers.settings = settings
+    try:
+        yield workers
+    except BaseException:
+        workers.stop()
+        raise
+    with _idle_lock:
+        _idle.append(workers)
+
+
+@atexit.register
+def stop_idle_workers() -> None:
+    """End the processes that wait for another folder; the interpreter would wait for them."""
+    with _idle_lock:
+        waiting, _idle[:] = list(_idle), []
+    for workers in waiting:
+        workers.stop()
+
+
+def _context() -> Any:
+    """Where workers come from: a server process that has their imports, so that each starts within milliseconds."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    context = _ForkServer()
+    context.set_forkserver_preload([__name__, "imagehash", "scipy.fftpack", "pillow_heif"])
+    return context
+
+
+if sys.platform != "win32":
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+    class _WorkerProcess(ForkServerProcess):
+        @staticmethod
+        def _Popen(process_obj: Any) -> Any:  # noqa: N802 - the name is multiprocessing's
+            with _no_main_module():
+                return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
+
+    class _ForkServer(ForkServerContext):
+        Process = _WorkerProcess
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the program's main module: every worker would run it again, and the main script of a command imports half the platform."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _outcome(future: ProcessFuture, settings: LibrarySettings) -> dict[str, Any] | None:

@@ -12,6 +12,8 @@ from vibe_assets.stages.platform import StageError
 from vibe_assets.teacher.journal import Journal, Record, read_records
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from vibe_assets.records import PhotoRef
 
 
@@ -62,16 +64,25 @@ def annotate_root(
 
 def find_photos(settings: Settings, root: Path) -> list[PhotoRef]:
     """The readable photos below a folder, each once, without a lake."""
+    from vibe_assets.records import PhotoRef
+
+    return [PhotoRef(*row) for row in scan_photos(settings, root).select("image_id", "path_bytes", "rel_path").iter_rows()]
+
+
+def scan_photos(settings: Settings, root: Path) -> pl.DataFrame:
+    """RAW_PHOTOS rows of the readable photos below a folder, each once, without a lake; `path_bytes` are absolute here."""
     import os
 
     import polars as pl
 
     from vibe_assets.photos.scan import discover_folders, scan_folder
-    from vibe_assets.records import PhotoRef
+    from vibe_assets.records import RAW_PHOTOS
 
-    found: dict[str, PhotoRef] = {}
-    for folder in discover_folders(root).folders:
-        rows = scan_folder(root, folder.folder_key, folder.path_bytes, known_rows=None, settings=settings.library)
-        for image_id, path, rel_path in rows.filter(pl.col("reason").is_null()).select("image_id", "path_bytes", "rel_path").iter_rows():
-            found.setdefault(image_id, PhotoRef(image_id, os.path.join(os.fsencode(root), path), rel_path))  # noqa: PTH118 - bytes
-    return list(found.values())
+    found = [
+        scan_folder(root, folder.folder_key, folder.path_bytes, known_rows=None, settings=settings.library)
+        for folder in discover_folders(root).folders
+    ]
+    rows = pl.concat(found) if found else pl.DataFrame(schema=RAW_PHOTOS.polars_schema())
+    rows = rows.filter(pl.col("reason").is_null()).unique("image_id", keep="first", maintain_order=True)
+    absolute = [os.path.join(os.fsencode(root), path) for path in rows["path_bytes"]]  # noqa: PTH118 - bytes
+    return rows.with_columns(path_bytes=pl.Series(absolute, dtype=pl.Binary))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vibe_assets.audit.settle import truth_rows, truth_version
 from vibe_assets.records import (
     ANNOTATIONS,
     AUDIT_SAMPLE,
@@ -13,13 +15,16 @@ from vibe_assets.records import (
     AUTO_GROUND_TRUTH,
     PHOTO_GROUPS,
     PREDICTIONS,
+    fingerprint,
 )
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.stages.verdicts import counted_verdicts, log_file_rows, mark_done, verdict_log
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from vibe_assets.audit.verdicts import Verdict
     from vibe_assets.labels.taxonomy import Taxonomy
 
 
@@ -70,7 +75,7 @@ def draw_audit_sample(platform: Platform) -> pl.DataFrame:
     if truth.is_empty():
         raise StageError("nothing to sample: no automatic ground truth yet; materialise auto_ground_truth first")
     settings = platform.settings.audit
-    predictions = lake.read_live(PREDICTIONS) if settings.strategy == "disagreement" else None
+    predictions = lake.read_live(PREDICTIONS) if settings.strategy in ("disagreement", "uncertainty") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")
     rows = draw_sample(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
@@ -78,12 +83,28 @@ def draw_audit_sample(platform: Platform) -> pl.DataFrame:
     return rows
 
 
-def accept_audited(platform: Platform, file: Path) -> pl.DataFrame:
-    """Check an audited file and, when every line of it is right, make it the one in force. Raises AuditedFileError."""
+def accept_audited(platform: Platform, file: Path, *, part: bool = False) -> pl.DataFrame:
+    """Check an audited file and, when every line of it is right, take it over: it settles its photos. Raises AuditedFileError.
+
+    Without `part` the file must hold exactly the photos of the sample. With it, it may hold any that were audited before, as an
+    export does; their inclusion probabilities are the file's.
+    """
     from vibe_assets.labels.files import write_audited
 
-    rows = _read(platform, file, platform.lake.read(AUDIT_SAMPLE))
-    write_audited(rows, platform.settings.audited_file)  # with the probabilities of the sample it answers: a later draw has others
+    rows = _read(platform, file, None if part else platform.lake.read(AUDIT_SAMPLE))
+    log_file_rows(platform, rows, file=file.name)
+    if not part:
+        write_audited(rows, platform.settings.audited_file)  # with the probabilities of the sample it answers: a later draw has others
+    mark_done(platform)
+    return rows
+
+
+def export_audited(platform: Platform, file: Path) -> pl.DataFrame:
+    """Write what people say up to this moment, settled, as a file that `vibe audited FILE --part` takes back."""
+    from vibe_assets.labels.files import write_audited
+
+    rows = _settled(platform, verdict_log(platform).verdicts())
+    write_audited(rows, file)
     return rows
 
 
@@ -106,21 +127,38 @@ def audit_known_ids(platform: Platform) -> set[str]:
     return {image_id for rows in known for image_id in rows["image_id"]}
 
 
-def audited_version(platform: Platform) -> str | None:
-    """Hash of the audited file in force; None while there is none."""
+def audited_version(platform: Platform, *, now: datetime | None = None) -> str | None:
+    """Hash of what people say, settled; None while nobody said anything. It rests while people are at it (see settled_part)."""
     path = platform.settings.audited_file
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
+    verdicts = counted_verdicts(platform, now=now)
+    if not verdicts:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
+    parts = {"verdicts": truth_version(truth_rows(verdicts))}
+    if _file_alone(platform, verdicts):
+        parts["file"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return fingerprint(parts)
 
 
-def settle_audit(platform: Platform) -> pl.DataFrame:
-    """Bring audited_ground_truth up to date with the audited file in force."""
-    path = platform.settings.audited_file
-    if not path.is_file():
-        if platform.settings.gates.require_audit:
-            raise StageError(f"no audited file yet: check {sample_file(platform)}, then `vibe audited FILE`")
-        rows = platform.lake.read(AUDITED_GROUND_TRUTH).clear()
-        platform.lake.replace(AUDITED_GROUND_TRUTH, rows, commit=platform.commit)
-        return rows
-    rows = _read(platform, path, None)
+def settle_audit(platform: Platform, *, now: datetime | None = None) -> pl.DataFrame:
+    """Bring audited_ground_truth up to date with the verdicts that count: those of the page and those of accepted files."""
+    verdicts = counted_verdicts(platform, now=now)
+    if not verdicts and not platform.settings.audited_file.is_file() and platform.settings.gates.require_audit:
+        raise StageError(f"nobody audited anything yet: open `vibe audit`, or correct {sample_file(platform)}, then `vibe audited FILE`")
+    rows = _settled(platform, verdicts)
     platform.lake.replace(AUDITED_GROUND_TRUTH, rows, commit=platform.commit)
     return rows
+
+
+def _settled(platform: Platform, verdicts: list[Verdict]) -> pl.DataFrame:
+    """AUDITED_GROUND_TRUTH rows of the verdicts, and of an accepted file that no verdict stands for (older installations)."""
+    import polars as pl
+
+    rows = truth_rows(verdicts)
+    if not _file_alone(platform, verdicts):
+        return rows
+    older = _read(platform, platform.settings.audited_file, None)
+    return pl.concat([rows, older.join(rows, on="image_id", how="anti")]).sort("image_id")
+
+
+def _file_alone(platform: Platform, verdicts: list[Verdict]) -> bool:
+    return platform.settings.audited_file.is_file() and not any(verdict.source == "file" for verdict in verdicts)

@@ -58,17 +58,19 @@ def annotate(
     on_record: Callable[[Record], None] | None = None,
     library: LibrarySettings | None = None,
     pace: Pace | None = None,
+    client: type[TeacherClient] | None = None,
+    teacher: str | None = None,
 ) -> list[Record]:
     """Ask the teacher for every photo that the journal has no answer of; return the records of these photos, in their order.
 
     One record per distinct image_id. What the journal holds is not asked again, wherever the file lies now; failures are,
     after the photos that were never asked, so that a few hopeless ones do not eat up every `limit` (the number of photos
     asked in this run). Photos beyond it have no record, or keep their old failure. `on_record` is called in the event
-    loop's thread for each new record, once it is on disk.
+    loop's thread for each new record, once it is on disk. `client` and `teacher`: another question's client and fingerprint.
 
     Raises TeacherError when the run cannot go on (no such server, bad key, full disk); what came in before is kept.
     """
-    teacher = teacher_fingerprint(settings)
+    teacher = teacher or teacher_fingerprint(settings)
     known = {key: record for key, record in journal.known().items() if record.get("teacher") == teacher}
     wanted = {photo.image_id: photo for photo in reversed(photos)}  # the first of equal photos counts
     ordered = [wanted[image_id] for image_id in dict.fromkeys(photo.image_id for photo in photos)]
@@ -77,8 +79,9 @@ def annotate(
     pending = pending[: max(0, limit)] if limit is not None else pending
     if pending:
         run = _Run(
-            pending, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, len(answered)
-        )
+            pending, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, len(answered),
+            client,
+        )  # fmt: skip
         try:
             run_to_end(run.work())
         finally:
@@ -93,10 +96,11 @@ class _Run:
     def __init__(
         self, pending: Sequence[PhotoRef], settings: TeacherBase, journal: Journal, teacher: str,
         on_record: Callable[[Record], None] | None, library: LibrarySettings, pace: Pace | None, progress: bool, done: int,
+        client: type[TeacherClient] | None,
     ) -> None:  # fmt: skip
         self.pending, self.settings, self.journal, self.teacher = pending, settings, journal, teacher
         self.on_record, self.library, self.pace = on_record, library, pace
-        self.progress, self.done = progress, done
+        self.progress, self.done, self.client = progress, done, client
         self.records: dict[str, Record] = {}
 
     async def work(self) -> None:
@@ -110,7 +114,7 @@ class _Run:
             total=self.done + len(self.pending), initial=self.done, unit="photo", desc="annotate", disable=None if self.progress else True
         )
         with bar, ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="vibe-encode") as pool:
-            async with TeacherClient(self.settings, pace=self.pace) as client:
+            async with (self.client or TeacherClient)(self.settings, pace=self.pace) as client:
                 keeper = asyncio.create_task(self._keep(arrived, bar))
                 workers = [
                     asyncio.create_task(self._ask_all(queue, client, pool, arrived))

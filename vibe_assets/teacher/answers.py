@@ -10,7 +10,9 @@ from vibe_assets.teacher.failures import TeacherFailure
 from vibe_assets.teacher.schema import InvalidAnswer, parse_answer
 
 
-def read_answer(body: bytes, *, redact: Callable[[Any], Any]) -> tuple[dict[str, Any], dict[str, int]]:
+def read_answer(
+    body: bytes, *, redact: Callable[[Any], Any], parse: Callable[[str], dict[str, Any]] = parse_answer
+) -> tuple[dict[str, Any], dict[str, int]]:
     """(annotation, usage) of a response body; `redact` takes the key out of whatever a careless server echoes.
 
     Raises TeacherFailure(teacher_refused), or InvalidAnswer when the body is no chat completion or the text no annotation.
@@ -26,7 +28,7 @@ def read_answer(body: bytes, *, redact: Callable[[Any], Any]) -> tuple[dict[str,
     if refusal or finish == "content_filter":
         raise TeacherFailure("teacher_refused", redact(str(refusal or "stopped by the server's content filter")))
     try:
-        annotation = parse_answer(redact(_text(content)))
+        annotation = parse(redact(_text(content)))
     except InvalidAnswer as error:
         if finish == "length":
             raise InvalidAnswer(f"cut off at teacher.max_tokens, raise it; {error}") from None

@@ -21,7 +21,7 @@ from vibe_assets.teacher.images import EncodedPhoto, encode_probe
 from vibe_assets.teacher.loop import run_to_end
 from vibe_assets.teacher.pace import AdaptiveLimit, Pace, retry_after_s
 from vibe_assets.teacher.prompts import load_prompt
-from vibe_assets.teacher.schema import ANSWER_JSON_SCHEMA, InvalidAnswer
+from vibe_assets.teacher.schema import ANSWER_JSON_SCHEMA, InvalidAnswer, parse_answer
 
 if TYPE_CHECKING:
     from openai import APIConnectionError, APIStatusError
@@ -65,8 +65,15 @@ class TeacherClient:
     """Asks one server for annotations; made and used inside one running event loop, closed by `async with`.
 
     Learns as it goes, for all photos together: how many requests the server stands, which response_format and which name
-    of max_tokens it takes. Raises TeacherError at once when settings or key cannot be used.
+    of max_tokens it takes. Raises TeacherError at once when settings or key cannot be used. Subclasses ask something else: they
+    have a schema of their own and read the answer's text themselves.
     """
+
+    schema_name, schema = "photo_labels", ANSWER_JSON_SCHEMA
+
+    def parse(self, text: str) -> dict[str, Any]:
+        """The annotation in an answer's text. Raises InvalidAnswer."""
+        return parse_answer(text)
 
     def __init__(self, settings: TeacherBase, *, pace: Pace | None = None, seed: int | None = None) -> None:
         import openai
@@ -78,7 +85,7 @@ class TeacherClient:
         self.where = _shown_url(settings.base_url)
         key = _usable_key(settings)
         self._secret = key if len(key) >= MIN_SECRET_CHARS else ""
-        self._http = _http_library()
+        self._http = http_library()
         timeout = self._http.Timeout(settings.timeout_s, connect=min(settings.timeout_s, self.pace.connect_timeout_s), pool=None)
         limits = self._http.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
         self._openai = openai.AsyncOpenAI(
@@ -128,7 +135,7 @@ class TeacherClient:
             async with asyncio.timeout(self.settings.timeout_s):
                 body = await self._post(photo)
             latency_s = asyncio.get_running_loop().time() - sent_at
-            annotation, usage = read_answer(body, redact=self._safe)
+            annotation, usage = read_answer(body, redact=self._safe, parse=self.parse)
         except (TimeoutError, openai.APITimeoutError, self._http.TimeoutException) as error:
             failure = self._after_timeout(error, sent_at)
         except openai.APIStatusError as error:
@@ -157,7 +164,7 @@ class TeacherClient:
             self._tokens_field: self.settings.max_tokens,
         }  # fmt: skip
         if self.response_format == "json_schema":
-            schema = {"name": "photo_labels", "strict": True, "schema": ANSWER_JSON_SCHEMA}
+            schema = {"name": self.schema_name, "strict": True, "schema": self.schema}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif self.response_format == "json_object":
             request["response_format"] = {"type": "json_object"}
@@ -293,7 +300,7 @@ def probe(settings: TeacherBase, *, pace: Pace | None = None) -> Probe:
         return Probe(False, str(error))
 
 
-def _http_library() -> Any:
+def http_library() -> Any:
     """The module of the HTTP client that the installed SDK builds on: httpx, or its successor since version 3."""
     import openai
 

@@ -14,12 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
     """Checks Host, Origin and Sec-Fetch-Site of every request; no GraphQL by GET; a bearer token where one is set."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], hosts: Iterable[str], *, token: str | None = None) -> None:
+    def __init__(self, app: Application, hosts: Iterable[str], *, token: str | None = None) -> None:
         """`hosts`: values of the Host header to answer, for example {"127.0.0.1:3000", "localhost:3000"}."""
         self.app = app
         self.hosts = frozenset(hosts)

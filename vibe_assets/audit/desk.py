@@ -1,0 +1,300 @@
+"""The sample and the verdict log -> what a person sees next; and what the person says -> a checked verdict in the log. No web in here.
+
+Photos come in the order of a hash, the same for everybody: an audit that stops half-way is still a random part of the sample, and two
+people who both stop half-way have judged the same photos. A share of them is blind: drawn by hash of seed, annotator and photo, so that
+it never changes; nothing of the teacher's or the student's answer leaves this room for such a photo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from vibe_assets.audit.log import VerdictLog
+from vibe_assets.audit.progress import TARGET_HALF_WIDTH, Progress, sample_progress
+from vibe_assets.audit.settle import moment, standing
+from vibe_assets.audit.verdicts import Act, Verdict
+from vibe_assets.records import ATTRIBUTES, Labels, fingerprint
+
+UNSURE_BELOW = 0.7  # the student's calibrated probability of its scene
+VIEWS = ("all", "differ", "unsure", "skipped", "scene")
+MAX_NAME, MAX_REASON, MAX_OBJECTS, MAX_SPENT_MS = 40, 200, 50, 24 * 3600 * 1000
+_VERDICT_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+_IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
+
+
+class Refused(ValueError):
+    """What was handed in cannot be taken; `status` is the HTTP status that says so."""
+
+    def __init__(self, message: str, status: int = 422) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class DeskPhoto:
+    """A photo of the sample, and what teacher and student say of it."""
+
+    image_id: str
+    path: bytes  # absolute
+    name: str  # path below the photo root, for people
+    width: int
+    height: int
+    inclusion_probability: float | None
+    teacher: Labels | None = None
+    student: Labels | None = None
+    confidence: Mapping[str, float] = field(default_factory=dict)  # scene and ATTRIBUTES -> the student's probability, 0..1
+
+    @property
+    def seen(self) -> str:
+        """Moves with everything that the page shows of the answers."""
+        return fingerprint({"teacher": _plain(self.teacher), "student": _plain(self.student), "confidence": dict(self.confidence)})
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The labels there are; `words` are what people call an object."""
+
+    scenes: tuple[str, ...]
+    objects: Mapping[str, tuple[str, ...]]
+
+
+class Desk:
+    """One audit: photos, vocabulary and log. Threads may share it."""
+
+    def __init__(
+        self,
+        photos: Iterable[DeskPhoto],
+        vocabulary: Vocabulary,
+        log: VerdictLog,
+        *,
+        blind_share: float,
+        seed: int,
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
+        """`versions` of teacher, heads and the like are kept with every verdict that saw their answers."""
+        self.photos = {photo.image_id: photo for photo in sorted(photos, key=lambda photo: _rank(seed, "order", photo.image_id))}
+        self.vocabulary, self.log = vocabulary, log
+        self.blind_share, self.seed, self.versions = blind_share, seed, dict(versions or {})
+        self._lock = threading.Lock()
+        self._verdicts: dict[str, Verdict] = {}
+        self._of: dict[str, list[Verdict]] = defaultdict(list)  # annotator -> theirs, oldest first
+        for verdict in log.verdicts():
+            self._remember(verdict)
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+    def blind(self, annotator: str, image_id: str) -> bool:
+        """Whether this person judges this photo without any answer to lean on."""
+        return int.from_bytes(_rank(self.seed, f"blind/{annotator}", image_id)[:8]) < self.blind_share * 2**64
+
+    def queue(
+        self, annotator: str, *, view: str = "all", scene: str | None = None, most: int = 24, without: Collection[str] = ()
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The next photos of a view as JSON values, and how many are left in it. `without`: photos already at hand.
+
+        Views by answer (differ, unsure, scene) hold no blind photo: being in the view would tell the answer.
+        """
+        if view not in VIEWS:
+            raise Refused(f"view: expected one of {', '.join(VIEWS)}, got {view!r}")
+        held = self.held(annotator)
+        left = [photo for photo in self.photos.values() if self._in_view(photo, annotator, view, scene, held.get(photo.image_id))]
+        return [self.item(photo, annotator) for photo in left if photo.image_id not in without][:most], len(left)
+
+    def item(self, photo: DeskPhoto, annotator: str) -> dict[str, Any]:
+        """One photo as the browser may know it."""
+        blind = self.blind(annotator, photo.image_id)
+        known: dict[str, Any] = {
+            "image_id": photo.image_id, "name": photo.name.rpartition("/")[2] if blind else photo.name,
+            "width": photo.width, "height": photo.height, "blind": blind,
+        }  # fmt: skip
+        if blind:
+            return known
+        answers = {"teacher": _plain(photo.teacher), "student": _plain(photo.student), "confidence": dict(photo.confidence)}
+        return {**known, **answers, "seen": photo.seen}
+
+    def held(self, annotator: str) -> dict[str, Verdict]:
+        """image_id -> what this person said here and still holds, skips included."""
+        with self._lock:
+            mine = [verdict for verdict in self._of.get(annotator, ()) if verdict.source != "file"]
+        return {image_id: verdict for (image_id, _), verdict in standing(mine).items()}
+
+    def last(self, annotator: str) -> dict[str, Any] | None:
+        """This person's newest verdict that holds, as an undo needs it; None when there is none."""
+        held = [verdict for verdict in self.held(annotator).values() if verdict.image_id in self.photos]
+        if not held:
+            return None
+        verdict = max(held, key=moment)
+        item = self.item(self.photos[verdict.image_id], annotator)
+        return {"verdict_id": verdict.verdict_id, "item": item, "labels": _plain(verdict.labels)}
+
+    def progress(self, annotator: str) -> dict[str, Any]:
+        """How far this person is, and how precisely the teacher's scene accuracy is known from everybody's verdicts."""
+        held = [verdict for image_id, verdict in self.held(annotator).items() if image_id in self.photos]
+        skipped = sum(verdict.act == "skipped" for verdict in held)
+        known = self._precision()
+        return {
+            "photos": len(self.photos), "judged": len(held) - skipped, "skipped": skipped,
+            "half_width": None if known.share is None else known.half_width, "target": known.target, "sentence": _sentence(known),
+        }  # fmt: skip
+
+    # -- what is said --------------------------------------------------------------------------------------------------
+    def take(self, said: object, *, now: datetime | None = None) -> Verdict:
+        """Check what a page handed in and keep it; returns once it is on disk. The same verdict_id again changes nothing.
+
+        Raises Refused (what is wrong, and where) and AuditError (it could not be written).
+        """
+        if not isinstance(said, dict):
+            raise Refused("expected a JSON object", 400)
+        verdict_id = _text(said, "verdict_id", _VERDICT_ID, "8 to 64 letters, digits and '-'")
+        image_id = _text(said, "image_id", _IMAGE_ID, "hexadecimal digits")
+        annotator = checked_name(said.get("annotator"))
+        if (photo := self.photos.get(image_id)) is None:
+            raise Refused(f"image_id: {image_id} is not in the sample", 404)
+        with self._lock:
+            if (kept := self._verdicts.get(verdict_id)) is not None:
+                if (kept.image_id, kept.annotator) != (image_id, annotator):
+                    raise Refused("verdict_id: in use for another verdict", 409)
+                return kept
+            at = (now or datetime.now(UTC)).isoformat(timespec="microseconds")
+            verdict = self._read(said, verdict_id, at, photo, annotator)
+            self.log.append(verdict)
+            self._remember(verdict)
+        return verdict
+
+    def _read(self, said: Mapping[str, Any], verdict_id: str, at: str, photo: DeskPhoto, annotator: str) -> Verdict:
+        blind = self.blind(annotator, photo.image_id)
+        common: dict[str, Any] = {"blind": blind, "spent_ms": _spent(said.get("spent_ms")), "shown": self._shown(said, photo, blind)}
+        kind = said.get("act")
+        if kind == "label":
+            labels = self._labels(photo.image_id, said.get("labels"))
+            return Verdict(verdict_id, at, photo.image_id, annotator, _act(said, photo, labels, blind), labels, **common)
+        if kind == "skip":
+            reason = said.get("reason")
+            if not isinstance(reason, str) or not reason.strip() or len(reason) > MAX_REASON:
+                raise Refused(f"reason: expected why it is skipped, 1 to {MAX_REASON} characters")
+            return Verdict(verdict_id, at, photo.image_id, annotator, "skipped", None, reason=reason.strip(), **common)
+        if kind == "undo":
+            undone = self._verdicts.get(str(said.get("undoes")))
+            if undone is None or (undone.image_id, undone.annotator) != (photo.image_id, annotator) or undone.act == "undone":
+                raise Refused("undoes: expected the id of a verdict of the same person on the same photo", 409)
+            return Verdict(verdict_id, at, photo.image_id, annotator, "undone", None, undoes=undone.verdict_id, **common)
+        raise Refused("act: expected label, skip or undo")
+
+    def _labels(self, image_id: str, said: object) -> Labels:
+        if not isinstance(said, dict):
+            raise Refused("labels: expected an object with scene, attributes and objects")
+        scene, attributes, objects = said.get("scene"), said.get("attributes") or {}, said.get("objects") or []
+        if scene is not None and scene not in self.vocabulary.scenes:
+            raise Refused("labels.scene: no such scene in the taxonomy")
+        if not isinstance(attributes, dict) or any(name not in ATTRIBUTES for name in attributes):
+            raise Refused(f"labels.attributes: expected an object with some of {', '.join(ATTRIBUTES)}")
+        if any(value is not None and not isinstance(value, bool) for value in attributes.values()):
+            raise Refused("labels.attributes: expected true, false or null")
+        if not isinstance(objects, list) or len(objects) > MAX_OBJECTS:
+            raise Refused(f"labels.objects: expected a list of at most {MAX_OBJECTS} object keys")
+        if any(not isinstance(key, str) or key not in self.vocabulary.objects for key in objects):
+            raise Refused("labels.objects: no such object in the taxonomy")
+        return Labels(image_id, scene, {name: attributes.get(name) for name in ATTRIBUTES}, tuple(dict.fromkeys(objects)))
+
+    def _shown(self, said: Mapping[str, Any], photo: DeskPhoto, blind: bool) -> dict[str, Any]:
+        """What stood on the page. A page from before a restart may have shown other answers than the ones at hand now."""
+        shown: dict[str, Any] = {"inclusion_probability": photo.inclusion_probability, "view": str(said.get("view") or "all")[:MAX_NAME]}
+        if blind:
+            return shown
+        if said.get("seen") != photo.seen:
+            return {**shown, "seen": str(said.get("seen"))[:MAX_NAME]}
+        answers = {"teacher": _plain(photo.teacher), "student": _plain(photo.student), "confidence": dict(photo.confidence)}
+        return {**shown, **answers, "versions": self.versions}
+
+    def _in_view(self, photo: DeskPhoto, annotator: str, view: str, scene: str | None, held: Verdict | None) -> bool:
+        if view == "skipped":
+            return held is not None and held.act == "skipped"
+        if held is not None:
+            return False
+        if view == "all":
+            return True
+        if self.blind(annotator, photo.image_id):
+            return False
+        teacher, student = photo.teacher and photo.teacher.scene, photo.student and photo.student.scene
+        if view == "differ":
+            return teacher is not None and student is not None and teacher != student
+        if view == "unsure":
+            return photo.confidence.get("scene", 1.0) < UNSURE_BELOW
+        return teacher == scene
+
+    def _precision(self) -> Progress:
+        with self._lock:
+            verdicts = list(self._verdicts.values())
+        newest = {verdict.image_id: verdict for verdict in sorted(standing(verdicts).values(), key=moment) if verdict.labels is not None}
+        right, weights = [], []
+        for image_id, photo in self.photos.items():
+            human = newest[image_id].labels if image_id in newest else None
+            if human is not None and human.scene is not None and photo.teacher is not None and photo.teacher.scene is not None:
+                right.append(float(human.scene == photo.teacher.scene))
+                weights.append(1 / (photo.inclusion_probability or 1.0))
+        return sample_progress(right, TARGET_HALF_WIDTH, weights=weights or None, left=len(self.photos.keys() - newest.keys()))
+
+    def _remember(self, verdict: Verdict) -> None:
+        self._verdicts[verdict.verdict_id] = verdict
+        self._of[verdict.annotator].append(verdict)
+
+
+def checked_name(name: object) -> str:
+    """An annotator's name. Raises Refused for what could not be told apart from others on a line."""
+    text = " ".join(name.split()) if isinstance(name, str) else ""
+    if not text or len(text) > MAX_NAME or not text.isprintable():
+        raise Refused(f"annotator: expected a name of 1 to {MAX_NAME} printable characters")
+    return text
+
+
+def _act(said: Mapping[str, Any], photo: DeskPhoto, labels: Labels, blind: bool) -> Act:
+    if blind or photo.teacher is None:
+        return "labelled"
+    same = _content(labels) == _content(photo.teacher) if said.get("seen") == photo.seen else said.get("changed") is False
+    return "accepted" if same else "corrected"
+
+
+def _content(labels: Labels) -> tuple[Any, ...]:
+    return labels.scene, [labels.attributes.get(name) for name in ATTRIBUTES], list(labels.objects)
+
+
+def _plain(labels: Labels | None) -> dict[str, Any] | None:
+    if labels is None:
+        return None
+    attributes = {name: labels.attributes.get(name) for name in ATTRIBUTES}
+    return {"scene": labels.scene, "attributes": attributes, "objects": list(labels.objects)}
+
+
+def _sentence(known: Progress) -> str:
+    """What the next photos bring. The accuracy itself is left out: it would lean on the next answer."""
+    goal = f"±{100 * known.target:g} points"
+    if known.reached:
+        return f"Scene accuracy is known to {goal}."
+    more = f"{known.more:,} more {'photo brings' if known.more == 1 else 'photos bring'} scene accuracy to {goal}"
+    if known.left is not None and 0 < known.left < known.more:
+        return f"The {known.left:,} left bring scene accuracy to about ±{100 * known.after(known.left):.1f} points."
+    return f"{more}."
+
+
+def _text(said: Mapping[str, Any], name: str, pattern: re.Pattern[str], shape: str) -> str:
+    value = said.get(name)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise Refused(f"{name}: expected {shape}")
+    return value
+
+
+def _spent(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise Refused("spent_ms: expected milliseconds")
+    return int(min(value, MAX_SPENT_MS))
+
+
+def _rank(seed: int, purpose: str, identity: str) -> bytes:
+    return hashlib.sha256(f"{seed}/audit-desk/{purpose}/{identity}".encode()).digest()
+

@@ -1,0 +1,144 @@
+"""Marks of right and wrong so far become how precisely a share is known, and how many more photos bring it to a wanted precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vibe_assets.evaluate.intervals import LEVEL, effective_sample, wilson
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+TARGET_HALF_WIDTH = 0.03  # three points either side: enough to tell a teacher of 90 % from one of 84 %
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How precisely a share is known from `n` photos, and what a half-width of `target` still costs.
+
+    `more` holds if the share stays as it is; `more_at_most` if it is the least convenient one inside its interval.
+    """
+
+    n: int  # photos seen
+    effective_n: float  # independent, equally weighted photos they are worth
+    share: float | None  # None before the first photo
+    low: float
+    high: float
+    target: float  # wanted half-width, 0..0.5
+    more: int  # further photos of the same kind as those so far; 0: reached
+    more_at_most: int
+    left: int | None = None  # photos of the sample nobody has looked at; None: not known
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the 95 % interval, 0..0.5."""
+        return (self.high - self.low) / 2
+
+    @property
+    def reached(self) -> bool:
+        return self.more == 0
+
+    def sentence(self, what: str = "scene accuracy") -> str:
+        """For people: what is known, and what the next photos bring."""
+        goal = f"±{_points(self.target)} points"
+        if self.share is None:
+            return f"No photo yet; {self.more:,} photos bring {what} to {goal}, fewer where it is far from 50\u202f%."
+        now = f"now {100 * self.share:.0f}\u202f% ±{100 * self.half_width:.1f}"
+        if self.reached:
+            return f"{_capital(what)} is known to {goal} ({now}, {self.n:,} photos)."
+        more = f"{self.more:,}" if self.more_at_most <= 3 * self.more else f"{self.more:,} to {self.more_at_most:,}"
+        photos, verb = ("photo", "brings") if more == "1" else ("photos", "bring")
+        if self.left is None or self.more <= self.left:
+            return f"{more} more {photos} {verb} {what} to {goal} ({now})."
+        rest = f"; the {self.left:,} left in the sample bring it to about ±{100 * self.after(self.left):.1f}" if self.left else ""
+        return f"{_capital(what)} to {goal} needs {more} more {photos} ({now}){rest}: draw a larger sample."
+
+    def after(self, photos: int) -> float:
+        """Half-width to expect after that many further photos, if the share stays as it is."""
+        worth = self.effective_n / self.n if self.n else 1.0
+        share = 0.5 if self.share is None else self.share
+        return half_width(share, self.effective_n + photos * worth)
+
+
+def photos_to_go(
+    hits: float, n: float, target_half_width: float = TARGET_HALF_WIDTH, *, left: int | None = None, level: float = LEVEL
+) -> Progress:
+    """How many more photos bring the Wilson interval of `hits` of `n` photos to `target_half_width` (0.03: three points either side).
+
+    For photos that count alike; `sample_progress` minds weights and groups. Raises ValueError for an impossible count or target.
+    """
+    low, high = wilson(hits, n, level)
+    share = hits / n if n else None
+    return _progress(share, low, high, math.ceil(n), float(n), target_half_width, left, level)
+
+
+def sample_progress(
+    right: ArrayLike,
+    target_half_width: float = TARGET_HALF_WIDTH,
+    *,
+    weights: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    left: int | None = None,
+    level: float = LEVEL,
+) -> Progress:
+    """The same for a drawn sample: `right` (n,) 0 or 1, `weights` (n,) 1 / inclusion probability, `groups` (n,) near-duplicates.
+
+    Photos to come are taken to be worth as much as those so far: n_eff / n each (Kish's design effect).
+    """
+    import numpy as np
+
+    mark = np.asarray(right, dtype=np.float64)
+    if len(mark) == 0:
+        return photos_to_go(0, 0, target_half_width, left=left, level=level)
+    share, size = effective_sample(mark, weights=weights, groups=groups, level=level)
+    low, high = wilson(share * size, size, level)
+    return _progress(share, low, high, len(mark), size, target_half_width, left, level)
+
+
+def half_width(share: float, n: float, level: float = LEVEL) -> float:
+    """Half the width of the Wilson interval of a share of `n` photos (not rounded to whole hits); 0.5 for none."""
+    z2 = _z2(level)
+    return math.sqrt(z2 * (share * (1 - share) * n + z2 / 4)) / (n + z2)
+
+
+def photos_needed(share: float, target_half_width: float, level: float = LEVEL) -> float:
+    """The n at which `half_width` falls to the target: the larger root of a quadratic in n, 0 where any n will do.
+
+    From t = z sqrt(p q n + z^2 / 4) / (n + z^2), the half-width of Wilson's interval (1927), which only falls as n grows.
+    """
+    z2, t2 = _z2(level), target_half_width**2
+    linear = 2 * t2 * z2 - z2 * share * (1 - share)
+    constant = t2 * z2**2 - z2**2 / 4
+    return max(0.0, (-linear + math.sqrt(linear**2 - 4 * t2 * constant)) / (2 * t2))
+
+
+def _progress(
+    share: float | None, low: float, high: float, n: int, effective: float, target: float, left: int | None, level: float
+) -> Progress:
+    if not 0 < target < 0.5:
+        raise ValueError(f"expected a target half-width above 0 and below 0.5, got {target}")
+    worst = min(max(0.5, low), high)  # the share in the interval that needs most photos
+    cost = n / effective if effective else 1.0
+
+    def missing(p: float) -> int:
+        photos = max(0.0, photos_needed(p, target, level) - effective) * cost
+        return math.ceil(round(photos, 6))  # 12.0000000001 photos are 12
+
+    more = missing(worst if share is None else share)
+    return Progress(n, effective, share, low, high, target, more, max(more, missing(worst)) if more else 0, left)
+
+
+def _z2(level: float) -> float:
+    from scipy.stats import norm
+
+    return float(norm.ppf(0.5 + level / 2)) ** 2
+
+
+def _points(half: float) -> str:
+    return f"{100 * half:g}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,150 @@
+"""Verdicts -> what each person holds of each photo, and then one label row per photo.
+
+A person's newest verdict holds; an undo takes a verdict back, so that the one before holds again; a skip is no label. Several people:
+each field is settled by itself. Scene and attributes take the answer of most of those who gave one, and a tie is unknown: a coin flip
+would be called truth by every later stage. An object stands when more than half of the people name it, in order of its mean place.
+An accepted file adjudicates: what was said of its photos before no longer counts here (it does for agreement), what is said after it
+starts anew. That is how ties are broken: `vibe audited --export FILE`, decide, `vibe audited FILE`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vibe_assets.audit.verdicts import Verdict
+from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, Labels, fingerprint
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Answer = TypeVar("Answer", str, bool)
+
+
+def standing(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
+    """(image_id, annotator) -> the verdict that holds, skips included. The order of the input does not matter."""
+    ordered = sorted(verdicts, key=moment)
+    taken_back = {(verdict.undoes, verdict.annotator) for verdict in ordered if verdict.act == "undone"}
+    return {
+        (verdict.image_id, verdict.annotator): verdict
+        for verdict in ordered
+        if verdict.act != "undone" and (verdict.verdict_id, verdict.annotator) not in taken_back
+    }
+
+
+def moment(verdict: Verdict) -> datetime:
+    """When it was kept, with its time zone. Raises ValueError for another kind of text."""
+    at = datetime.fromisoformat(verdict.at)
+    if at.tzinfo is None:
+        raise ValueError(f"expected a time with its zone, got {verdict.at!r}")
+    return at
+
+
+def verdict_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
+    """One row per (image_id, annotator) as it stands, sorted by both; skipped photos have null labels.
+
+    What a person said at the page goes before what a file says in that person's name.
+    Columns: image_id, annotator, act, blind, scene, the ATTRIBUTES, objects, spent_ms, at (UTC), source, reason.
+    """
+    import polars as pl
+
+    labels = {name: AUDITED_GROUND_TRUTH.polars_schema()[name] for name in ("scene", *ATTRIBUTES, "objects")}
+    schema = {
+        "image_id": pl.String, "annotator": pl.String, "act": pl.String, "blind": pl.Boolean, **labels, "spent_ms": pl.Int64,
+        "at": pl.Datetime("us", "UTC"), "source": pl.String, "reason": pl.String,
+    }  # fmt: skip
+    verdicts = list(verdicts)
+    held = standing(verdict for verdict in verdicts if verdict.source == "file")
+    held |= standing(verdict for verdict in verdicts if verdict.source != "file")
+    rows = [_verdict_row(verdict) for verdict in held.values()]
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("image_id", "annotator")
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+    said = dict.fromkeys(("scene", *ATTRIBUTES, "objects")) if verdict.labels is None else verdict.labels.row()
+    return {
+        **said, "image_id": verdict.image_id, "annotator": verdict.annotator, "act": verdict.act, "blind": verdict.blind,
+        "spent_ms": verdict.spent_ms, "at": moment(verdict), "source": verdict.source, "reason": verdict.reason,
+    }  # fmt: skip
+
+
+def truth_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
+    """AUDITED_GROUND_TRUTH rows, one per photo that somebody labelled, sorted by image_id.
+
+    The inclusion probability is the one the photo had when it was judged: a later draw has others.
+    """
+    import polars as pl
+
+    photos: dict[str, list[Verdict]] = defaultdict(list)
+    verdicts = list(verdicts)
+    files = [verdict for verdict in verdicts if verdict.source == "file"]
+    people = [verdict for verdict in verdicts if verdict.source != "file"]
+    for verdict in (*standing(files).values(), *standing(people).values()):
+        if verdict.labels is not None:
+            photos[verdict.image_id].append(verdict)
+    rows = [_settled(image_id, _since_the_file(said)) for image_id, said in sorted(photos.items())]
+    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.polars_schema())
+
+
+def truth_version(rows: pl.DataFrame) -> str:
+    """16 hex digits over the settled rows: who asked again or undid a slip moves nothing."""
+    return fingerprint({"rows": [list(row.values()) for row in rows.iter_rows(named=True)]})
+
+
+def settled_part(verdicts: Sequence[Verdict], *, now: datetime, quiet_s: float, done_at: datetime | None = None) -> list[Verdict]:
+    """The verdicts, oldest first, up to the last pause of at least `quiet_s` seconds or up to `done_at`, whichever is later.
+
+    Nothing is rebuilt while somebody is at it; the part depends on the log and the clock alone, no state is kept.
+    """
+    times = [moment(verdict) for verdict in verdicts]
+    pause = timedelta(seconds=quiet_s)
+    for end in range(len(verdicts), 0, -1):
+        following = times[end] if end < len(times) else now
+        if following - times[end - 1] >= pause or (done_at is not None and times[end - 1] <= done_at):
+            return list(verdicts[:end])
+    return []
+
+
+def _since_the_file(said: Sequence[Verdict]) -> list[Verdict]:
+    """One photo's standing verdicts that count: those after the last file, else the file alone, else all."""
+    files = sorted((verdict for verdict in said if verdict.source == "file"), key=moment)
+    if not files:
+        return list(said)
+    return [verdict for verdict in said if verdict.source != "file" and moment(verdict) > moment(files[-1])] or files[-1:]
+
+
+def _settled(image_id: str, said: Sequence[Verdict]) -> dict[str, Any]:
+    """One photo's row; `said` are the standing verdicts with labels, one per person."""
+    people = [verdict.labels for verdict in said if verdict.labels is not None]
+    labels = Labels(
+        image_id,
+        _majority(person.scene for person in people),
+        {name: _majority(person.attributes.get(name) for person in people) for name in ATTRIBUTES},
+        _named_by_most([person.objects for person in people]),
+    )
+    newest = sorted(said, key=moment, reverse=True)
+    probabilities = [verdict.shown["inclusion_probability"] for verdict in newest if verdict.shown.get("inclusion_probability") is not None]
+    return {
+        **labels.row(),
+        "inclusion_probability": probabilities[0] if probabilities else None,
+        "annotator": " + ".join(sorted(verdict.annotator for verdict in said)),
+    }
+
+
+def _majority(answers: Iterable[Answer | None]) -> Answer | None:
+    """The most frequent answer of those who gave one; None when nobody did or the first place is shared."""
+    ranked = Counter(answer for answer in answers if answer is not None).most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None
+    return ranked[0][0]
+
+
+def _named_by_most(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for names in lists:
+        for place, name in enumerate(names):
+            places[name].append(place)
+    most = [name for name, found in places.items() if len(found) * 2 > len(lists)]
+    return tuple(sorted(most, key=lambda name: sum(places[name]) / len(places[name])))

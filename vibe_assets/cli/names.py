@@ -1,0 +1,114 @@
+"""The names study by hand: the same stages as the assets, without Dagster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from vibe_assets.cli.app import main, platform, show
+
+
+@main.group()
+def names() -> None:
+    """How much of a first name can be told from a face: a study of a weak association. It identifies nobody."""
+
+
+@names.command("index")
+@click.option("--plan", "only_plan", is_flag=True, help="Only list the names, their shards and how many faces each promises.")
+@click.option("--shard", "wanted", multiple=True, help="Only these shards (default: all); give it several times for several.")
+def names_index(only_plan: bool, wanted: tuple[str, ...]) -> None:
+    """Read the faces of [names] root, cut their chips, embed them and draw the split, one shard at a time."""
+    import polars as pl
+
+    from vibe_assets.names import study
+
+    home = platform()
+    rows = study.plan_study(home)
+    per_shard = rows.group_by("shard").agg(pl.len(), pl.col("listed").sum(), pl.col("set_aside").sum()).sort("shard")
+    show("Shards", ["shard", "names", "faces", "set aside"], per_shard.rows())
+    for name, detail in rows.filter(pl.col("reason").is_not_null()).select("name", "detail").iter_rows():
+        click.echo(f"{name}: {detail}", err=True)
+    shards = study.planned_shards(home)
+    if unknown := sorted(set(wanted) - set(shards)):
+        raise click.BadParameter(f"no such shard {', '.join(unknown)}; there are {', '.join(shards)}", param_hint="--shard")
+    if only_plan:
+        return
+    reasons: dict[str, int] = {}
+    for shard in wanted or shards:
+        for stage in (study.index_faces, study.cut_faces, study.embed_faces):
+            ruled_out = stage(home, shard)["reason"].drop_nulls()
+            for reason in ruled_out:
+                reasons[reason] = reasons.get(reason, 0) + 1
+    split = study.split_names(home)
+    sides = split.filter(pl.col("reason").is_null())["split"].value_counts(sort=True)
+    show("Ruled out", ["reason", "faces"], sorted(reasons.items(), key=lambda item: -item[1]))
+    show("Faces under study", ["side", "faces"], sides.rows())
+
+
+@names.command("probe")
+@click.argument("methods", nargs=-1)
+def names_probe(methods: tuple[str, ...]) -> None:
+    """Train and judge probes with their controls (default: all methods; the linear probe always runs).
+
+    \b
+    Example: vibe names probe cosine logit_adjusted
+    """
+    from vibe_assets.names.probes import METHODS
+    from vibe_assets.names.results import COMPARED, comparison_rows
+    from vibe_assets.names.study import probe_names, results_dir
+
+    if unknown := sorted(set(methods) - set(METHODS)):
+        raise click.BadParameter(f"no such method {', '.join(unknown)}; there are {', '.join(METHODS)}", param_hint="METHODS")
+    home = platform()
+    tracks = probe_names(home, methods or None)
+    show("Names study", list(COMPARED), list(comparison_rows(tracks)))
+    click.echo(f"{results_dir(home)}; next: vibe names report")
+
+
+@names.command("compare")
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values instead of a table.")
+def names_compare(folders: tuple[Path, ...], as_csv: bool) -> None:
+    """Put results folders side by side: this study's, or others with predictions.npy and true_labels.npy.
+
+    \b
+    Example: vibe names compare data/names/results ~/study/results/track3_arcface_500
+    """
+    import csv
+    import sys
+
+    from vibe_assets.names.results import COMPARED, comparison_rows, find_tracks
+
+    rows = comparison_rows([track for folder in folders for track in find_tracks(folder)])
+    if as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([COMPARED, *rows])
+        return
+    show("Results, the most accurate first", list(COMPARED), list(rows))
+
+
+@names.command("report")
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--to", "file", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the page of the folders given.")
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def names_report(folders: tuple[Path, ...], file: Path | None, in_browser: bool) -> None:
+    """Write the page of the study, or of any results folders (the first track is the one that is reported on).
+
+    \b
+    Example: vibe names report old/results/clip_linear old/results/permuted_labels --to old.html
+    """
+    if folders and file is None:
+        raise click.UsageError("--to FILE says where the page of these folders goes")
+    if folders and file is not None:
+        from vibe_assets.lake import write_text
+        from vibe_assets.names.report import render_names
+        from vibe_assets.names.results import find_tracks
+
+        page = write_text(file.resolve(), render_names([track for folder in folders for track in find_tracks(folder)]))
+    else:
+        from vibe_assets.names.study import report_names
+
+        page = report_names(platform()).path
+    click.echo(page)
+    if in_browser:
+        click.launch(page.as_uri())

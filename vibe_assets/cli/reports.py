@@ -1,0 +1,62 @@
+"""Find the reports, compare any two versions of labels."""
+
+from __future__ import annotations
+
+import click
+
+from vibe_assets.cli.app import main, platform
+
+PAGES = ("teacher", "student", "drift")
+
+
+@main.command()
+@click.argument("name", required=False, type=click.Choice(PAGES))
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def report(name: str | None, in_browser: bool) -> None:
+    """Where the reports lie: one page that leads to all of them, or the one of that NAME.
+
+    \b
+    Examples:
+      vibe report --open
+      vibe report drift --open
+    """
+    from vibe_assets.stages.index import write_index
+
+    page = write_index(platform())
+    if name is not None:
+        page = page.with_name(f"{name}_report.html")
+        if not page.exists():
+            raise click.ClickException(f"{page}: not written yet; materialise {page.stem}, or see `vibe report` for those that are there")
+    click.echo(page)
+    if in_browser:
+        click.launch(page.as_uri())
+
+
+@main.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--what", type=click.Choice(["scene", "attributes", "objects"]), help="Only this (default: all that both speak of).")
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def compare(a: str, b: str, what: str | None, in_browser: bool) -> None:
+    """What is different between two versions of labels, and which is nearer to people. Writes one page.
+
+    \b
+    A and B may each be
+      a table of the lake   auto_ground_truth, predictions, audited_ground_truth; with a version: predictions@7, predictions@-1
+      a teacher             its fingerprint: the answers in its journal under the mapping in force
+      a head                its version: predicted again from the cached vectors
+      a file of labels      .json or .jsonl
+    \b
+    Examples:
+      vibe compare auto_ground_truth@3 auto_ground_truth
+      vibe compare predictions audited_ground_truth --what scene --open
+    """
+    from vibe_assets.stages.comparison import compare_versions
+
+    written = compare_versions(platform(), a, b, what=what)
+    click.echo(written.verdict)
+    for comparison in written.comparisons:
+        click.echo(f"  {comparison.what}: {comparison.verdict} ({comparison.test}, two-sided p = {comparison.p_two_sided:.3g})")
+    click.echo(written.path)
+    if in_browser:
+        click.launch(written.path.as_uri())

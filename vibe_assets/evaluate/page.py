@@ -1,0 +1,87 @@
+"""What every page shares: the templates' environment, how figures are written, and where an interval lies on its track."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vibe_assets.evaluate import charts
+from vibe_assets.evaluate.labels import Mistake
+from vibe_assets.records import Estimate
+
+TRUTHS = {"human": "people's labels", "auto": "the teacher's labels"}
+_IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=]+")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval on a track: positions in percent of the track's width."""
+
+    value: float
+    low: float
+    high: float
+    baseline: float | None
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.7512 -> '75.1 %' (with a narrow no-break space); a dash for what is undefined."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}\u202f%"
+
+
+def bar(estimate: Estimate | None, scale: float = 1.0) -> Bar | None:
+    if estimate is None:
+        return None
+    low, high, value = (round(100 * min(1.0, max(0.0, x / scale)), 2) for x in (estimate.low, estimate.high, estimate.value))
+    baseline = None if estimate.baseline is None else round(100 * min(1.0, max(0.0, estimate.baseline / scale)), 2)
+    return Bar(value, low, high, baseline)
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """0.0123 -> '+1.2', in points."""
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def markdown_cell(text: str) -> str:
+    """Text made safe for a Markdown table cell: file names and labels are strangers' words."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    return " ".join(escaped.replace("[", "\\[").replace("]", "\\]").split())[:200]
+
+
+def check_pictures(thumbnails: Mapping[str, str]) -> None:
+    """Raises ValueError for a thumbnail that is not an inline picture: a page loads nothing."""
+    for image_id, url in thumbnails.items():
+        if not _IMAGE.fullmatch(url):
+            raise ValueError(f"thumbnail of {image_id}: expected a data URL of a PNG, JPEG, WebP or GIF, got {url[:40]!r}")
+
+
+def _says(mistake: Mistake) -> str:
+    """What was said, in words: an attribute's value stands for the attribute itself."""
+    return "left open" if mistake.predicted is None else ", ".join(charts.short(part) for part in mistake.predicted.split(", "))
+
+
+def _truly(mistake: Mistake) -> str:
+    return ", ".join(charts.short(part) for part in mistake.truth.split(", "))
+
+
+def render(template: str, **shown: Any) -> str:
+    """One page: HTML that loads nothing and runs nothing. Everything shown is escaped; SVG comes from charts.py alone."""
+    return str(_environment().get_template(template).render(**shown))
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup, escape
+
+    def breakable(path: str) -> Markup:
+        """A path that may break a line after its separators, not within its words."""
+        return Markup(re.sub(r"([/_-]+)", r"\1<wbr>", str(escape(path))))  # noqa: S704 - escaped before
+
+    environment = Environment(
+        loader=PackageLoader("vibe_assets.evaluate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )  # fmt: skip
+    environment.filters.update(pct=percent, bar=bar, signed=signed, short=charts.short, says=_says, truly=_truly, breakable=breakable)
+    environment.filters["svg"] = Markup  # only pictures that charts.py drew pass through it
+    return environment

@@ -1,0 +1,86 @@
+"""An evaluation becomes Markdown with inline pictures: what Dagster shows of a report beside the asset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vibe_assets.evaluate import charts
+from vibe_assets.evaluate.compare import Comparison
+from vibe_assets.evaluate.labels import HEADLINE, Evaluation
+from vibe_assets.evaluate.page import TRUTHS, markdown_cell, percent
+from vibe_assets.evaluate.report_parts import Calibration, seen_only, share_rows, slice_tables
+from vibe_assets.records import Estimate
+
+
+def headline_markdown(evaluation: Evaluation) -> str:
+    """Markdown table of the headline figures, for asset metadata."""
+    lines = ["| figure | value | 95 % interval | baseline | n |", "|---|---:|---:|---:|---:|"]
+    for name, estimate in evaluation.headline.items():
+        baseline = "" if estimate.baseline is None else percent(estimate.baseline)
+        interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
+        lines.append(f"| {HEADLINE[name]} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} |")
+    missing = f"; {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
+    lines += ["", f"Against {TRUTHS.get(evaluation.truth_kind, evaluation.truth_kind)}, {evaluation.n:,} photos{missing}."]
+    return "\n".join(lines)
+
+
+def changes_markdown(comparisons: Sequence[Comparison]) -> str:
+    """Markdown table of the paired comparison with the last version; empty for none."""
+    if not comparisons:
+        return ""
+    lines = ["| what | photos | better before | better now | difference | p | |", "|---|---:|---:|---:|---:|---:|---|"]
+    for c in comparisons:
+        delta = "" if c.delta is None else f"{100 * c.delta.value:+.1f} [{100 * c.delta.low:+.1f}, {100 * c.delta.high:+.1f}]"
+        lines.append(f"| {c.what} | {c.n:,} | {c.n_only_a_right} | {c.n_only_b_right} | {delta} | {c.p_two_sided:.3g} | {c.test} |")
+    return "\n".join(lines)
+
+
+def labels_markdown(evaluation: Evaluation, *, objects: int = 12) -> str:
+    """Markdown table of precision, recall and F1 of every label with its photos; of the objects the most frequent."""
+    ranked = sorted(evaluation.table("object"), key=lambda score: (-score.support, -score.predicted, score.label))[:objects]
+    shown = [s for s in (*evaluation.table("scene"), *evaluation.table("attribute"), *ranked) if s.support or s.predicted]
+    lines = ["| label | true | said | precision | recall | F1 |", "|---|---:|---:|---:|---:|---:|"]
+    for score in shown:
+        figures = " | ".join(_with_interval(figure) for figure in (score.precision, score.recall, score.f1))
+        lines.append(f"| {markdown_cell(score.label)} | {score.support:,} | {score.predicted:,} | {figures} |")
+    return "\n".join(lines) if shown else ""
+
+
+def slices_markdown(evaluation: Evaluation, *, most: int = 8) -> str:
+    """Markdown table of the weakest parts of the library, by every cut; empty where there is one part only."""
+    lines = ["| by | part | photos | scene accuracy |", "|---|---|---:|---:|"]
+    for table in slice_tables(evaluation):
+        weakest = table["rows"][:most]
+        by = table["by"]
+        lines += [f"| {by} | {markdown_cell(row.value)} | {row.accuracy.n:,} | {_with_interval(row.accuracy)} |" for row in weakest]
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def shares_markdown(shares: Mapping[str, Estimate], *, most: int = 10) -> str:
+    """Markdown table of the shares estimated for the whole library beside what the labels in use claim; empty for none."""
+    lines = ["| label | estimated share | claimed |", "|---|---:|---:|"]
+    for _, rows in share_rows(shares):
+        lines += [f"| {markdown_cell(label)} | {_with_interval(share)} | {percent(share.baseline)} |" for label, share in rows[:most]]
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def confusion_markdown(evaluation: Evaluation) -> str:
+    """Markdown of the confusion matrix as an inline PNG; empty where no scene is known."""
+    return "" if evaluation.confusion is None else f"![confusion matrix]({charts.confusion_png(seen_only(evaluation.confusion))})"
+
+
+def curves_markdown(evaluation: Evaluation) -> str:
+    """Markdown of the attributes' precision over recall as one inline PNG; empty without confidences."""
+    if not evaluation.curves:
+        return ""
+    chosen = {score.label: score for score in evaluation.labels}
+    return f"![precision over recall]({charts.curves_png([(curve, chosen.get(label)) for label, curve in evaluation.curves.items()])})"
+
+
+def calibration_markdown(pairs: Calibration) -> str:
+    """Markdown of the calibration before and after as one inline PNG; empty for none."""
+    return f"![calibration]({charts.calibration_png(pairs)})" if pairs else ""
+
+
+def _with_interval(estimate: Estimate | None) -> str:
+    return "–" if estimate is None else f"{percent(estimate.value)} ({percent(estimate.low, 0)} – {percent(estimate.high, 0)})"

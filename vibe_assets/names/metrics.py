@@ -1,0 +1,205 @@
+"""Predicted and true names of faces go in; accuracy, balance, skew and choice figures with intervals and baselines come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vibe_assets.evaluate.intervals import percentile_estimate, weighted_share, wilson
+from vibe_assets.records import Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Codes = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+RESAMPLES = 500
+TOP = 30
+CHOICES = (2, 4, 5)  # names offered at once; people were given 4 or 5 (Zwebner et al. 2017)
+
+
+@dataclass(frozen=True)
+class NameScore:
+    """One name: how often it is true, how often it was said, and how often both."""
+
+    name: str
+    support: int
+    predicted: int
+    hits: int
+
+    @property
+    def precision(self) -> float:
+        return self.hits / self.predicted if self.predicted else 0.0
+
+    @property
+    def recall(self) -> float:
+        return self.hits / self.support if self.support else 0.0
+
+    @property
+    def f1(self) -> float:
+        return 2 * self.hits / (self.support + self.predicted) if self.support + self.predicted else 0.0
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of one track. `chance` is the accuracy of its own answers dealt out to the faces at random."""
+
+    headline: dict[str, Estimate]
+    names: tuple[NameScore, ...]  # in the order of the classes
+    chance: float
+    loudest: NameScore  # the name with the highest recall
+    n: int
+
+    def ranked(self) -> list[NameScore]:
+        """Names that occur, by F1, the best first."""
+        return sorted((one for one in self.names if one.support), key=lambda one: (-one.f1, -one.support, one.name))
+
+
+HEADLINE = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "top5": "top-5 accuracy",
+    "top30_accuracy": "accuracy on the 30 most frequent names",
+    "balanced_subset": "accuracy on equally many faces of each name",
+    "prediction_cv": "prediction CV",
+    "max_recall": "highest recall of a name",
+    "choice_2": "choice of 2 names",
+    "choice_4": "choice of 4 names",
+    "choice_5": "choice of 5 names",
+}
+NOT_SHARES = ("prediction_cv",)
+
+
+def chance_accuracy(predictions: Codes, truth: Codes, classes: int) -> float:
+    """Expected accuracy of these answers if they were dealt out to the faces at random: sum over names of true share x said share.
+
+    This, neither 1 / names nor the share of the most frequent name, is what labels that have nothing to do with the faces reach.
+    """
+    said, true = np.bincount(predictions, minlength=classes), np.bincount(truth, minlength=classes)
+    return float(np.dot(said[:classes] / len(truth), true[:classes] / len(truth)))
+
+
+def judge(
+    predictions: Codes, truth: Codes, names: Sequence[str], *, groups: NDArray[Any] | None = None, ranks: Floats | None = None,
+    most_frequent: Sequence[int] | None = None, majority: int | None = None, resamples: int = RESAMPLES, seed: int = 0,
+) -> Scores:  # fmt: skip
+    """Judge answers (n,) against true names (n,), both as positions in `names`.
+
+    `groups` (n,): faces of one person or near-duplicates, drawn together by the intervals. `ranks` (n,): rank of the true name, for the
+    top-5 and the choices; without them those are left out. `most_frequent`: the names that top-30 counts, most frequent in training first
+    (default: by support). `majority`: the name most frequent in training (default: in the truth). Raises ValueError for no faces.
+    """
+    classes, n = len(names), len(truth)
+    if n == 0 or len(predictions) != n:
+        raise ValueError(f"expected as many answers as true names and at least one, got {len(predictions)} and {n}")
+    if min(predictions.min(), truth.min()) < 0 or max(predictions.max(), truth.max()) >= classes:
+        raise ValueError(f"expected names 0..{classes - 1}, got {truth.min()}..{truth.max()} and answers up to {predictions.max()}")
+    support, said = np.bincount(truth, minlength=classes), np.bincount(predictions, minlength=classes)
+    hit = predictions == truth
+    hits = np.bincount(truth[hit], minlength=classes)
+    rows = tuple(NameScore(name, int(support[at]), int(said[at]), int(hits[at])) for at, name in enumerate(names))
+    frequent = int(support.argmax()) if majority is None else majority
+    chance = chance_accuracy(predictions, truth, classes)
+    loudest = max(rows, key=lambda one: (one.recall, one.support))
+    headline = {"accuracy": weighted_share(hit, groups=groups, baseline=float(support[frequent] / n))}
+    headline |= _resampled(predictions, truth, classes, groups, resamples=resamples, seed=seed)
+    if ranks is not None and classes > 5:
+        headline["top5"] = weighted_share(ranks <= 5, groups=groups, baseline=5 / classes)
+    order = list(most_frequent) if most_frequent is not None else np.argsort(-support, kind="stable").tolist()
+    inside = np.isin(truth, order[:TOP])
+    if classes >= TOP and inside.any():
+        headline["top30_accuracy"] = weighted_share(hit[inside], groups=None if groups is None else groups[inside], baseline=1 / TOP)
+    at = balanced_subset(truth, seed=seed)
+    if len(at):
+        headline["balanced_subset"] = weighted_share(hit[at], groups=None if groups is None else groups[at], baseline=1 / int((support > 0).sum()))
+    low, high = wilson(loudest.hits, loudest.support)
+    headline["max_recall"] = Estimate(loudest.recall, low, high, loudest.support)
+    if ranks is not None:
+        headline |= choices(ranks, truth, classes, groups=groups, resamples=resamples, seed=seed)
+    return Scores({name: headline[name] for name in HEADLINE if name in headline}, rows, chance, loudest, n)
+
+
+def balanced_subset(truth: Codes, *, seed: int = 0) -> Codes:
+    """Positions of equally many faces of every name that occurs: as many as the rarest has, drawn by `seed`."""
+    support = np.bincount(truth)
+    each = int(support[support > 0].min())
+    order = np.random.default_rng(seed).permutation(len(truth))
+    by_name = order[np.argsort(truth[order], kind="stable")]
+    starts = np.cumsum(support) - support
+    return np.sort(np.concatenate([by_name[start : start + each] for start, count in zip(starts, support, strict=True) if count]))
+
+
+def choices(
+    ranks: Floats, truth: Codes, classes: int, *, groups: NDArray[Any] | None = None, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Estimate]:
+    """How often the true name wins against m - 1 other names drawn at random: exact over all draws, every name counting alike.
+
+    With every name counting alike, an answer that does not look at the face reaches exactly 1 / m, however skewed it is.
+    """
+    found = {}
+    for m in CHOICES:
+        if classes < m:
+            continue
+        below = classes - ranks  # names that the true one beats; a tie counts half
+        wins = np.ones(len(ranks))
+        for drawn in range(m - 1):
+            wins = wins * np.clip(below - drawn, 0, None) / (classes - 1 - drawn)
+        found[f"choice_{m}"] = _mean_over_names(wins, truth, classes, groups, baseline=1 / m, resamples=resamples, seed=seed)
+    return found
+
+
+def _resampled(
+    predictions: Codes, truth: Codes, classes: int, groups: NDArray[Any] | None, *, resamples: int, seed: int
+) -> dict[str, Estimate]:
+    """Balanced accuracy, macro-F1 and prediction CV, each with the interval of resampled groups."""
+    present = np.bincount(truth, minlength=classes) > 0
+    hit = predictions == truth
+    draws = []
+    for weight in _weights(len(truth), groups, resamples, seed):
+        support = np.bincount(truth, weight, classes)
+        said = np.bincount(predictions, weight, classes)
+        hits = np.bincount(truth, weight * hit, classes)
+        recall = np.divide(hits, support, out=np.full(classes, np.nan), where=support > 0)
+        f1 = np.divide(2 * hits, support + said, out=np.zeros(classes), where=support + said > 0)
+        draws.append((np.nanmean(recall[present]), f1[present].mean(), said.std() / said.mean()))
+    table = np.array(draws)
+    n, share_of = len(truth), float(len(truth) if groups is None else len(np.unique(groups)))
+    balanced = percentile_estimate(table[:, 0], n=n, baseline=1 / int(present.sum()), share_of=share_of)
+    macro = percentile_estimate(table[:, 1], n=n, share_of=share_of)
+    assert balanced is not None
+    assert macro is not None
+    return {"balanced_accuracy": balanced, "macro_f1": macro, "prediction_cv": _mirrored(table[:, 2], n)}
+
+
+def _mirrored(draws: Floats, n: int) -> Estimate:
+    """Interval mirrored at the value (the basic bootstrap): counting noise lifts a CV in every resample as it does in the sample itself."""
+    value = float(draws[0])
+    low, high = np.quantile(draws[1:], [0.025, 0.975])
+    return Estimate(value, max(0.0, min(value, float(2 * value - high))), max(value, float(2 * value - low)), n)
+
+
+def _mean_over_names(
+    wins: Floats, truth: Codes, classes: int, groups: NDArray[Any] | None, *, baseline: float, resamples: int, seed: int
+) -> Estimate:
+    draws = []
+    for weight in _weights(len(truth), groups, resamples, seed):
+        support = np.bincount(truth, weight, classes)
+        draws.append((np.bincount(truth, weight * wins, classes)[support > 0] / support[support > 0]).mean())
+    estimate = percentile_estimate(np.array(draws), n=len(truth), baseline=baseline)
+    assert estimate is not None
+    return estimate
+
+
+def _weights(n: int, groups: NDArray[Any] | None, resamples: int, seed: int) -> Any:
+    """Weights (n,) of the sample itself, then of `resamples` draws of whole groups."""
+    yield np.ones(n)
+    codes = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(codes.max()) + 1
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)[codes]

@@ -1,0 +1,101 @@
+"""Sample, photos, answers and verdict log of an installation -> the desk that people sit at, served until it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vibe_assets.audit.desk import Desk, DeskPhoto, Vocabulary
+from vibe_assets.audit.pictures import Pictures
+from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PREDICTIONS, Labels
+from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.stages.truth import load_taxonomy
+from vibe_assets.stages.verdicts import mark_done, verdict_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vibe_assets.audit.page import App
+
+ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - refused, not bound
+
+
+def open_desk(platform: Platform) -> Desk:
+    """The desk of the sample in force. Raises StageError when there is no sample, or none of its photos is left."""
+    import polars as pl
+
+    sample = platform.lake.read(AUDIT_SAMPLE)
+    if sample.is_empty():
+        raise StageError("no audit sample yet: run `vibe sample`, or let the daemon materialise audit_sample")
+    photos = sample.select("image_id", "inclusion_probability").join(accepted_photos(platform), on="image_id")
+    if photos.is_empty():
+        raise StageError("no photo of the sample is in the library any more: run `vibe sample` for a new one")
+    truth = platform.lake.read(AUTO_GROUND_TRUTH)
+    said = platform.lake.read_live(PREDICTIONS).filter(pl.col("source") != "none").unique("image_id", keep="first")
+    teacher = {row["image_id"]: Labels.from_row(row) for row in (truth if truth.height else sample).iter_rows(named=True)}
+    student = {row["image_id"]: row for row in said.iter_rows(named=True)}
+    root = os.fsencode(platform.settings.root)
+    desk_photos = [
+        DeskPhoto(
+            row["image_id"], os.path.join(root, bytes(row["path_bytes"])), row["rel_path"],  # noqa: PTH118 - bytes: names need not be UTF-8
+            row["width"] or 0, row["height"] or 0, row["inclusion_probability"], teacher.get(row["image_id"]),
+        )
+        for row in photos.iter_rows(named=True)
+    ]  # fmt: skip
+    taxonomy = load_taxonomy(platform)
+    words = {key: taxonomy.labels[key].words for key in taxonomy.objects}
+    versions = {name: str(rows[column][0]) for name, rows, column in (("teacher", truth, "teacher"), ("heads", said, "heads")) if rows.height}
+    settings = platform.settings.audit
+    return Desk(
+        [_with_student(photo, student.get(photo.image_id)) for photo in desk_photos],
+        Vocabulary(taxonomy.scenes, words),
+        verdict_log(platform),
+        blind_share=settings.blind_share,
+        seed=settings.seed,
+        versions=versions,
+    )
+
+
+def _with_student(photo: DeskPhoto, row: dict[str, object] | None) -> DeskPhoto:
+    if row is None:
+        return photo
+    sure = {name: row[f"{name}_confidence"] for name in ("scene", *ATTRIBUTES)}
+    confidence = {name: round(value, 3) for name, value in sure.items() if isinstance(value, float)}
+    return replace(photo, student=Labels.from_row(row), confidence=confidence)
+
+
+def desk_app(platform: Platform, *, host: str, port: int, token: str | None = None) -> App:
+    """The application of the audit page for one address."""
+    from vibe_assets.audit.page import audit_app
+    from vibe_assets.web.serve import served_hosts
+
+    library = platform.settings.library
+    pictures = Pictures(platform.settings.cache_dir / "audit", max_pixels=library.max_pixels, max_bytes=library.max_bytes)
+    return audit_app(open_desk(platform), pictures, hosts=served_hosts(host, port), done=lambda: mark_done(platform), token=token)
+
+
+def serve_audit(platform: Platform, *, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve the page until interrupted; `announce` is given its address. Raises ServeError when it cannot be served there."""
+    import uvicorn
+
+    from vibe_assets.web.serve import LOOPBACK, ServeError, ensure_free, in_address
+
+    if host in ANY_ADDRESS:
+        raise ServeError(f"--host {host}: give the one address or name that people will type, for example --host 192.168.1.20")
+    port = port or _free_port(host)
+    ensure_free(host, port)
+    token = None if host in LOOPBACK else secrets.token_urlsafe(24)
+    app = desk_app(platform, host=host, port=port, token=token)
+    announce(f"http://{in_address(host)}:{port}/" + (f"?token={token}" if token else ""))
+    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=3)
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,182 @@
+"""The lake's labels -> exports in other tools' formats: which labels, which photos, where to, and whether anything moved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from vibe_assets.export.formats import FORMATS, LAYOUT, Format, Written, write_format
+from vibe_assets.export.items import ExportError, Item, Items
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS, fingerprint
+from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.stages.truth import load_taxonomy
+
+if TYPE_CHECKING:
+    import polars as pl
+
+TABLES = (RAW_PHOTOS, PHOTO_GROUPS, AUTO_GROUND_TRUTH, AUDITED_GROUND_TRUTH, PREDICTIONS)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which labels of which photos leave the house."""
+
+    labels: str = "best"  # students | teacher | people | best
+    folders: tuple[str, ...] = ()  # folder keys; none: all
+    scenes: tuple[str, ...] = ()  # scene keys, with or without 'scene.'; none: all, those without a scene too
+    min_confidence: float | None = None  # students' labels below it count as left open
+
+
+def exports_dir(platform: Platform) -> Path:
+    """Where exports go that were given no folder."""
+    return platform.settings.home / "exports"
+
+
+def voices(platform: Platform) -> dict[str, pl.DataFrame]:
+    """What people, students and teacher say of the live library."""
+    lake = platform.lake
+    return {
+        "people": lake.read(AUDITED_GROUND_TRUTH),
+        "students": lake.read_live(PREDICTIONS),
+        "teacher": lake.read(AUTO_GROUND_TRUTH),
+    }
+
+
+def select_rows(platform: Platform, selection: Selection) -> pl.DataFrame:
+    """The chosen labels (see export.choice.choose) beside where each photo is and which group and split it belongs to, by path.
+
+    Raises StageError for an unknown folder or scene, and when there are no labels of that source yet.
+    """
+    import polars as pl
+
+    from vibe_assets.export.choice import SOURCES, choose
+
+    if selection.labels not in SOURCES:
+        raise StageError(f"--labels {selection.labels}: no such source; use one of {', '.join(SOURCES)}")
+    chosen = choose(selection.labels, voices(platform), min_confidence=selection.min_confidence)
+    if chosen.is_empty():
+        raise StageError(f"there are no labels of {selection.labels} yet: {_remedy(selection.labels)}")
+    photos = accepted_photos(platform).select("image_id", "folder_key", "rel_path", "path_bytes", "format", "width", "height", "bytes", "mtime_ns")
+    if selection.folders:
+        for key in selection.folders:
+            platform.folder_path(key)  # raises for one that is not there
+        photos = photos.filter(pl.col("folder_key").is_in(selection.folders))
+    groups = platform.lake.read(PHOTO_GROUPS).select("image_id", "group_id", "split")
+    rows = photos.join(chosen, on="image_id", how="inner").join(groups, on="image_id", how="left")
+    if selection.scenes:
+        rows = rows.filter(pl.col("scene").is_in(known_scenes(platform, selection.scenes)))
+    return rows.sort("rel_path", "image_id")
+
+
+def known_scenes(platform: Platform, names: Sequence[str]) -> list[str]:
+    """Scene keys of names given with or without their prefix. Raises StageError naming those there are."""
+    scenes = load_taxonomy(platform).scenes
+    keys = [name if name.startswith("scene.") else f"scene.{name}" for name in names]
+    if unknown := sorted(set(keys) - set(scenes)):
+        raise StageError(f"no scene {', '.join(unknown)}; there are {', '.join(key.removeprefix('scene.') for key in scenes)}")
+    return keys
+
+
+def _remedy(source: str) -> str:
+    remedies = {
+        "people": "check the audit sample and hand it in with `vibe audited FILE`",
+        "students": "the heads have to be trained and the predictions made (`make ui`, or materialise predictions)",
+        "teacher": "annotate the library first (`make ui`, or materialise annotations)",
+    }
+    return remedies.get(source, remedies["teacher"])
+
+
+def formats(platform: Platform) -> dict[str, Format]:
+    """Every format there is, by name. Label Studio's is wired here: the rooms that know its layout and the photos do not know each other."""
+    studio = Format(
+        "label-studio", "Label Studio tasks with the labels filled in, and the labelling config", "https://labelstud.io/guide/task_format",
+        ("reference",), lambda items, folder, job: _write_label_studio(platform, items, folder), streams_pictures=True,
+    )  # fmt: skip
+    return {**FORMATS, studio.name: studio}
+
+
+def _write_label_studio(platform: Platform, items: Iterable[Item], folder: Path) -> None:
+    """tasks.json and labelling_config.xml; pictures are addressed as files of a local storage at the photo root."""
+    from vibe_assets.audit.label_studio import TaskPhoto, labelling_config, tasks
+
+    with (folder / "tasks.json").open("w", encoding="utf-8") as file:
+        file.write("[")
+        for number, item in enumerate(items):
+            voices = "+".join(sorted({entry.source for entry in item.provenance}))
+            photo = TaskPhoto(item.labels.image_id, unquote_to_bytes(item.path_uri), item.photo.rel_path, None, item.labels)
+            (task,) = tasks([photo], model_version=voices)
+            file.write(("," if number else "") + "\n" + json.dumps(task, ensure_ascii=False))
+        file.write("\n]\n")
+    (folder / "labelling_config.xml").write_text(labelling_config(load_taxonomy(platform)), encoding="utf-8")
+
+
+def export_labels(
+    platform: Platform, name: str, selection: Selection, *, into: Path | None = None, mode: str | None = None, now: datetime | None = None
+) -> Written:
+    """Write the selection in one format; nothing is written where the same export is there already.
+
+    Raises ExportError for a folder that is not ours or a mode that the format cannot do, StageError (see select_rows).
+    """
+    from vibe_assets.export.folder import is_current, read_manifest
+    from vibe_assets.export.pictures import checked_mode
+
+    known = formats(platform)
+    if name not in known:
+        raise ExportError(f"no format {name!r}; there are {', '.join(known)}")
+    chosen = known[name]
+    mode = checked_mode(name, mode, chosen.modes)
+    folder = (into or exports_dir(platform) / name).expanduser().absolute()
+    _refuse_photo_root(platform, folder)
+    rows = select_rows(platform, selection)
+    items = Items(rows, platform.settings.root)
+    shard_bytes = platform.settings.export.shard_mb * 1_000_000
+    asked = {"format": name, "layout": LAYOUT, "photos": mode, **_asked(selection)}
+    taxonomy = _label_keys(platform, rows)
+    version = fingerprint({**asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": taxonomy})
+    if is_current(folder, version):
+        counts = (read_manifest(folder) or {})["counts"]
+        return Written(folder, counts["photos"], (), counts["labels_from"], written=False)
+    manifest = {**asked, "fingerprint": version, "versions": _versions(platform), "documentation": chosen.documentation}
+    return write_format(
+        chosen, items, folder, mode=mode, manifest=manifest, labels=taxonomy, shard_bytes=shard_bytes,
+        max_bytes=platform.settings.library.max_bytes, at=now or datetime.now(UTC), progress=platform.progress,
+    )  # fmt: skip
+
+
+def _asked(selection: Selection) -> dict[str, Any]:
+    return {
+        "labels": selection.labels,
+        "folders": sorted(selection.folders),
+        "scenes": sorted(selection.scenes),
+        "min_confidence": selection.min_confidence,
+    }
+
+
+def _label_keys(platform: Platform, rows: pl.DataFrame) -> list[str]:
+    """The taxonomy's keys in their order, and after them those that rows of an older taxonomy still hold."""
+    taxonomy = load_taxonomy(platform)
+    known = [*taxonomy.scenes, *taxonomy.attributes, *taxonomy.objects]
+    said = {*rows["scene"].drop_nulls(), *rows["objects"].explode().drop_nulls()}
+    return [*known, *sorted(said - set(known))]
+
+
+def _versions(platform: Platform) -> Mapping[str, Any]:
+    """What the labels were made with."""
+    from importlib.metadata import version
+
+    from vibe_assets.stages.students import deployments
+
+    tables = {table.name: platform.lake.version(table) for table in TABLES}
+    return {"vibe_assets": version("vibe-assets"), "heads": dict(deployments(platform)), "tables": tables, "run": platform.run_id}
+
+
+def _refuse_photo_root(platform: Platform, folder: Path) -> None:
+    root = platform.settings.root
+    if folder == root or root in folder.parents:
+        raise ExportError(f"{folder} lies in the photo root: its pictures would become photos of the library; give a folder elsewhere with --into")

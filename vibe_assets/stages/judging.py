@@ -1,0 +1,138 @@
+"""Labels and people's verdicts -> how far the teacher and the students are from people, now and in the version before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
+from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.lineage import headline_of, heads_named, last_report, previous_labels, said_by
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.students import deployed, judge_head, library_vectors, test_rows
+from vibe_assets.stages.truth import groups_of, load_taxonomy
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vibe_assets.evaluate.compare import Comparison
+    from vibe_assets.evaluate.labels import Evaluation
+    from vibe_assets.heads.models import TrainedHead
+
+QUICK = 200  # resamples where only the values are shown, not their intervals
+PHONES = (
+    "apple",
+    "iphone",
+    "samsung",
+    "sm-",
+    "google",
+    "pixel",
+    "huawei",
+    "honor",
+    "xiaomi",
+    "redmi",
+    "oneplus",
+    "oppo",
+    "vivo",
+    "motorola",
+)
+SCANNERS = ("scan", "epson perfection", "plustek", "reflecta")
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the subject was before: its headline on today's truth, and the paired comparison; both empty for the first version."""
+
+    headline: Mapping[str, Estimate] = field(default_factory=dict)
+    comparisons: Sequence[Comparison] = ()
+
+
+# -- judging -------------------------------------------------------------------------------------------------------------
+def evaluate_teacher(platform: Platform) -> Evaluation:
+    """The teacher's labels against people's, weighted to the whole library."""
+    return judge_labels(platform, platform.lake.read(AUTO_GROUND_TRUTH), platform.lake.read(AUDITED_GROUND_TRUTH), "teacher", "human")
+
+
+def evaluate_students(platform: Platform) -> list[Evaluation]:
+    """The deployed students on the test split: against people where people looked, and against the teacher."""
+    lake = platform.lake
+    said, scene_head = lake.read_live(PREDICTIONS), deployed(platform).get("scene")
+    human, auto = test_rows(platform, lake.read(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read(AUTO_GROUND_TRUTH))
+    found = [judge_labels(platform, said, truth, "student", kind) for truth, kind in ((human, "human"), (auto, "auto"))]
+    return [_with_forced(platform, evaluation, scene_head) for evaluation in found if evaluation.n] or found[1:]
+
+
+def _with_forced(platform: Platform, evaluation: Evaluation, head: TrainedHead | None) -> Evaluation:
+    """The evaluation with the scene accuracy that the head has when it may not abstain, comparable with systems that never do."""
+    if head is None or head.card.encoder != library_vectors(platform)["encoder"][0]:
+        return evaluation
+    forced = judge_head(platform, head, evaluation.truth_kind).headline.get("scene_accuracy")
+    added = {} if forced is None else {"scene_accuracy_forced": forced}
+    return dataclasses.replace(evaluation, headline={**evaluation.headline, **added})
+
+
+def judge_labels(platform: Platform, said: pl.DataFrame, truth: pl.DataFrame, subject: str, truth_kind: str, **options: Any) -> Evaluation:
+    from vibe_assets.evaluate.labels import evaluate_labels
+
+    taxonomy = load_taxonomy(platform)
+    return evaluate_labels(
+        said,
+        truth,
+        groups=groups_of(platform),
+        scenes=tuple(taxonomy.scenes),
+        closure=taxonomy.closure,
+        slices=_slices(platform),
+        subject=subject,
+        truth_kind=truth_kind,
+        **options,
+    )
+
+
+def _slices(platform: Platform) -> pl.DataFrame:
+    """image_id with folder, first folder, what took it, camera and year, to see where labels are worse."""
+    import polars as pl
+
+    photos = accepted_photos(platform)
+    folder = pl.col("rel_path").str.extract(r"^(.*)/[^/]*$", 1).fill_null("(root)")
+    model = pl.col("camera").str.to_lowercase()
+    device = (
+        pl.when(model.str.contains_any(SCANNERS)).then(pl.lit("scanner"))
+        .when(model.str.contains_any(PHONES)).then(pl.lit("phone"))
+        .when(model.is_not_null()).then(pl.lit("camera"))
+        .otherwise(pl.lit("unknown (no EXIF)"))
+    )  # fmt: skip
+    year = pl.col("taken_at").dt.year().cast(pl.String)
+    return photos.select("image_id", "camera", folder=folder, source=folder.str.extract(r"^([^/]+)", 1), device=device, year=year)
+
+
+# -- what changed since the last version ---------------------------------------------------------------------------------
+def before_teacher(platform: Platform, now: Evaluation, version: str) -> Before:
+    """The labels of the teacher or mapping before, judged on the same audited photos."""
+    labels, truth = previous_labels(platform), platform.lake.read(AUDITED_GROUND_TRUTH)
+    if labels is None or truth.is_empty():
+        return Before(headline_of(last_report(platform, "teacher", now.truth_kind, version)))
+    old = judge_labels(platform, labels, truth, "teacher", "human", resamples=QUICK)
+    return Before(old.headline, paired(platform, labels, platform.lake.read(AUTO_GROUND_TRUTH), truth))
+
+
+def before_students(platform: Platform, now: Evaluation, version: str) -> Before:
+    """The heads of the last report with other heads, on the same test photos; from the cached vectors, so nothing is embedded again."""
+    last = last_report(platform, "student", now.truth_kind, version)
+    heads = heads_named(platform, last["version"][0]) if last.height else {}
+    truth = test_rows(platform, platform.lake.read(AUDITED_GROUND_TRUTH if now.truth_kind == "human" else AUTO_GROUND_TRUTH))
+    if not heads or truth.is_empty():
+        return Before(headline_of(last))
+    said = said_by(platform, heads)
+    old = _with_forced(platform, judge_labels(platform, said, truth, "student", now.truth_kind, resamples=QUICK), heads.get("scene"))
+    return Before(old.headline, paired(platform, said, platform.lake.read_live(PREDICTIONS), truth))
+
+
+def paired(platform: Platform, old: pl.DataFrame, new: pl.DataFrame, truth: pl.DataFrame) -> list[Comparison]:
+    from vibe_assets.evaluate.compare import compare_paired
+    from vibe_assets.evaluate.labels import KINDS
+
+    groups = groups_of(platform)
+    found = [compare_paired(old, new, truth, groups=groups, what=kind) for kind in KINDS]
+    return [comparison for comparison in found if comparison.n]

@@ -1,0 +1,5 @@
+"""The one error of this room that people can mend."""
+
+
+class VlmError(RuntimeError):
+    """Tags, instruction data or a fine-tuning cannot go on; the message names the setting or file and the remedy."""

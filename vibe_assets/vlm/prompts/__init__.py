@@ -1,0 +1,1 @@
+"""Packaged prompts of the tag benchmark, Markdown files."""

@@ -1,0 +1,109 @@
+"""Tags that lie beside photos, in a file or in the library's labels, become the photos of a batch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vibe_assets.labels.taxonomy import Taxonomy
+from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
+from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.truth import load_taxonomy
+from vibe_assets.vlm.failures import VlmError
+from vibe_assets.vlm.found import Found
+
+FILE_NAMES = ("metadata.jsonl", "metadata.csv", "tags.jsonl", "tags.csv")
+PATH_FIELDS = ("file_name", "path", "rel_path", "image_path", "file", "image")
+SPLIT_AT = (";", "|", ",")
+QUIET_SCENES = ("scene.other", "scene.snapshot")  # no word that anybody would search for
+ATTRIBUTE_TAGS = {"has_person": "person", "has_animal": "animal", "has_text": "text"}
+
+
+def read_tag_file(path: Path) -> list[Found]:
+    """Photos with tags from a folder with metadata.jsonl or metadata.csv (or tags.*), or from such a file itself.
+
+    Each line has one of file_name, path, rel_path, image_path, relative to the file's folder, and tags: a list, or a text with ';',
+    '|' or ','. Raises VlmError naming the line that is wrong; a photo that is not there is an entry with a reason.
+    """
+    file = next((path / name for name in FILE_NAMES if (path / name).is_file()), path) if path.is_dir() else path
+    if not file.is_file():
+        raise VlmError(f"{path}: no such file, and no {' or '.join(FILE_NAMES)} in it")
+    rows = _csv_rows(file) if file.suffix.lower() == ".csv" else _jsonl_rows(file)
+    found = [_entry(file, number, row) for number, row in rows]
+    if not found:
+        raise VlmError(f"{file}: no photo in it; expected one line per photo with file_name and tags")
+    return found
+
+
+def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Found:
+    name = next((row[field] for field in PATH_FIELDS if isinstance(row.get(field), str) and row[field]), None)
+    if name is None:
+        raise VlmError(f"{file}, line {number}: no photo named; expected one of {', '.join(PATH_FIELDS)}")
+    tags = row.get("tags")
+    if isinstance(tags, str):
+        mark = next((mark for mark in SPLIT_AT if mark in tags), ";")
+        tags = tags.split(mark)
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise VlmError(f"{file}, line {number}: tags: expected a list of texts, got {tags!r:.80}")
+    path = file.parent / name
+    credit = {key: str(row[field]) for key, field in (("photographer", "photographer"), ("credit_url", "credit_url"), ("licence", "licence"))
+              if row.get(field)}  # fmt: skip
+    there = path.is_file()
+    problem = {} if there else {"reason": "unreachable", "detail": f"{file}, line {number}: no such file"}
+    identifier = str(row.get("id") or name)
+    return Found("file", identifier, name, tuple(tags), os.fsencode(path.resolve()) if there else None, **credit, **problem)
+
+
+def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise VlmError(f"{file}: not UTF-8 text ({error}); expected JSON lines or a CSV") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise VlmError(f"{file}, line {number}: not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise VlmError(f"{file}, line {number}: expected an object, got {type(row).__name__}")
+            yield number, row
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle)
+        if "tags" not in (reader.fieldnames or ()):
+            raise VlmError(f"{file}, line 1: no column `tags`; expected a header with file_name and tags")
+        for row in reader:
+            yield reader.line_num, row
+
+
+def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
+    """The library's photos, their labels in words as tags: what people said (`audited`), or what the teacher said (`auto`)."""
+    lake = platform.lake
+    labels = lake.read(AUDITED_GROUND_TRUTH if truth == "audited" else AUTO_GROUND_TRUTH)
+    if labels.is_empty():
+        remedy = "`vibe audited FILE` brings them" if truth == "audited" else "materialise auto_ground_truth first"
+        raise VlmError(f"the library has no {truth} labels yet; {remedy}")
+    taxonomy, rows = load_taxonomy(platform), labels.join(accepted_photos(platform), on="image_id", how="inner").sort("image_id")
+    root = os.fsencode(platform.settings.root)
+    return [
+        Found(truth, row["image_id"], row["rel_path"], label_tags(row, taxonomy), os.path.join(root, row["path_bytes"]),  # noqa: PTH118
+              image_id=row["image_id"], phash=row["phash"])
+        for row in rows.iter_rows(named=True)
+    ]  # fmt: skip
+
+
+def label_tags(row: Mapping[str, Any], taxonomy: Taxonomy) -> tuple[str, ...]:
+    """Labels in words: objects main one first, each followed by what it implies, then the scene, then what is in the photo."""
+    tags = [key.rpartition(".")[2].replace("_", " ") for key in taxonomy.closure(row["objects"] or ())]
+    if row["scene"] and row["scene"] not in QUIET_SCENES:
+        tags.append(row["scene"].removeprefix("scene."))
+    tags += [ATTRIBUTE_TAGS[name] for name in ATTRIBUTES if row[name] and name in ATTRIBUTE_TAGS]
+    return tuple(dict.fromkeys(tags))
