@@ -8,22 +8,14 @@ Variants run in turns (A B C A B C ...). `vibe` is the whole of train_head: nine
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import os
-import platform
-import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import sklearn
 import torch
+from measure import Bench, Variant, parser
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
@@ -33,7 +25,7 @@ from vibe_assets.heads.train import TrainingSet, train_head
 from vibe_assets.settings import StudentSettings
 
 SEED = 42
-RESULT = Path(__file__).parent / "results" / "heads_vs_sklearn.json"
+TO_LOSS = "vibe to sklearn's validation loss"
 
 
 def load(features: Path | None) -> tuple[TrainingSet, tuple[str, ...]]:
@@ -121,80 +113,34 @@ class Race:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=Path)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args()
+    wanted = parser(__doc__, runs=3)
+    wanted.add_argument("--features", type=Path)
+    options = wanted.parse_args()
     data, scenes = load(options.features)
     race = Race(data, scenes)
-    variants: dict[str, Callable[[], tuple[float, float]]] = {
+    bench = Bench("heads_vs_sklearn", options, seed=SEED, packages=("torch", "scikit-learn", "numpy"))
+    bench.work = {
+        "vectors": list(data.x.shape), "scenes": len(scenes), "train": len(race.train), "val": len(race.val), "test": len(race.test),
+        "data": options.features.name if options.features else "made up",
+    }  # fmt: skip
+    accurate = {
         "vibe": race.vibe, "sklearn default": race.sklearn_default, "sklearn standardised": race.sklearn_standardised,
         "sklearn path": race.sklearn_path,
-        "vibe to sklearn's validation loss": race.vibe_to_peer_loss,
     }  # fmt: skip
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
-    for turn in range(options.runs):
-        for name, variant in variants.items():
-            taken[name].append(variant())
-            print(f"{turn + 1}/{options.runs} {name}: {taken[name][-1][0]:.2f} s, {taken[name][-1][1]:.4f}", flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report(options, race, taken), indent=1) + "\n", encoding="utf-8")
-    print(options.out)
+    variants: dict[str, Variant] = {name: _named(run, "test accuracy") for name, run in accurate.items()}
+    bench.turns(variants | {TO_LOSS: _named(race.vibe_to_peer_loss, "validation loss")})
+    for peer in ("sklearn default", "sklearn standardised", "sklearn path"):
+        bench.ratio(f"vs_{peer.replace(' ', '_')}", peer, "vibe")
+    bench.ratio("vs_sklearn_path_to_same_validation_loss", "sklearn path", TO_LOSS)
+    bench.write()
 
 
-def report(options: argparse.Namespace, race: Race, taken: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
-    rows = []
-    for name, results in taken.items():
-        seconds, figures = [one[0] for one in results], [one[1] for one in results]
-        rows.append(
-            {
-                "variant": name,
-                "value": statistics.median(seconds),
-                "unit": "s",
-                "min": min(seconds),
-                "max": max(seconds),
-                "runs": len(seconds),
-            }
-        )
-        unit = "validation loss" if name.startswith("vibe to") else "test accuracy"
-        rows.append({"variant": name, "value": figures[-1], "unit": unit, "min": min(figures), "max": max(figures), "runs": len(figures)})
+def _named(run: Callable[[], tuple[float, float]], unit: str) -> Variant:
+    def figures() -> dict[str, float]:
+        took, figure = run()
+        return {"s": took, unit: figure}
 
-    def ratio(peer: str, own: str) -> float:
-        return round(statistics.median(p[0] / v[0] for p, v in zip(taken[peer], taken[own], strict=True)), 2)
-
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    ).stdout.strip()
-    features = f"--features {options.features.name}" if options.features else ""
-    versions = {"torch": torch.__version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__}
-    return {
-        "name": "heads_vs_sklearn",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "hardware": {"cpu": _cpu(), "cores": os.cpu_count(), "load_at_end": [round(value, 2) for value in os.getloadavg()]},
-        "versions": {"python": platform.python_version(), **versions},
-        "command": f"python benchmarks/heads_vs_sklearn.py {features} --runs {options.runs}",
-        "seed": SEED,
-        "work": {
-            "vectors": list(race.data.x.shape), "scenes": len(race.scenes),
-            "train": len(race.train), "val": len(race.val), "test": len(race.test),
-            "data": options.features.name if options.features else "made up",
-        },
-        "rows": rows,
-        "ratios": {
-            "vs_sklearn_default": ratio("sklearn default", "vibe"),
-            "vs_sklearn_standardised": ratio("sklearn standardised", "vibe"),
-            "vs_sklearn_path": ratio("sklearn path", "vibe"),
-            "vs_sklearn_path_to_same_validation_loss": ratio("sklearn path", "vibe to sklearn's validation loss"),
-        },
-    }  # fmt: skip
-
-
-def _cpu() -> str:
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return figures
 
 
 if __name__ == "__main__":

@@ -93,11 +93,14 @@ class AuditSettings(Section):
         0.5, gt=0, lt=1, description="share of the sample that is drawn from the test split, where students are judged"
     )
     blind_share: float = Field(
-        0.2, ge=0, le=1, description="share of the photos that `vibe audit` shows with nothing filled in: it measures what the filling-in does"
+        0.2, ge=0, le=1, description="share of the photos that `vibe audit` shows with nothing filled in, to measure what filling in does"
     )
     port: int = Field(3001, ge=0, le=65535, description="port of `vibe audit` on 127.0.0.1; 0 takes a free one")
     settle_after_s: float = Field(
-        60.0, ge=0, description="verdicts of `vibe audit` count once nobody gave one for this long, or at once with Done: nothing retrains after every photo"
+        60.0,
+        ge=0,
+        description="verdicts of `vibe audit` count once nobody gave one for this long, or at once with Done: "
+        "nothing retrains after every photo",
     )
 
 
@@ -220,6 +223,7 @@ class TaggerSettings(Section):
 
     base_url: str = Field("", description="OpenAI-compatible endpoint, for example https://api.openai.com/v1")
     model: str = Field("", description="model name as the server knows it")
+    provider: str = Field("", description="name to show and to tell equal models by; the endpoint's host where it is not given")
     api_key_env: str = Field(
         "OPENAI_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="name of the environment variable that holds the key"
     )

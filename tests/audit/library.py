@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from PIL import Image
 
 from vibe_assets.demo.render import render_library
 from vibe_assets.records import ATTRIBUTES, AUTO_GROUND_TRUTH, PREDICTIONS, Table
@@ -29,18 +31,29 @@ port = 0
 SCENES = ("scene.food", "scene.product", "scene.snapshot")
 
 
-def build(folder: Path, *, photos: int = 45, sample: int = 30, blind: float = 0.2, more: str = "") -> Platform:
-    """Write it below `folder`; nothing of it needs a model or a server."""
+def build(folder: Path, *, photos: int = 60, sample: int = 30, blind: float = 0.2, larger: int = 1, more: str = "") -> Platform:
+    """Write it below `folder`; nothing of it needs a model or a server. `larger` scales the photos, for measurements."""
     folder.mkdir(parents=True, exist_ok=True)
     library = render_library(folder, seed=5, photos=photos)
+    truth = [enlarged(library.root, photo, larger) for photo in library.truth] if larger > 1 else library.truth
     (folder / "vibe.toml").write_text(SETTINGS.format(sample=sample, blind=blind, more=more))
     platform = open_at(folder)
     for key in look_at_folders(platform).folders["folder_key"]:
         scan_folder(platform, key)
     group_library(platform)
-    fill(platform, library.truth)
+    fill(platform, truth)
     draw_audit_sample(platform)
     return platform
+
+
+def enlarged(root: Path, photo: dict[str, Any], factor: int) -> dict[str, Any]:
+    """The photo's file with `factor` times as many pixels a side, and its new identity."""
+    file = root / photo["rel_path"]
+    with Image.open(file) as image:
+        picture = image.convert("RGB").resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
+    noise = Image.effect_noise(picture.size, 24).convert("RGB")  # a camera's files do not compress as well as a painting
+    Image.blend(picture, noise, 0.06).save(file, "JPEG", quality=92)
+    return photo | {"image_id": hashlib.sha256(file.read_bytes()).hexdigest()[:32]}
 
 
 def open_at(folder: Path) -> Platform:
@@ -61,7 +74,8 @@ def fill(platform: Platform, truth: list[dict[str, Any]]) -> None:
         }
         wrong = next(scene for scene in SCENES if scene != labels["scene"])
         teacher.append({**labels, "scene": wrong if at % 5 == 0 else labels["scene"], "teacher": "t" * 16, "mapping": "m" * 16})
-        sure = {f"{name}_confidence": 0.5 + (at * 37 % 50) / 100 for name in ("scene", *ATTRIBUTES)}
+        share = 0.5 + (at * 37 % 50) / 100
+        sure = {"scene_confidence": share} | {f"{name}_confidence": share if labels[name] else 1 - share for name in ATTRIBUTES}
         place = {"folder_key": row["folder_key"], "rel_path": row["rel_path"], "abstained": [], "source": "student", "heads": "h-1"}
         student.append({**labels, **sure, **place, "scene": wrong if at % 4 == 0 else labels["scene"], "encoder": "e" * 16})
     platform.lake.replace(AUTO_GROUND_TRUTH, rows_of(AUTO_GROUND_TRUTH, teacher))

@@ -12,13 +12,16 @@ import pytest
 from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import Driver
 from vibe_assets.demo.names import NAMES, SETTINGS, render_faces, run_names_study
+from vibe_assets.names.study import planned_shards
 from vibe_assets.stages.platform import Platform
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """An installation whose settings hold the study's section."""
-    (tmp_path / "vibe.toml").write_text('[library]\nroot = "photos"\nhome = "data"\n\n' + SETTINGS.replace("control_runs = 3", "control_runs = 1\nmax_epochs = 5"))
+    (tmp_path / "vibe.toml").write_text(
+        '[library]\nroot = "photos"\nhome = "data"\n\n' + SETTINGS.replace("control_runs = 3", "control_runs = 1\nmax_epochs = 5")
+    )
     (tmp_path / "dagster_home").mkdir()
     shutil.copy(Path(__file__).parents[2] / "dagster_home" / "dagster.yaml", tmp_path / "dagster_home")
     before = dict(os.environ)
@@ -41,23 +44,16 @@ def test_faces_are_drawn_once_and_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_the_study_runs_through_dagster_and_ends_in_a_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vibe_assets.demo.names.FACES", 16)
-    monkeypatch.setattr("vibe_assets.demo.names.render_faces", lambda root: render_faces(root, faces=16))
+    monkeypatch.setattr("vibe_assets.demo.names.render_faces", lambda root: render_faces(root, names=NAMES[:4], faces=18))
     with dg.DagsterInstance.get() as instance:
         platform = Platform.open(run_id="test", progress=False)
         driver = Driver(instance, defs, folder / "cursor", progress=False)
         assert run_names_study(platform, driver), driver.tally
         assert not driver.tally.failed
         assert [line for line in driver.tally.not_passed if not line.startswith("WARN")] == []
-        assert sorted(instance.get_dynamic_partitions("name_shards")) == sorted(set(platform.lake.read(_shards())["shard"]))
+        assert sorted(instance.get_dynamic_partitions("name_shards")) == planned_shards(platform)
         event = instance.get_latest_materialization_event(dg.AssetKey("names_report"))
         assert event is not None
         assert event.asset_materialization is not None
         assert "![said over true" in str(event.asset_materialization.metadata["skew"].value)
     assert (platform.settings.reports_dir / "names_report.html").exists()
-
-
-def _shards():  # type: ignore[no-untyped-def]
-    from vibe_assets.records.first_names import NAME_SHARDS
-
-    return NAME_SHARDS

@@ -45,7 +45,15 @@ def test_the_page_loads_nothing_and_runs_nothing(page: str) -> None:
 
 def test_it_shows_both_sides_the_tests_the_moves_and_the_photos(page: str) -> None:
     text = Page(page).text
-    for expected in ("Against people", "Worse by", "better in A", "Same scene", "Where the scenes went", "gained", "Photos where they differ"):
+    for expected in (
+        "Against people",
+        "Worse by",
+        "better in A",
+        "Same scene",
+        "Where the scenes went",
+        "gained",
+        "Photos where they differ",
+    ):
         assert expected in text
     assert page.count(PICTURE) == 3
     assert page.count('<dl class="voices">') == 3

@@ -226,7 +226,11 @@ def test_originals_are_never_touched(name: str, awkward: Platform, out: Path) ->
 
     def state() -> dict[bytes, Any]:
         return {
-            entry.name: (entry.stat().st_mtime_ns, entry.stat().st_ino, hashlib.sha256(Path(os.fsdecode(entry.path)).read_bytes()).hexdigest())
+            entry.name: (
+                entry.stat().st_mtime_ns,
+                entry.stat().st_ino,
+                hashlib.sha256(Path(os.fsdecode(entry.path)).read_bytes()).hexdigest(),
+            )
             for entry in os.scandir(folder)
         }
 

@@ -131,7 +131,9 @@ def test_notes_that_another_tool_turned_into_attributes_are_still_ours() -> None
     lists = "".join(re.findall(r"<(vibe:\w+|lr:\w+|dc:\w+|digiKam:\w+)>(?=\s*<rdf:(?:Bag|Seq)>)(.*?)</\1>", written, flags=re.DOTALL) and
                     [found[0] for found in re.finditer(r"<(vibe:\w+|lr:\w+|dc:\w+|digiKam:\w+)>\s*<rdf:(?:Bag|Seq)>.*?</\1>", written, flags=re.DOTALL)])  # fmt: skip
     attributes = " ".join(f'vibe:{name}="{value}"' for name, value in notes.items())
-    compact = packet(lists).decode().replace('xmp:Rating="4"', f'xmlns:vibe="urn:vibe-assets:xmp:1.0/" xmp:Rating="4" {attributes}').encode()
+    compact = (
+        packet(lists).decode().replace('xmp:Rating="4"', f'xmlns:vibe="urn:vibe-assets:xmp:1.0/" xmp:Rating="4" {attributes}').encode()
+    )
     kept = removed(compact)
     assert kept is not None
     assert b"vibe" not in kept

@@ -13,7 +13,7 @@ from vibe_assets.records import ATTRIBUTES, AUTO_GROUND_TRUTH, PHOTO_GROUPS
 from vibe_assets.settings import AuditSettings
 
 STRATEGIES = ("random", "stratified", "disagreement", "uncertainty")
-DRAWS = 300
+DRAWS = 200
 SIZE = 40
 SCENES = ("scene.food", "scene.people", "scene.document")
 
@@ -45,7 +45,7 @@ def population():
 
 @pytest.fixture(scope="module")
 def draws(population):
-    """Strategy -> 300 samples by different seeds."""
+    """Strategy -> 200 samples by different seeds."""
     truth, groups, predicted, _ = population
     paths = truth.select("image_id", rel_path="image_id")
 
@@ -75,7 +75,7 @@ def test_unweighted_shares_are_biased_where_photos_are_not_drawn_alike(strategy,
     right = population[3]
     share = np.mean(list(right.values()))
     naive = [np.mean([right[i] for i in sample["image_id"]]) for sample in draws[strategy]]
-    assert z_score(naive, share) < -6, "errors are drawn more often, so the teacher looks worse than it is"
+    assert z_score(naive, share) < -5, "errors are drawn more often, so the teacher looks worse than it is"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -86,7 +86,7 @@ def test_reported_figures_find_the_truth_of_the_library(strategy, population, dr
     )
     accuracy, share, covered = [], [], []
     wanted = float((people["scene"] == "scene.other").mean())
-    for sample in draws[strategy][:100]:
+    for sample in draws[strategy][:50]:
         truth = people.join(sample.select("image_id", "inclusion_probability"), on="image_id").select(
             "image_id", "scene", *ATTRIBUTES, "objects", "inclusion_probability"
         )

@@ -36,6 +36,7 @@ def write_index(root: Path, name: str, good: dict[str, Any], **lists: Any) -> Pa
 
 def open_names(home: Path, root: Path, **names: Any) -> Platform:
     settings = Settings(
-        library=LibrarySettings(root=home / "photos", home=home), names=NameSettings(root=root, shards=3, chip_px=48, val=0.25, test=0.25, **names)
+        library=LibrarySettings(root=home / "photos", home=home),
+        names=NameSettings(root=root, shards=3, chip_px=48, val=0.25, test=0.25, **names),
     )
     return Platform(settings, run_id="test", progress=False)

@@ -64,7 +64,9 @@ def test_an_index_that_cannot_be_read_is_a_row_and_the_others_go_on(tmp_path: Pa
 
 
 def test_one_folder_per_name_needs_no_index_and_folders_in_it_are_people(tmp_path: Path) -> None:
-    for at, file in enumerate(("anna/0.jpg", "anna/who-1/1.jpg", "anna/who-1/2.jpg", "bela/who-1/3.jpg", "bela/.hidden/4.jpg", "bela/notes.txt")):
+    for at, file in enumerate(
+        ("anna/0.jpg", "anna/who-1/1.jpg", "anna/who-1/2.jpg", "bela/who-1/3.jpg", "bela/.hidden/4.jpg", "bela/notes.txt")
+    ):
         picture(tmp_path / file, at) if file.endswith("jpg") else (tmp_path / file).write_text("no picture")
     rows = index_shard(tmp_path, "shard-00", SETTINGS)
     assert rows["name"].to_list() == ["anna", "anna", "anna", "bela"]

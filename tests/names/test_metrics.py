@@ -48,7 +48,12 @@ def test_choices_are_exact_over_all_draws_of_other_names() -> None:
     truth = rng.integers(6, size=30)
     ranks = 1.0 + (scores > scores[np.arange(30), truth][:, None]).sum(axis=1)
     wins = [
-        np.mean([scores[row, truth[row]] > scores[row, list(others)].max() for others in combinations([c for c in range(6) if c != truth[row]], 3)])
+        np.mean(
+            [
+                scores[row, truth[row]] > scores[row, list(others)].max()
+                for others in combinations([c for c in range(6) if c != truth[row]], 3)
+            ]
+        )
         for row in range(30)
     ]
     expected = np.mean([np.mean(np.array(wins)[truth == name]) for name in np.unique(truth)])

@@ -15,13 +15,23 @@ def track() -> Track:
     truth = rng.integers(6, size=300)
     said = np.where(rng.random(300) < 0.3, truth, rng.integers(6, size=300))
     names = ("anna", "bela", "c|ra", "dan", "eva", "finn")
-    return Track("linear", names, said, truth, {"kind": "probe", "seconds": 1.5}, np.arange(300) // 2, rng.integers(1, 7, 300).astype(float), ({"epoch": 1},))
+    return Track(
+        "linear",
+        names,
+        said,
+        truth,
+        {"kind": "probe", "seconds": 1.5},
+        np.arange(300) // 2,
+        rng.integers(1, 7, 300).astype(float),
+        ({"epoch": 1},),
+    )
 
 
 def test_a_track_that_was_written_is_read_back_with_the_same_figures(track: Track, tmp_path: Path) -> None:
     write_track(tmp_path / "linear", track)
     assert {file.name for file in (tmp_path / "linear").iterdir()} == {
-        "config.json", "predictions.npy", "true_labels.npy", "names.json", "results.csv", "training_log.json", "summary.md", "groups.npy", "ranks.npy",
+        "config.json", "predictions.npy", "true_labels.npy", "names.json", "results.csv", "training_log.json", "summary.md",
+        "groups.npy", "ranks.npy",
     }  # fmt: skip
     back = read_track(tmp_path / "linear")
     assert back.scores.headline == track.scores.headline

@@ -15,7 +15,7 @@ from vibe_assets.names.results import Track
 from vibe_assets.names.simulate import Planted, gaussian_features, plant
 from vibe_assets.sections import NameSettings
 
-SETTINGS = NameSettings(max_epochs=15, control_runs=2)
+SETTINGS = NameSettings(max_epochs=10, control_runs=2)
 STRENGTH = 1.2
 
 

@@ -50,7 +50,9 @@ def test_near_duplicates_are_one_group_and_flat_pictures_are_not() -> None:
 
 
 def test_one_picture_under_two_names_takes_no_part() -> None:
-    rows = split_faces(chips(4, image_id=["a", "a", "b", "b"], source_id=["a", "a", "b", "b"], name=["anna", "bela", "anna", "anna"]), SETTINGS)
+    rows = split_faces(
+        chips(4, image_id=["a", "a", "b", "b"], source_id=["a", "a", "b", "b"], name=["anna", "bela", "anna", "anna"]), SETTINGS
+    )
     assert rows.select("image_id", "name", "reason").rows() == [("a", "anna", "two_names"), ("a", "bela", "two_names"), ("b", "anna", None)]
 
 

@@ -20,6 +20,7 @@ from vibe_assets.names.results import Track, read_track, write_track
 from vibe_assets.records.first_names import NAME_EMBEDDINGS, NAME_PROBES, NAME_SPLITS
 from vibe_assets.stages.platform import Platform, StageError
 
+KNOBS = {"max_epochs": 6, "control_runs": 2}
 NAMES = ("anna", "bela", "cora", "dan", "eva", "finn")
 
 
@@ -39,7 +40,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    platform = open_names(tmp_path_factory.mktemp("home"), faces, max_epochs=6, control_runs=2)
+    platform = open_names(tmp_path_factory.mktemp("home"), faces, **KNOBS)
     study.plan_study(platform)
     for shard in study.planned_shards(platform):
         for stage in (study.index_faces, study.cut_faces, study.embed_faces):
@@ -51,10 +52,9 @@ def done(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Platform:
 
 
 @pytest.fixture
-def platform(done: Platform, tmp_path: Path) -> Platform:
+def platform(done: Platform, faces: Path, tmp_path: Path) -> Platform:
     """A copy to damage."""
-    home = Path(shutil.copytree(done.settings.home, tmp_path / "home"))
-    return dataclasses.replace(done, settings=done.settings.model_copy(update={"library": done.settings.library.model_copy(update={"home": home})}))
+    return open_names(Path(shutil.copytree(done.settings.home, tmp_path / "home")), faces, **KNOBS)
 
 
 def test_the_study_runs_from_faces_to_a_page(done: Platform) -> None:
@@ -124,16 +124,19 @@ def test_a_new_study_removes_the_tracks_it_no_longer_has_and_no_others(platform:
     assert {inner.name for inner in folder.iterdir()} == {"linear", "permuted_1", "permuted_2", "without_1", "without_3", "qwen"}
 
 
-def test_fewer_names_and_faces_are_studied_when_asked(platform: Platform) -> None:
-    names = platform.settings.names.model_copy(update={"top_names": 3, "max_per_name": 5})
-    data = load_names(dataclasses.replace(platform, settings=platform.settings.model_copy(update={"names": names})))
+def test_fewer_names_and_faces_are_studied_when_asked(done: Platform, faces: Path) -> None:
+    data = load_names(open_names(done.settings.home, faces, top_names=3, max_per_name=5))
     assert len(data.names) == 3
     assert np.bincount(data.y[data.rows("train")]).max() <= 5
 
 
 def test_a_study_without_results_or_faces_says_what_makes_them(tmp_path: Path, faces: Path) -> None:
     empty = open_names(tmp_path, faces)
-    for stage, said in ((study.study_tracks, "vibe names probe"), (load_names, "vibe names index"), (study.planned_shards, "vibe names index")):
+    for stage, said in (
+        (study.study_tracks, "vibe names probe"),
+        (load_names, "vibe names index"),
+        (study.planned_shards, "vibe names index"),
+    ):
         with pytest.raises(StageError, match=said):
             stage(empty)
 
@@ -142,7 +145,9 @@ def test_a_goal_is_met_only_with_its_whole_interval() -> None:
     def reached(share: float, n: int, classes: int = 30) -> dict[str, str]:
         truth = np.arange(n) % classes
         said = np.where(np.arange(n) < share * n, truth, (truth + 1) % classes)
-        return {goal.text.split(":")[0]: goal.verdict for goal in targets(Track("t", tuple(f"n{at}" for at in range(classes)), said, truth))}
+        return {
+            goal.text.split(":")[0]: goal.verdict for goal in targets(Track("t", tuple(f"n{at}" for at in range(classes)), said, truth))
+        }
 
     assert reached(0.5, 6000)["30 names"] == MET
     assert reached(0.19, 600)["30 names"] == OPEN
@@ -160,7 +165,8 @@ def test_names_are_shown_as_text(done: Platform) -> None:
 def test_the_commands_do_the_same(done: Platform, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = Path(shutil.copytree(done.settings.home, tmp_path / "data"))
     config = tmp_path / "vibe.toml"
-    config.write_text(f'[library]\nhome = "{home}"\n[names]\nroot = "{faces}"\nshards = 3\nchip_px = 48\nval = 0.25\ntest = 0.25\nmax_epochs = 3\ncontrol_runs = 1\n')
+    knobs = ("shards = 3", "chip_px = 48", "val = 0.25", "test = 0.25", "max_epochs = 3", "control_runs = 1")
+    config.write_text("\n".join([f'[library]\nhome = "{home}"\n[names]\nroot = "{faces}"', *knobs]))
     monkeypatch.setenv("VIBE_CONFIG", str(config))
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -171,11 +177,18 @@ def test_the_commands_do_the_same(done: Platform, faces: Path, tmp_path: Path, m
 
     assert "shard-0" in run("index", "--plan")
     assert "multi_face" in run("index")
-    assert "permuted_1" in run("probe", "linear")
+    assert "permuted_1" in run("probe", "cosine", "logit_adjusted")
     assert "names_report.html" in run("report").replace("\n", "")
     listed = run("compare", home / "names" / "results", "--csv").splitlines()
     assert listed[0].startswith("track,faces,names,accuracy")
-    assert len(listed) == 1 + len(study.study_tracks(dataclasses.replace(done, settings=done.settings.model_copy(update={"library": done.settings.library.model_copy(update={"home": home})}))))
+    assert [line.split(",")[0] for line in sorted(listed[1:])] == [
+        "cosine",
+        "linear",
+        "logit_adjusted",
+        "permuted_1",
+        "without_1",
+        "without_3",
+    ]
     run("report", home / "names" / "results", "--to", tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size > 20_000
     assert "no such method" in run("probe", "magic", code=2)

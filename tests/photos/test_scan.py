@@ -107,6 +107,16 @@ def test_only_new_and_changed_photos_are_opened(tmp_path: Path, monkeypatch: pyt
     assert by_name(later)["1.jpg"]["image_id"] != by_name(known)["1.jpg"]["image_id"]
 
 
+def test_links_and_empty_files_that_did_not_change_are_left_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "p.jpg")
+    (tmp_path / "link.jpg").symlink_to("p.jpg")
+    (tmp_path / "void.jpg").touch()
+    known = scan(tmp_path)
+    names = opened(monkeypatch)
+    assert scan(tmp_path, known).equals(known)
+    assert names == []
+
+
 def test_a_photo_is_opened_again_when_its_reason_may_have_passed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "p.jpg")
     (tmp_path / "bad.jpg").write_bytes(b"bad")

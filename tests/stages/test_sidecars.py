@@ -89,7 +89,9 @@ def test_a_source_that_fills_in_is_judged_only_where_it_does(home: Path) -> None
 
 def test_second_run_changes_no_byte_and_removal_leaves_no_trace(tmp_path: Path) -> None:
     platform = build(tmp_path, NAMES)
-    platform = Platform(platform.settings.model_copy(update={"export": platform.settings.export.model_copy(update=EASY["export"])}), progress=False)
+    platform = Platform(
+        platform.settings.model_copy(update={"export": platform.settings.export.model_copy(update=EASY["export"])}), progress=False
+    )
     root = platform.settings.root
     (root / "album" / "plain.jpg.xmp").write_bytes(FOREIGN)
     before = files(root)
@@ -120,7 +122,7 @@ FOREIGN = (
 def test_sidecars_can_mirror_the_tree_elsewhere(home: Path, tmp_path: Path) -> None:
     platform = open_platform(home, export={"min_precision": 0.5, "min_audited": 5})
     into = tmp_path / "sidecars"
-    counts = run(platform, into=into)
+    counts = run(platform, Selection("teacher"), into=into)
     assert counts["written"] == len(files(into)) == PHOTOS
     assert not platform.settings.root.exists()
     assert f"{FOLDERS[0]}/0.jpg.xmp".encode() in files(into)
@@ -136,7 +138,7 @@ def test_what_no_longer_qualifies_is_taken_out_again(home: Path, tmp_path: Path)
     assert files(into) == {}
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"<x", "malformed"), (b"", "malformed"), (b'<!DOCTYPE a><a/>', "doctype")])
+@pytest.mark.parametrize(("content", "reason"), [(b"<x", "malformed"), (b"", "malformed"), (b"<!DOCTYPE a><a/>", "doctype")])
 def test_a_sidecar_that_cannot_be_read_is_left_alone_and_named(home: Path, tmp_path: Path, content: bytes, reason: str) -> None:
     platform = open_platform(home, export={"min_precision": 0.5, "min_audited": 5})
     into = tmp_path / "sidecars"
@@ -171,5 +173,3 @@ def test_sidecars_do_not_look_like_new_photos(tmp_path: Path) -> None:
     before = discover_folders(platform.settings.root).folders[0].listing
     (platform.settings.root / "album" / "plain.jpg.xmp").write_bytes(FOREIGN)
     assert discover_folders(platform.settings.root).folders[0].listing == before
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -31,6 +32,6 @@ def records(folder: Path, count: int, *, seed: int = 0) -> list[Record]:
     return made
 
 
-def tiny(folder: Path) -> Path:
+def tiny(folder: Path, **family: Any) -> Path:
     texts = [PROMPT, "user", "assistant", *(answer(colour) for colour in COLOURS)]
-    return save_tiny_model(folder, texts * 4, seed=1)
+    return save_tiny_model(folder, texts * 4, seed=1, **family)

@@ -95,7 +95,9 @@ def test_a_busy_server_is_asked_again_and_a_dead_one_is_named(home: Platform, ap
         draw(home, api, "b2", query="other")
 
 
-def test_a_wrong_key_an_unknown_collection_and_no_key_are_told_apart(home: Platform, api: Unsplash, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_an_unknown_collection_and_no_key_are_told_apart(
+    home: Platform, api: Unsplash, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(VlmError, match="collection id"):
         draw(home, api, query="", collection="nope")
     monkeypatch.setenv("UNSPLASH_ACCESS_KEY", "wrong-key-98765")

@@ -115,10 +115,11 @@ def weights(adapter: Path) -> dict[str, torch.Tensor]:
     return load_file(adapter / "adapter_model.safetensors")
 
 
-def test_checkpointed_activations_and_accumulated_batches_train_as_well(base: Path, examples: list[Record], tmp_path: Path) -> None:
-    knobs = dataclasses.replace(KNOBS, gradient_checkpointing=True, batch_size=4, accumulation=2, epochs=2, dropout=0.0)
-    run = finetune(str(base), examples[:24], examples[24:28], tmp_path, knobs=knobs, device="cpu", progress=False)
-    assert run.best_val_loss < 0.8 * run.first_val_loss
+def test_a_qwen3_with_checkpointed_activations_and_accumulated_batches_learns_too(examples: list[Record], tmp_path: Path) -> None:
+    three = tiny(tmp_path / "tiny-3-vl", family="qwen3_vl")
+    knobs = dataclasses.replace(KNOBS, gradient_checkpointing=True, batch_size=4, accumulation=2, epochs=3, dropout=0.0)
+    run = finetune(str(three), examples[:24], examples[24:28], tmp_path / "run", knobs=knobs, device="cpu", progress=False)
+    assert run.best_val_loss < 0.6 * run.first_val_loss
 
 
 def test_it_stops_early_when_validation_no_longer_improves(base: Path, examples: list[Record], tmp_path: Path) -> None:

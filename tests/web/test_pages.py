@@ -49,7 +49,8 @@ def client(app: Any) -> TestClient:
 def fetched(app: Any, path: str, method: str = "GET") -> tuple[int, bytes]:
     """Status and body for a path sent as it is: a client would tidy it first."""
     sent: list[dict[str, Any]] = []
-    scope: Scope = {"type": "http", "method": method, "path": path, "root_path": "", "query_string": b"", "headers": [(b"host", HOST.encode())]}
+    headers = [(b"host", HOST.encode())]
+    scope: Scope = {"type": "http", "method": method, "path": path, "root_path": "", "query_string": b"", "headers": headers}
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}

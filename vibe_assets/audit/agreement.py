@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MIN_PHOTOS = 10  # below it an interval spans nearly everything
+MIN_OTHERS = 5  # photos with another answer than the most frequent: with fewer, 1 resample in 100 or more has none and no kappa
 QUESTIONS = ("scene", *ATTRIBUTES)
 
 
@@ -106,6 +107,12 @@ class _Answers:
     categories: int
     blind: int
 
+    def others(self) -> int:
+        """Photos on which somebody gave another answer than the most frequent."""
+        given = self.codes[self.codes >= 0]
+        most_frequent = int(np.bincount(given).argmax())
+        return int(((self.codes >= 0) & (self.codes != most_frequent)).any(axis=1).sum())
+
 
 def _answers(labelled: pl.DataFrame, question: str, people: Sequence[str]) -> _Answers:
     import polars as pl
@@ -137,6 +144,8 @@ def _concord(
         return without(f"{n} photos answered by two people, at least {MIN_PHOTOS} are needed" if n else "no photo answered by two people")
     if np.isclose(expected, 0):
         return without("everybody gave one and the same answer to every photo: chance alone would agree as well")
+    if (others := table.others()) < MIN_OTHERS:
+        return without(f"{others} photos got another answer than the most frequent one, at least {MIN_OTHERS} are needed")
     codes = np.array([(groups or {}).get(image_id, image_id) for image_id in table.photos])
     estimate = cluster_bootstrap(terms, codes, statistic=statistic, resamples=resamples, seed=seed, baseline=0.0)
     if observed == 1.0:  # nothing to resample: Wilson's end for that many groups without a disagreement

@@ -23,6 +23,7 @@ from vibe_assets.audit.verdicts import Act, Verdict
 from vibe_assets.records import ATTRIBUTES, Labels, fingerprint
 
 UNSURE_BELOW = 0.7  # the student's calibrated probability of its scene
+FEW = 10  # photos below which a forecast says more about chance than about work
 VIEWS = ("all", "differ", "unsure", "skipped", "scene")
 MAX_NAME, MAX_REASON, MAX_OBJECTS, MAX_SPENT_MS = 40, 200, 50, 24 * 3600 * 1000
 _VERDICT_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
@@ -273,6 +274,8 @@ def _plain(labels: Labels | None) -> dict[str, Any] | None:
 
 def _sentence(known: Progress) -> str:
     """What the next photos bring. The accuracy itself is left out: it would lean on the next answer."""
+    if known.n < FEW:
+        return ""
     goal = f"±{100 * known.target:g} points"
     if known.reached:
         return f"Scene accuracy is known to {goal}."
@@ -297,4 +300,3 @@ def _spent(value: object) -> int:
 
 def _rank(seed: int, purpose: str, identity: str) -> bytes:
     return hashlib.sha256(f"{seed}/audit-desk/{purpose}/{identity}".encode()).digest()
-

@@ -117,7 +117,7 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
             Route("/photo/{image_id}", photo),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ],
-        exception_handlers={kind: refused for kind in (Refused, PhotoRejected, AuditError)},
+        exception_handlers=dict.fromkeys((Refused, PhotoRejected, AuditError), refused),
     )
 
 
@@ -145,9 +145,7 @@ class TokenDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         from starlette.responses import PlainTextResponse
 
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-        elif self._matches(_cookie(scope)):
+        if scope["type"] != "http" or self._matches(_cookie(scope)):
             await self.app(scope, receive, send)
         elif scope["method"] == "GET" and scope["path"] == "/" and self._matches(_asked_token(scope)):
             cookie = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"

@@ -51,7 +51,7 @@ def verdict_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
     import polars as pl
 
     labels = {name: AUDITED_GROUND_TRUTH.polars_schema()[name] for name in ("scene", *ATTRIBUTES, "objects")}
-    schema = {
+    schema: dict[str, Any] = {
         "image_id": pl.String, "annotator": pl.String, "act": pl.String, "blind": pl.Boolean, **labels, "spent_ms": pl.Int64,
         "at": pl.Datetime("us", "UTC"), "source": pl.String, "reason": pl.String,
     }  # fmt: skip

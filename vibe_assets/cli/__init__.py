@@ -11,8 +11,11 @@ from vibe_assets.cli import (  # noqa: F401 - each adds its commands to `main`
     search,
     setup,
     students,
+    tags,
     teacher,
+    triage,
     truth,
+    vlm,
 )
 from vibe_assets.cli.app import main
 

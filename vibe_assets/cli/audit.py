@@ -8,7 +8,7 @@ from vibe_assets.cli.app import main, platform
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on; any but this machine's own needs the printed link.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on; any but this machine's needs the printed link.")
 @click.option("--port", type=int, help="Port; default: [audit] port, 3001.")
 @click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
 def audit(host: str, port: int | None, in_browser: bool) -> None:

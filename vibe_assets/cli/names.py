@@ -112,3 +112,30 @@ def names_report(folders: tuple[Path, ...], file: Path | None, in_browser: bool)
     click.echo(page)
     if in_browser:
         click.launch(page.as_uri())
+
+
+@names.command("ask")
+@click.argument("base")
+@click.option("--mode", "modes", multiple=True, type=click.Choice(["head", "open", "choice"]), help="What to ask (default: all three).")
+@click.option("--options", "offered", default=5, show_default=True, help="Names on offer in a multiple choice.")
+@click.option("--as-is", is_flag=True, help="Ask the model as it is, without fine-tuning (not for the head).")
+@click.option("--most", default=0, show_default=True, help="Faces of each side at the most; 0: all.")
+@click.option("--rank", default=64, show_default=True, help="Rank of the LoRA adapters.")
+@click.option("--epochs", default=2, show_default=True, help="Passes over the training faces.")
+def names_ask(base: str, modes: tuple[str, ...], offered: int, as_is: bool, most: int, rank: int, epochs: int) -> None:
+    """Put the same question to a vision-language model: BASE is a saved model's folder or a hub name.
+
+    \b
+    Example: vibe names ask Qwen/Qwen2.5-VL-3B-Instruct --mode choice --as-is --most 500
+    """
+    from vibe_assets.defs.name_tools import vlm_tools
+    from vibe_assets.names.results import COMPARED, comparison_rows
+    from vibe_assets.names.study import ask_model
+    from vibe_assets.names.vlm_tracks import MODES, HeadKnobs
+
+    home = platform()
+    tools = vlm_tools(base, device=home.settings.vlm.device, rank=rank, epochs=epochs)
+    knobs = HeadKnobs(rank=rank, alpha=2 * rank, epochs=epochs)
+    wanted = modes or tuple(mode for mode in MODES if not (as_is and mode == "head"))
+    tracks = ask_model(home, wanted, tools, knobs=knobs, options=offered, tune=not as_is, most=most)
+    show("Vision-language model", list(COMPARED), list(comparison_rows(tracks)))

@@ -61,8 +61,10 @@ def ui(host: str, port: int, no_daemon: bool, read_only: bool) -> None:
 def demo(folder: Path, photos: int) -> None:
     """Run the whole lineage through Dagster on a rendered library: no network service, no GPU."""
     from vibe_assets.demo.run import run_demo
+    from vibe_assets.photos.workers import stop_idle_workers
 
     passed = run_demo(folder, photos=photos)
+    stop_idle_workers()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if passed else 1)  # everything is closed; DuckDB 2.0 would print a page about its own bindings at interpreter exit

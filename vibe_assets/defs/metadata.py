@@ -55,7 +55,7 @@ def stored(platform: Platform, table: Table, rows: pl.DataFrame, **metadata: Any
 
 def rejects_table(rejected: pl.DataFrame, *, most: int = 20) -> str:
     """Markdown table of rejected rows: where, why, what exactly."""
-    where = "rel_path" if "rel_path" in rejected.columns else "image_id"
+    where = next(name for name in ("rel_path", "image_id", *rejected.columns) if name in rejected.columns)
     lines = [f"| {where} | reason | detail |", "|---|---|---|"]
     lines += [
         f"| {cell(path)} | {cell(reason)} | {cell(detail)} |"

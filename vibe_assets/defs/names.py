@@ -1,4 +1,4 @@
-"""Faces sorted by first name -> [names]: plan, index, chips, vectors by shard; split, probes, report. A study: started by a job, never by itself."""
+"""Faces by first name -> [names]: plan, index, chips, vectors by shard; split, probes, report. Started by people, never by itself."""
 
 import dagster as dg
 import polars as pl
@@ -8,6 +8,7 @@ from vibe_assets.defs.metadata import counts_table, stored
 from vibe_assets.defs.resources import Installation, code_commit
 from vibe_assets.names import gates, study
 from vibe_assets.names.probes import METHODS
+from vibe_assets.names.vlm_tracks import MODES
 from vibe_assets.records.first_names import FACE_CHIPS, NAME_EMBEDDINGS, NAME_INDEX, NAME_PROBES, NAME_SHARDS, NAME_SPLITS
 
 OWNERS = ["team:names"]
@@ -59,7 +60,12 @@ def name_index(context: dg.AssetExecutionContext, installation: Installation) ->
     reasons = {str(reason): count for reason, count in rows["reason"].drop_nulls().value_counts(sort=True).iter_rows()}
     names = {str(name): count for name, count in accepted["name"].value_counts(sort=True).head(50).iter_rows()}
     return stored(
-        platform, NAME_INDEX, rows, accepted=accepted.height, names=counts_table("faces of", names), ruled_out=counts_table("reason", reasons)
+        platform,
+        NAME_INDEX,
+        rows,
+        accepted=accepted.height,
+        names=counts_table("faces of", names),
+        ruled_out=counts_table("reason", reasons),
     )
 
 
@@ -102,7 +108,7 @@ def name_embeddings(context: dg.AssetExecutionContext, installation: Installatio
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    description="Train, val and test by group: one person, one photo and near-duplicates stay on one side; a face under two names takes no part.",
+    description="Train, val and test by group: a person, a photo and near-duplicates stay on one side; a face under two names is out.",
 )
 def name_splits(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Group the faces of all shards and draw the sides."""
@@ -110,13 +116,15 @@ def name_splits(context: dg.AssetExecutionContext, installation: Installation) -
     rows = study.split_names(platform)
     sides = {str(side): count for side, count in rows.filter(pl.col("reason").is_null())["split"].value_counts(sort=True).iter_rows()}
     largest = rows.select(pl.col("group_size").max().fill_null(0)).item()
-    return stored(platform, NAME_SPLITS, rows, groups=rows["group_id"].n_unique(), largest_group=largest, splits=counts_table("split", sides))
+    return stored(
+        platform, NAME_SPLITS, rows, groups=rows["group_id"].n_unique(), largest_group=largest, splits=counts_table("split", sides)
+    )
 
 
 class ProbeConfig(dg.Config):
     """Knobs of one run of the probes."""
 
-    methods: list[str] = list(METHODS)  # the linear probe, the controls and the ablations always run
+    methods: list[str] = list(METHODS)  # noqa: RUF012 - the linear probe, the controls and the ablations always run
 
 
 @dg.asset(
@@ -150,8 +158,8 @@ def name_probes(context: dg.AssetExecutionContext, config: ProbeConfig, installa
     kinds={"html"},
     owners=OWNERS,
     code_version="1",
-    description="The study as one page: accuracy against chance, majority and permuted names, skew, best and worst names, choices as people "
-    "were given them, targets met or not, and what none of it can say.",
+    description="The study as one page: accuracy against chance, majority and permuted names, skew, best and worst names, choices as "
+    "people were given them, targets met or not, and what none of it can say.",
 )
 def names_report(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Write the page."""
@@ -166,8 +174,43 @@ def names_report(context: dg.AssetExecutionContext, installation: Installation) 
     )
 
 
+class VlmConfig(dg.Config):
+    """What a vision-language model is asked, and how it is trained for it."""
+
+    base: str  # folder of a saved model, or a hub name such as Qwen/Qwen2.5-VL-3B-Instruct
+    modes: list[str] = list(MODES)  # noqa: RUF012 - head: classification head; open: name it; choice: one of `options` names
+    options: int = 5  # names on offer in a multiple choice
+    tune: bool = True  # False asks the model as it is
+    most: int = 0  # faces of each side at the most; 0: all
+    rank: int = 64  # of the LoRA adapters
+    epochs: int = 2
+
+
+@dg.asset(
+    deps=[name_splits, face_chips],
+    group_name="names",
+    kinds={"pytorch"},
+    owners=OWNERS,
+    code_version="1",
+    pool="vlm",
+    description="The same question to a vision-language model: a classification head with LoRA, the name in its own words, one of "
+    "a few names in shuffled order. Needs a GPU for real models; launched by hand with the model in its configuration.",
+)
+def name_vlm(context: dg.AssetExecutionContext, config: VlmConfig, installation: Installation) -> dg.MaterializeResult:
+    """Fine-tune and ask."""
+    from vibe_assets.defs.name_tools import vlm_tools
+    from vibe_assets.names.results import comparison_markdown
+    from vibe_assets.names.vlm_tracks import HeadKnobs
+
+    platform = installation.open(context, commit=code_commit())
+    tools = vlm_tools(config.base, device=platform.settings.vlm.device, rank=config.rank, epochs=config.epochs)
+    knobs = HeadKnobs(rank=config.rank, alpha=2 * config.rank, epochs=config.epochs)
+    tracks = study.ask_model(platform, config.modes, tools, knobs=knobs, options=config.options, tune=config.tune, most=config.most)
+    return dg.MaterializeResult(metadata={"tracks": dg.MetadataValue.md(comparison_markdown(tracks)), "base": config.base})
+
+
 assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
-    name_shards, name_index, face_chips, name_embeddings, name_splits, name_probes, names_report,
+    name_shards, name_index, face_chips, name_embeddings, name_splits, name_probes, name_vlm, names_report,
 ]  # fmt: skip
 checks = [
     gate_check(name_splits, "shards_ready", gates.shards_ready),

@@ -4,14 +4,17 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import duckdb
-import pyarrow as pa
 from dagster_duckdb import DuckDBResource
 
 from vibe_assets.settings import load_settings
 from vibe_assets.stages.platform import Platform
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Installation(dg.ConfigurableResource):
@@ -29,7 +32,7 @@ class Warehouse(dg.ConfigurableResource):
     def path(self) -> Path:
         return load_settings().warehouse_file
 
-    def publish(self, tables: Mapping[str, pa.Table]) -> dict[str, int]:
+    def publish(self, tables: "Mapping[str, pa.Table]") -> dict[str, int]:
         """Replace every named table by the given Arrow table, all or none; return the row counts.
 
         Columns are matched by name. Raises duckdb.Error, after which the file still holds what it held before.

@@ -25,7 +25,8 @@ audited_verdicts = dg.AssetSpec(
     group_name="truth",
     kinds={"json"},
     owners=OWNERS,
-    description="What people said of the sample: the file that `vibe audited FILE` accepted. Reported by the source sensor.",
+    description="What people said of the sample, at the page (`vibe audit`) and in accepted files. Moves once they paused or pressed Done; "
+    "reported by the source sensor.",
     metadata={"dagster/column_schema": column_schema(AUDITED_GROUND_TRUTH)},
 )
 
@@ -80,15 +81,22 @@ def audit_sample(context: dg.AssetExecutionContext, installation: Installation) 
     group_name="truth",
     kinds={"python", "deltalake"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     automation_condition=follow("audited_ground_truth"),
-    description="What people say, settled: one row per audited photo.",
+    description="What people say, settled: one row per audited photo; several people's answers by majority, a tie is unknown.",
 )
 def audited_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
-    """Read the audited file in force into the lake."""
+    """Settle the verdicts that count, and the accepted file, into the lake."""
     platform = installation.open(context)
     rows = truth.settle_audit(platform)
-    return stored(platform, AUDITED_GROUND_TRUTH, rows, scenes=counts_table("scene", scene_counts(rows)))
+    people = {str(name or "(unnamed)"): count for name, count in rows["annotator"].value_counts(sort=True).iter_rows()}
+    return stored(
+        platform,
+        AUDITED_GROUND_TRUTH,
+        rows,
+        scenes=counts_table("scene", scene_counts(rows)),
+        annotators=counts_table("annotator", people),
+    )
 
 
 def scene_counts(rows: pl.DataFrame) -> dict[str, int]:

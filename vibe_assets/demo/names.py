@@ -1,7 +1,7 @@
 """The names study of the demo: drawn faces with a weak signal planted in them, studied through Dagster.
 
-Everybody wears a cap. With the chance LEANING its colour is the one that the name leans towards, otherwise any: that is all there is to find,
-and it has nothing to do with anybody's face.
+Everybody wears a cap. With the chance LEANING its colour is the one that the name leans towards, otherwise any: that is all there is to
+find, and it has nothing to do with anybody's face.
 """
 
 from __future__ import annotations

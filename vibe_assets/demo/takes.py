@@ -17,12 +17,12 @@ from vibe_assets.demo.paint import Canvas, through_a_lens
 from vibe_assets.demo.plan import PAINTERS
 from vibe_assets.lake import write_text
 
-SIDE = (320, 240)
-MARGIN = 30  # pixels outside the frame: room to point the camera elsewhere
+SIDE = (240, 180)
+MARGIN = 24  # pixels outside the frame: room to point the camera elsewhere
 SHOWS = ("people", "party", "animal", "landscape", "street", "food", "room", "product")
 COSTS = {"blur": 2.2, "exposure": 2.0, "composition": 1.6}  # what a fault of full strength takes off a photo's worth
 PEOPLE = 5
-SHARPNESS_OF_TASTE = 3.0  # log-odds per unit of worth: how sure people are
+SHARPNESS_OF_TASTE = 5.0  # log-odds per unit of worth: how sure people are
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def render_takes(folder: Path, *, series: int = 120, seed: int = 7) -> tuple[Pat
 def plan_takes(rng: np.random.Generator) -> list[Take]:
     """Two to six takes: mostly small faults, some large ones."""
     takes = []
-    for _ in range(int(rng.choice([2, 3, 4, 5, 6], p=[0.3, 0.3, 0.2, 0.12, 0.08]))):
+    for _ in range(int(rng.choice([2, 3, 4, 5, 6], p=[0.25, 0.35, 0.25, 0.1, 0.05]))):
         blur = float(rng.uniform(0.15, 1)) if rng.random() < 0.35 else float(rng.uniform(0, 0.08))
         exposure = float(rng.choice([-1, 1]) * rng.uniform(0.2, 1)) if rng.random() < 0.35 else float(rng.uniform(-0.08, 0.08))
         reach = MARGIN if rng.random() < 0.3 else MARGIN // 6

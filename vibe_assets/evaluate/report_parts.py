@@ -153,7 +153,8 @@ def slice_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
     grouped: dict[str, list[Any]] = {}
     for score in evaluation.slices:
         grouped.setdefault(score.by, []).append(score)
-    tables, cuts = [], []
+    tables: list[dict[str, Any]] = []
+    cuts: list[list[Any]] = []
     for by, scores in grouped.items():
         if any({(s.value, s.accuracy.n) for s in scores} == {(s.value, s.accuracy.n) for s in other} for other in cuts):
             continue  # where every folder lies at the top, its first part says the same

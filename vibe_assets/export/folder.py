@@ -41,10 +41,10 @@ def check_ours(folder: Path) -> None:
         return
     manifest = read_manifest(folder)
     if manifest is None:
-        raise ExportError(f"{folder} is not empty and was not written by `vibe export`; nothing was changed. Give another folder with --into")
-    added = sorted(
-        name for name, seen in files_below(folder).items() if seen["files"] > manifest["files"].get(name, {"files": 0})["files"]
-    )
+        raise ExportError(
+            f"{folder} is not empty and was not written by `vibe export`; nothing was changed. Give another folder with --into"
+        )
+    added = sorted(name for name, seen in files_below(folder).items() if seen["files"] > manifest["files"].get(name, {"files": 0})["files"])
     if added:
         raise ExportError(f"{folder} holds files that this export did not write ({', '.join(added[:5])}); move them away, then run again")
 
@@ -63,7 +63,9 @@ def replacing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
     fresh.mkdir()
     try:
         yield fresh
-        write_text(fresh / MANIFEST, json.dumps({"made_by": MADE_BY, **manifest, "files": files_below(fresh)}, ensure_ascii=False, indent=1))
+        write_text(
+            fresh / MANIFEST, json.dumps({"made_by": MADE_BY, **manifest, "files": files_below(fresh)}, ensure_ascii=False, indent=1)
+        )
         if folder.exists():
             folder.rename(old)
         try:

@@ -139,9 +139,7 @@ def _own_attributes(data: bytes, about: Element) -> list[Edit]:
     """Our notes and our namespace out of a start tag that others need."""
     found = list(attributes_of(data, about))
     prefixes = {name.removeprefix("xmlns:") for name, value, _, _ in found if value == VIBE}
-    return [
-        Edit(start, end) for name, value, start, end in found if value == VIBE or (":" in name and name.partition(":")[0] in prefixes)
-    ]
+    return [Edit(start, end) for name, value, start, end in found if value == VIBE or (":" in name and name.partition(":")[0] in prefixes)]
 
 
 def _of_us(prop: Element, values: Sequence[str], *, whole: bool) -> list[Element]:
@@ -218,7 +216,11 @@ def _block(
     lines = [" ".join([start, f"xmlns:vibe={quoteattr(VIBE)}", *spaces]) + ">"]
     for field in begun:
         lines += _list(field.qualified, field.container, added[field])
-    lines += [f" <vibe:Layout>{LAYOUT}</vibe:Layout>", f" <vibe:Date>{date}</vibe:Date>", f" <vibe:MinPrecision>{min_precision:g}</vibe:MinPrecision>"]
+    lines += [
+        f" <vibe:Layout>{LAYOUT}</vibe:Layout>",
+        f" <vibe:Date>{date}</vibe:Date>",
+        f" <vibe:MinPrecision>{min_precision:g}</vibe:MinPrecision>",
+    ]
     if created:
         lines.append(" <vibe:CreatedSidecar>True</vibe:CreatedSidecar>")
     notes = {"Lists": [field.qualified for field in begun], **{field.added: added[field] for field in FIELDS}, "Declined": memory.declined}

@@ -43,6 +43,9 @@ class Method:
 class ClassHead(nn.Module):
     """Vectors (n, d) -> logits (n, c). `mean` and `std` (d,) are moments of the training vectors."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, method: Method, mean: Tensor, std: Tensor, classes: int) -> None:
         super().__init__()
         self.kind = method.kind
@@ -105,8 +108,8 @@ class MarginLoss:
 
 def with_angular_margin(logits: Tensor, targets: Tensor, scale: Tensor, margin: float) -> Tensor:
     """Logits scale * cos(angle) with the margin added to the angle of each row's true class, as long as the sum stays below pi."""
-    true = targets[:, None]
-    cosine = (logits.gather(1, true) / scale).clamp(-1 + 1e-6, 1 - 1e-6)
+    true = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)  # gather and scatter are slow where they must be deterministic
+    cosine = ((logits * true).sum(dim=1, keepdim=True) / scale).clamp(-1 + 1e-6, 1 - 1e-6)
     angle = torch.acos(cosine)
     pushed = torch.where(angle + margin < torch.pi, torch.cos(angle + margin), cosine - margin * torch.sin(torch.tensor(margin)))
-    return logits.scatter(1, true, scale * pushed)
+    return logits + true * scale * (pushed - cosine)

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 DISAGREEMENT_RATE = 4.0  # groups where teacher and student differ are drawn this many times as often as the others
 SCENE_POWER = 0.5  # a scene's share of the sample grows with the root of its size (Bankier 1988): rare scenes get enough photos
-# Bands of the students' confidence, each with its rate: the standard deviation of right-or-wrong at the band's middle. Places by size
-# times deviation are the allocation of least variance (Neyman 1934) for a calibrated student; the surest band keeps a quarter of the rate.
-BANDS = (("below_50", 0.5, 0.48), ("50_to_70", 0.7, 0.49), ("70_to_90", 0.9, 0.40), ("90_to_97", 0.97, 0.25), ("above_97", 1.01, 0.12))
+# Bands of the students' confidence, each with its rate: the standard deviation of right-or-wrong at the band's middle, and the greatest
+# there is below one half. Places by size times deviation are the allocation of least variance (Neyman 1934) for a calibrated student;
+# the surest band keeps a quarter of the greatest rate, for students are not always calibrated.
+BANDS = (("below_50", 0.5, 0.5), ("50_to_70", 0.7, 0.49), ("70_to_90", 0.9, 0.40), ("90_to_97", 0.97, 0.25), ("above_97", 1.01, 0.12))
 RATES = {name: rate for name, _, rate in BANDS}
 UNJUDGED = "unjudged"  # no student said anything of the group
 MIXED = "mixed"  # small strata merged, because the sample has fewer places than there are strata

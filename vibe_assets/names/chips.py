@@ -175,7 +175,9 @@ def _recipe(row: Mapping[str, Any], settings: NameSettings) -> str:
     """All that changes a chip besides the photo's bytes: two faces of one photo are two files."""
     box = [row[edge] for edge in ("x0", "y0", "x1", "y1")]
     detector = settings.detector if row["x0"] is None else ""
-    return fingerprint({"box": box, "margin": settings.margin, "px": settings.chip_px, "quality": settings.jpeg_quality, "by": detector})[:8]
+    return fingerprint({"box": box, "margin": settings.margin, "px": settings.chip_px, "quality": settings.jpeg_quality, "by": detector})[
+        :8
+    ]
 
 
 def phash(image: Image.Image) -> str:

@@ -75,8 +75,10 @@ def load_names(platform: Platform) -> NameData:
     settings, lake = platform.settings.names, platform.lake
     splits = lake.read(NAME_SPLITS).filter(pl.col("reason").is_null()).unique("image_id", keep="first")
     if splits.is_empty():
-        raise StageError("no faces with a split: run `vibe names index`, or materialise name_index, face_chips, name_embeddings, name_splits")
-    names = _under_study(splits, settings.top_names)
+        raise StageError(
+            "no faces with a split: run `vibe names index`, or materialise name_index, face_chips, name_embeddings, name_splits"
+        )
+    names = names_under_study(splits, settings.top_names)
     splits = splits.filter(pl.col("name").is_in(names)).sort("image_id").with_row_index("row")
     shards = splits["shard"].unique().sort().to_list()
     x: NDArray[np.float32] | None = None
@@ -88,7 +90,7 @@ def load_names(platform: Platform) -> NameData:
         if joined.is_empty():
             continue
         encoders.update(joined["encoder"].unique().to_list())
-        vectors = joined["embedding"].list.to_array(joined["embedding"].list.len().max() or 0).to_numpy()
+        vectors = joined["embedding"].list.to_array(len(joined["embedding"][0])).to_numpy()
         x = np.zeros((splits.height, vectors.shape[1]), np.float32) if x is None else x
         if vectors.shape[1] != x.shape[1] or len(encoders) > 1:
             raise StageError(f"name_embeddings: vectors of {len(encoders)} encoders; materialise it for every shard again")
@@ -106,7 +108,7 @@ def load_names(platform: Platform) -> NameData:
     return data.capped(settings.max_per_name, seed=settings.seed) if settings.max_per_name else data
 
 
-def _under_study(splits: pl.DataFrame, top: int) -> list[str]:
+def names_under_study(splits: pl.DataFrame, top: int) -> list[str]:
     """Names by faces in training, the most frequent first; names without a training face are not under study."""
     import polars as pl
 

@@ -1,7 +1,8 @@
 """A folder of index files or of one folder per name goes in; NAME_SHARDS and NAME_INDEX rows come out, what was ruled out with a reason.
 
-An index file `index_NAME.json` lists faces: `good` (paths), `rejected` (and `rejected_no_face`, ...), `multi_face`, `not_found`, and in `meta`
-for every good path its `score`, box (`bbox_xyxy` or `bbox`: left, top, right, bottom), photo size (`src_hw`) and, where the listed file is
+An index file `index_NAME.json` lists faces: `good` (paths), `rejected` (and `rejected_no_face`, ...), `multi_face`, `not_found`, and in
+`meta` for every good path its `score`, box (`bbox_xyxy` or `bbox`: left, top, right, bottom), photo size (`src_hw`) and, where the
+listed file is
 a chip, the photo it was cut from (`src_path`).
 """
 
@@ -51,7 +52,7 @@ def shard_of(name: str, shards: int) -> str:
 
 
 def find_sources(root: Path) -> list[Source]:
-    """Index files below `root` (or in it), otherwise its folders, by name. Raises NameIndexError when there is neither, or one name twice."""
+    """Index files in `root`, otherwise its folders, by name. Raises NameIndexError when there is neither, or one name twice."""
     if not root.is_dir():
         raise NameIndexError(f"names.root = {root}: no such folder")
     found = [Source(_plain(file.stem.removeprefix("index_")), file) for file in sorted(root.glob("index_*.json"))]
@@ -123,7 +124,11 @@ def _faces(source: Source, settings: NameSettings) -> Iterator[dict[str, Any]]:
     for key, paths in aside.items():
         for listed in dict.fromkeys(paths):
             row = _face(source.name, _below(base, listed), base, {})
-            yield {**row, "reason": exact.get(listed, SET_ASIDE[key]).removeprefix("rejected_"), "detail": f"listed under {key} by the index"}
+            yield {
+                **row,
+                "reason": exact.get(listed, SET_ASIDE[key]).removeprefix("rejected_"),
+                "detail": f"listed under {key} by the index",
+            }
 
 
 def _judged(name: str, listed: str, base: Path, facts: Mapping[str, Any], settings: NameSettings) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def judge(
         headline["top30_accuracy"] = weighted_share(hit[inside], groups=None if groups is None else groups[inside], baseline=1 / TOP)
     at = balanced_subset(truth, seed=seed)
     if len(at):
-        headline["balanced_subset"] = weighted_share(hit[at], groups=None if groups is None else groups[at], baseline=1 / int((support > 0).sum()))
+        headline["balanced_subset"] = weighted_share(
+            hit[at], groups=None if groups is None else groups[at], baseline=1 / int((support > 0).sum())
+        )
     low, high = wilson(loudest.hits, loudest.support)
     headline["max_recall"] = Estimate(loudest.recall, low, high, loudest.support)
     if ranks is not None:

@@ -38,7 +38,7 @@ def recipes(method: str, epochs: int, base: Recipe | None = None) -> list[Recipe
         "linear": [Method("linear")],
         "cosine": [Method("cosine", "cosine", learn_scale=True)],
         "focal": [Method("focal", gamma=gamma) for gamma in (1.0, 2.0)],
-        "arcface": [Method("arcface", "cosine", scale=scale, margin=m) for scale in (SCALES["cosine"], SCALES["arcface"]) for m in (0.05, 0.2)],
+        "arcface": [Method("arcface", "cosine", scale=scale, margin=margin) for scale in SCALES.values() for margin in (0.05, 0.2)],
         "class_balanced": [Method("class_balanced", beta=BETA)],
         "logit_adjusted": [Method("logit_adjusted", tau=tau) for tau in (0.5, 1.0)],
     }  # fmt: skip
@@ -51,8 +51,8 @@ def recipes(method: str, epochs: int, base: Recipe | None = None) -> list[Recipe
 
 
 def run_probes(
-    data: NameData, settings: NameSettings, *, methods: Sequence[str] = METHODS, ablated: Sequence[int] = ABLATED, provenance: Mapping[str, Any] | None = None,
-    progress: bool = False,
+    data: NameData, settings: NameSettings, *, methods: Sequence[str] = METHODS, ablated: Sequence[int] = ABLATED,
+    provenance: Mapping[str, Any] | None = None, progress: bool = False,
 ) -> Iterator[Track]:  # fmt: skip
     """Tracks one after the other: the methods, `control_runs` controls, the ablations. The linear probe always runs, and first."""
     base: Recipe | None = None
@@ -104,21 +104,23 @@ def _trained(
     started = time.perf_counter()
     train, val, test = (data.rows(split) for split in ("train", "val", "test"))
     fitted, log = choose(
-        data.x[train], data.y[train], data.x[val], data.y[val], classes=len(data.names), recipes=tried, seed=settings.seed, progress=progress
+        data.x[train], data.y[train], data.x[val], data.y[val], classes=len(data.names), recipes=tried, seed=settings.seed,
+        progress=progress,
     )  # fmt: skip
     x, y = data.x[test], data.y[test]
-    logits_at = fitted.score(x).argmax(axis=1).astype(np.int64)
+    answers = fitted.score(x).argmax(axis=1).astype(np.int64)
     counts = np.bincount(data.y[train], minlength=len(data.names))
     recipe = fitted.recipe
     config = {
         "kind": "probe", **facts, "method": recipe.method.name, "num_classes": len(data.names), "train_samples": len(train),
-        "val_samples": len(val), "test_samples": len(test), "lr": recipe.lr, "weight_decay": recipe.weight_decay, "epochs": fitted.best_epoch,
+        "val_samples": len(val), "test_samples": len(test), "lr": recipe.lr, "weight_decay": recipe.weight_decay,
+        "epochs": fitted.best_epoch,
         "margin": recipe.method.margin, "gamma": recipe.method.gamma, "beta": recipe.method.beta, "tau": recipe.method.tau,
         "majority": int(counts.argmax()), "most_frequent": np.argsort(-counts, kind="stable")[:TOP].tolist(), "tried_on_val": log,
         "seconds": round(time.perf_counter() - started, 3), "peak_memory_mb": peak_memory_mb(),
     }  # fmt: skip
     ranks = true_ranks(fitted.head, x, y)
-    return Track(name, data.names, logits_at, y, config, data.groups[test], ranks, fitted.history), fitted
+    return Track(name, data.names, answers, y, config, data.groups[test], ranks, fitted.history), fitted
 
 
 def _val_recall(fitted: Fitted, data: NameData) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.evaluate.page import bar, percent, render
@@ -25,7 +24,12 @@ if TYPE_CHECKING:
 TITLE = "Faces and first names"
 MET, OPEN, MISSED, NOT_TRIED = "met", "not shown", "not met", "not tried"
 LABELLED = 6  # names written beside their dot in the plot of skew
-KINDS = {"probe": "probes", "vlm": "vision-language models", "control": "controls: names dealt out at random", "ablation": "without the loudest names"}
+KINDS = {
+    "probe": "probes",
+    "vlm": "vision-language models",
+    "control": "controls: names dealt out at random",
+    "ablation": "without the loudest names",
+}
 CARDS = {
     "accuracy": "of the faces get the right name out of all",
     "balanced_accuracy": "every name counts alike, however rare",
@@ -88,11 +92,19 @@ def render_names(
         n=scores.n,
         classes=len(primary.names),
         cards=[
-            {"name": HEADLINE[name], "about": about, "shown": shown(name, head[name].value), "low": shown(name, head[name].low),
-             "high": shown(name, head[name].high), "bar": bar(*_on_track(name, head[name], scale, target_cv)), "estimate": head[name],
-             "baseline": None if head[name].baseline is None else shown(name, head[name].baseline or 0.0)}
-            for name, about in CARDS.items() if name in head
-        ],  # fmt: skip
+            {
+                "name": HEADLINE[name],
+                "about": about,
+                "shown": shown(name, head[name].value),
+                "low": shown(name, head[name].low),
+                "high": shown(name, head[name].high),
+                "bar": bar(*_on_track(name, head[name], scale, target_cv)),
+                "estimate": head[name],
+                "baseline": None if head[name].baseline is None else shown(name, head[name].baseline or 0.0),
+            }
+            for name, about in CARDS.items()
+            if name in head
+        ],
         baselines=_baselines(primary, control, scale),
         control=control,
         controls=len(controls),
@@ -116,8 +128,9 @@ def summary(tracks: Sequence[Track]) -> str:
     accuracy, chance = primary.scores.headline["accuracy"], primary.scores.chance
     verdict = "above" if accuracy.low > chance else "not distinguishable from"
     text = (
-        f"Shown a face that it was not trained on, the {primary.name.replace('_', ' ')} probe picks the right one of {len(primary.names)} first names for "
-        f"{percent(accuracy.value)} (95 % interval {percent(accuracy.low)} to {percent(accuracy.high)}, {accuracy.n:,} faces), "
+        f"Shown a face that it was not trained on, the {primary.name.replace('_', ' ')} probe picks the right one of "
+        f"{len(primary.names)} first names for {percent(accuracy.value)} "
+        f"(95 % interval {percent(accuracy.low)} to {percent(accuracy.high)}, {accuracy.n:,} faces), "
         f"{verdict} the {percent(chance)} that the same answers reach when they are dealt out at random."
     )
     if any(track.kind == "control" for track in tracks):
@@ -144,7 +157,12 @@ def _target(text: str, figure: str | None, goal: float, above: bool, head: Mappi
         return Target(text, None, "", NOT_TRIED)
     worst, right = (one.low, one.value > goal) if above else (one.high, one.value < goal)
     sure = worst > goal if above else worst < goal
-    return Target(text, one, f"{shown(figure, one.value)} ({shown(figure, one.low)} to {shown(figure, one.high)})", MET if sure else OPEN if right else MISSED)
+    return Target(
+        text,
+        one,
+        f"{shown(figure, one.value)} ({shown(figure, one.low)} to {shown(figure, one.high)})",
+        MET if sure else OPEN if right else MISSED,
+    )
 
 
 def target_lines(found: Sequence[Target]) -> list[str]:
@@ -171,7 +189,9 @@ def _baselines(primary: Track, control: Estimate | None, scale: float) -> list[d
     ]
     rows = [{"name": "the probe", "about": primary.name.replace("_", " "), "estimate": accuracy, "bar": bar(_bare(accuracy), scale)}]
     if control is not None:
-        rows.append({"name": "trained on permuted names", "about": "all controls together", "estimate": control, "bar": bar(control, scale)})
+        rows.append(
+            {"name": "trained on permuted names", "about": "all controls together", "estimate": control, "bar": bar(control, scale)}
+        )
     for name, value, about in fixed:
         one = Estimate(value, value, value, accuracy.n)
         rows.append({"name": name, "about": about, "estimate": one, "bar": bar(one, scale)})
@@ -186,9 +206,10 @@ def _track_row(track: Track, scale: float) -> dict[str, Any]:
     head = track.scores.headline
     accuracy = head["accuracy"]
     return {
-        "name": track.name.replace("_", " "), "classes": len(track.names), "n": track.scores.n, "chance": track.scores.chance,
-        "accuracy": accuracy, "bar": bar(Estimate(accuracy.value, accuracy.low, accuracy.high, accuracy.n, track.scores.chance), scale),
-        "balanced": head["balanced_accuracy"], "cv": head["prediction_cv"], "recall": head["max_recall"], "loudest": track.scores.loudest.name,
+        "name": track.name.replace("_", " "), "classes": len(track.names), "n": track.scores.n, "chance": track.chance,
+        "accuracy": accuracy, "bar": bar(Estimate(accuracy.value, accuracy.low, accuracy.high, accuracy.n, track.chance), scale),
+        "balanced": head["balanced_accuracy"], "cv": head["prediction_cv"], "recall": head["max_recall"],
+        "loudest": track.scores.loudest.name,
         "removed": ", ".join(track.config.get("removed", ())), "seconds": track.config.get("seconds"),
     }  # fmt: skip
 
@@ -196,7 +217,7 @@ def _track_row(track: Track, scale: float) -> dict[str, Any]:
 def _dots(scores: Scores) -> dict[str, Any]:
     """The plot of skew in a square of 100 by 100: said over true, the furthest from the line with their names where there is room."""
     most = 1.08 * max(max(one.support, one.predicted) for one in scores.names) or 1.0
-    points = [
+    points: list[dict[str, Any]] = [
         {"x": round(100 * one.support / most, 2), "y": round(100 - 100 * one.predicted / most, 2), "name": one.name, "true": one.support,
          "said": one.predicted, "off": abs(one.predicted - one.support), "shown": False, "left": one.support / most > 0.72}
         for one in scores.names

@@ -49,7 +49,9 @@ class Track:
 
     @cached_property
     def chance(self) -> float:
-        """Accuracy of these answers dealt out at random."""
+        """Accuracy of these answers dealt out at random; where names were offered, one out of those."""
+        if options := self.config.get("options"):
+            return 1 / int(options)
         return chance_accuracy(self.predictions, self.truth, len(self.names))
 
     @cached_property
@@ -137,12 +139,12 @@ def summary(track: Track) -> str:
     scores = track.scores
     ranked = scores.ranked()
     lines = [f"# {track.name}", "", *figure_lines(scores), ""]
-    lines += [f"Answers dealt out at random would be right for {percent(scores.chance)}; one name of {len(track.names)} is "
+    lines += [f"Answers dealt out at random would be right for {percent(track.chance)}; one name of {len(track.names)} is "
               f"{percent(1 / len(track.names))}. The highest recall is that of {scores.loudest.name}.", ""]  # fmt: skip
     for title, rows in (("Best by F1", ranked[:5]), ("Worst by F1", ranked[-5:])):
         lines += [f"## {title}", "", "| name | F1 | precision | recall | true | said |", "|---|---:|---:|---:|---:|---:|"]
         lines += [
-            f"| {_cell(one.name)} | {percent(one.f1)} | {percent(one.precision)} | {percent(one.recall)} | {one.support} | {one.predicted} |"
+            f"| {_cell(one.name)} | {' | '.join(map(percent, (one.f1, one.precision, one.recall)))} | {one.support} | {one.predicted} |"
             for one in rows
         ] + [""]
     if seconds := track.config.get("seconds"):
@@ -168,7 +170,7 @@ def comparison_rows(tracks: Sequence[Track]) -> list[tuple[str, ...]]:
         head = track.scores.headline
         figures = ("accuracy", "balanced_accuracy", "macro_f1", "top30_accuracy", "prediction_cv", "max_recall")
         cells = [_interval(name, head.get(name)) for name in figures]
-        rows.append((track.name, f"{track.scores.n:,}", str(len(track.names)), *cells, percent(track.scores.chance, 2)))
+        rows.append((track.name, f"{track.scores.n:,}", str(len(track.names)), *cells, percent(track.chance, 2)))
     return rows
 
 

@@ -71,7 +71,13 @@ def by_likeness(names: Sequence[str], predictions: NDArray[np.int64], truth: NDA
         inside = (alike >= low) & (alike < high)
         if wrong and inside.any():
             faces = int(counts[inside].sum())
-            rows.append(Likeness(words, int(inside.sum() // 2), Estimate(faces / wrong, *wilson(faces, wrong), wrong, float(expected[inside].sum() / wrong))))
+            rows.append(
+                Likeness(
+                    words,
+                    int(inside.sum() // 2),
+                    Estimate(faces / wrong, *wilson(faces, wrong), wrong, float(expected[inside].sum() / wrong)),
+                )
+            )
     return rows
 
 

@@ -40,7 +40,14 @@ def gaussian_features(n: int, dim: int, *, seed: int = 0) -> NDArray[np.float32]
 
 
 def plant(
-    features: NDArray[np.floating], *, names: int, strength: float, imbalance: float = 1.0, val: float = 0.15, test: float = 0.25, seed: int = 0
+    features: NDArray[np.floating],
+    *,
+    names: int,
+    strength: float,
+    imbalance: float = 1.0,
+    val: float = 0.15,
+    test: float = 0.25,
+    seed: int = 0,
 ) -> Planted:
     """Give every row (n, d) a name at random, then shift it by `strength` standard deviations along a direction of its name.
 
@@ -57,12 +64,14 @@ def plant(
     covariance[np.diag_indices(dim)] += RIDGE * np.trace(covariance) / dim
     factor = np.linalg.cholesky(covariance)
     directions = rng.standard_normal((names, dim))
-    directions *= strength / np.linalg.norm(directions, axis=1, keepdims=True)  # whitened: the distance between two names is about 1.4 strength
+    directions *= strength / np.linalg.norm(
+        directions, axis=1, keepdims=True
+    )  # whitened: the distance between two names is about 1.4 strength
     shifted = centred + directions[y] @ factor.T
     white = np.linalg.solve(factor, shifted.T).T  # (n, d)
-    best = (white @ directions.T - 0.5 * np.square(directions).sum(axis=1) + np.log(prior)).argmax(axis=1)
+    best = (white @ directions.T - 0.5 * np.square(directions).sum(axis=1) + np.log(prior)).argmax(axis=1).astype(np.int64)
     x = (shifted + features.mean(axis=0, dtype=np.float64)).astype(np.float32)
     draw = rng.random(n)
     splits = np.where(draw < test, "test", np.where(draw < test + val, "val", "train"))
     labels = tuple(f"name {at:02d}" for at in range(names))
-    return Planted(NameData(x, y.astype(np.int64), splits, np.arange(n), labels), best.astype(np.int64), directions)
+    return Planted(NameData(x, y.astype(np.int64), splits, np.arange(n), labels), best, directions)

@@ -17,6 +17,9 @@ from vibe_assets.stages.platform import Platform, StageError
 if TYPE_CHECKING:
     import polars as pl
 
+    from vibe_assets.names.questions import FaceFile
+    from vibe_assets.names.vlm_tracks import HeadKnobs, Tools
+
 REPLACED = ("probe", "control", "ablation")  # kinds of tracks that a new study writes anew; others stay
 PRIMARY = "linear"  # the track that is reported first and gated on, named before any result was seen
 
@@ -79,7 +82,9 @@ def embed_faces(platform: Platform, shard: str) -> pl.DataFrame:
 
     settings = platform.settings
     chips = platform.lake.read(FACE_CHIPS, folder_key=shard).filter(pl.col("reason").is_null())
-    refs = [PhotoRef(image_id, path.encode(), rel_path) for image_id, path, rel_path in chips.select("image_id", "path", "rel_path").iter_rows()]
+    refs = [
+        PhotoRef(image_id, path.encode(), rel_path) for image_id, path, rel_path in chips.select("image_id", "path", "rel_path").iter_rows()
+    ]
     vectors = embed_photos(
         refs, load_encoder(settings.encoder), settings=settings.encoder, cache_dir=settings.cache_dir, progress=platform.progress,
         limits=settings.library,
@@ -118,9 +123,7 @@ def probe_names(platform: Platform, methods: Sequence[str] | None = None) -> lis
     provenance = {"encoder": platform.settings.encoder.name, "data_versions": versions, "run_id": platform.run_id}
     folder = results_dir(platform)
     tracks = []
-    for track in run_probes(
-        data, platform.settings.names, methods=methods or METHODS, provenance=provenance, progress=platform.progress
-    ):
+    for track in run_probes(data, platform.settings.names, methods=methods or METHODS, provenance=provenance, progress=platform.progress):
         write_track(folder / track.name, track)
         tracks.append(track)
     _remove_stale(folder, {track.name for track in tracks})
@@ -129,7 +132,7 @@ def probe_names(platform: Platform, methods: Sequence[str] | None = None) -> lis
         for track in tracks
         for name, one in track.scores.headline.items()
     ] + [
-        {"track": track.name, "metric": "chance", "value": track.scores.chance, "low": None, "high": None, "n": track.scores.n, "baseline": None}
+        {"track": track.name, "metric": "chance", "value": track.chance, "low": None, "high": None, "n": track.scores.n, "baseline": None}
         for track in tracks
     ]  # fmt: skip
     platform.lake.replace(NAME_PROBES, pl.DataFrame(rows, schema=NAME_PROBES.polars_schema()), commit=platform.commit)
@@ -161,3 +164,46 @@ def report_names(platform: Platform) -> NamesReport:
 
 def primary_scores(platform: Platform) -> Scores:
     return next(track for track in study_tracks(platform) if track.name == PRIMARY).scores
+
+
+def study_faces(platform: Platform, *, most: int = 0) -> tuple[list[FaceFile], list[str]]:
+    """The chips under study and the names, the most frequent in training first; `most` keeps that many of each side, drawn by the seed."""
+    import numpy as np
+    import polars as pl
+
+    from vibe_assets.names.dataset import names_under_study
+    from vibe_assets.names.questions import FaceFile
+
+    splits = platform.lake.read(NAME_SPLITS).filter(pl.col("reason").is_null()).unique("image_id", keep="first")
+    names = names_under_study(splits, platform.settings.names.top_names)
+    chips = platform.lake.scan(FACE_CHIPS).select("image_id", "path").filter(pl.col("path").is_not_null()).collect()
+    rows = splits.filter(pl.col("name").is_in(names)).join(chips.unique("image_id", keep="first"), on="image_id").sort("image_id")
+    if rows.is_empty():
+        raise StageError("no faces with a split: run `vibe names index`")
+    number = {name: at for at, name in enumerate(names)}
+    groups = np.unique(rows["group_id"].to_numpy().astype(str), return_inverse=True)[1]
+    columns = rows.select("image_id", "path", "name", "split").iter_rows()
+    faces = [FaceFile(i, path, number[name], int(group), split) for (i, path, name, split), group in zip(columns, groups, strict=True)]
+    if not most:
+        return faces, names
+    order = np.random.default_rng(platform.settings.names.seed).permutation(len(faces))
+    kept = [[faces[at] for at in order if faces[at].split == split][:most] for split in ("train", "val", "test")]
+    return [face for side in kept for face in side], names
+
+
+def ask_model(
+    platform: Platform, modes: Sequence[str], tools: Tools, *, knobs: HeadKnobs, options: int, tune: bool, most: int
+) -> list[Track]:
+    """One results folder per mode, beside those of the probes: a new study of probes leaves them alone."""
+    from vibe_assets.names.vlm_tracks import run_mode
+
+    faces, names = study_faces(platform, most=most)
+    tracks = []
+    for mode in modes:
+        adapters = platform.settings.names_dir / "adapters" / mode
+        track = run_mode(
+            mode, faces, names, tools, adapters, knobs=knobs, options=min(options, len(names)), tune=tune, facts={"run_id": platform.run_id}
+        )
+        write_track(results_dir(platform) / track.name, track)
+        tracks.append(track)
+    return tracks

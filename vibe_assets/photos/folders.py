@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vibe_assets.photos.decode import looks_like_image
 from vibe_assets.records import FOLDER_SET
@@ -57,8 +57,7 @@ class Discovery:
     problems: tuple[Problem, ...]
 
 
-@dataclass(frozen=True)
-class FileSeen:
+class FileSeen(NamedTuple):
     """A regular file, or a link that may lead to one, as the directory shows it; nothing was opened."""
 
     name: bytes

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vibe_assets.photos.decode import looks_decodable, suffix
 from vibe_assets.photos.folders import (
@@ -38,6 +38,18 @@ TRANSIENT = frozenset(["io_error", "decode_timeout", "decoder_crashed", "out_of_
 Row = dict[str, Any]
 
 
+class Known(NamedTuple):
+    """What of a known row decides whether it still holds; the row itself stays where it is."""
+
+    at: int  # index into the known rows
+    image_id: str | None
+    bytes: int
+    mtime_ns: int
+    width: int | None
+    height: int | None
+    reason: str | None
+
+
 def scan_folder(
     root: Path,
     folder_key: str,
@@ -55,37 +67,55 @@ def scan_folder(
     unsupported_format by extension, outside_root, io_error, empty, too_many_bytes. Raises LibraryVanished when the folder cannot be
     read, and (unless `accept_missing`) when it is empty now or over `max_missing_share` of its photos (at least 10) are gone for good.
     """
-    import polars as pl
-
-    known = _known(known_rows, folder_key)
+    known_rows = _known_rows(known_rows, folder_key)
+    short = known_rows.with_row_index("at").select(Known._fields)
+    known = dict(zip(known_rows["path_bytes"], map(Known._make, short.iter_rows()), strict=True))
     place = folder_path(root, path_bytes)
+    before = os.path.join(path_bytes, b"") if path_bytes else b""
+    kept: dict[bytes, Known] = {}
     rows: dict[bytes, Row] = {}
     unopened: dict[bytes, bytes] = {}  # relative path -> where to read it
     for file in _files(root, place, path_bytes, accept_missing=accept_missing):
-        path = os.path.join(path_bytes, file.name)
-        row = _base(folder_key, path, file)
+        path = before + file.name
+        row = known.get(path)
+        if row is not None and not _still_holds(row, file, settings):
+            row = None
+        if row is not None and row.image_id is not None and not file.is_link:  # it was read once: name and place are in order
+            kept[path] = row
+            continue
         target, refusal = _judged(file, place, root)
         if refusal:
-            rows[path] = row | refusal
-        elif _still_holds(known.get(path), file, settings):
-            rows[path] = known[path]
+            rows[path] = _base(folder_key, path, file) | refusal
+        elif row is not None:
+            kept[path] = row
         else:
-            rows[path], unopened[path] = row, target
+            rows[path], unopened[path] = _base(folder_key, path, file), target
     if not accept_missing:
-        _refuse_empty(place, rows, known)
+        _refuse_empty(place, len(rows) + len(kept), known)
     _measure(rows, unopened, settings, progress)
-    deleted = _deleted(known, rows)
+    deleted = [row for path, row in known.items() if path not in rows and path not in kept and row.image_id is not None]
     if not accept_missing:
-        _refuse_vanished(place, deleted, known, rows, settings.max_missing_share)
-    for row in deleted:
-        rows[row["path_bytes"]] = row | {"reason": "deleted", "detail": "the file is gone"}
-    return pl.DataFrame([rows[path] for path in sorted(rows)], schema=RAW_PHOTOS.polars_schema(), orient="row")
+        here = {row["image_id"] for row in rows.values()} | {row.image_id for row in kept.values()}
+        _refuse_vanished(place, deleted, known, here, settings.max_missing_share)
+    return _table(known_rows, kept.values(), deleted, rows.values())
 
 
-def _known(known_rows: pl.DataFrame | None, folder_key: str) -> dict[bytes, Row]:
+def _known_rows(known_rows: pl.DataFrame | None, folder_key: str) -> pl.DataFrame:
+    import polars as pl
+
     if known_rows is None:
-        return {}
-    return {row["path_bytes"]: row for row in known_rows.iter_rows(named=True) if row["folder_key"] == folder_key}
+        return pl.DataFrame(schema=RAW_PHOTOS.polars_schema())
+    return known_rows.filter(pl.col("folder_key") == folder_key).unique("path_bytes", keep="last", maintain_order=True)
+
+
+def _table(known_rows: pl.DataFrame, kept: Iterable[Known], deleted: Iterable[Known], rows: Iterable[Row]) -> pl.DataFrame:
+    """Known rows as they were, known rows of files that are gone, and new ones, as one table sorted by path."""
+    import polars as pl
+
+    old = known_rows[[row.at for row in kept]]
+    gone = known_rows[[row.at for row in deleted]].with_columns(reason=pl.lit("deleted"), detail=pl.lit("the file is gone"))
+    new = pl.DataFrame(list(rows), schema=RAW_PHOTOS.polars_schema(), orient="row")
+    return pl.concat([old, gone, new]).sort("path_bytes")
 
 
 def _files(root: Path, place: bytes, path_bytes: bytes, *, accept_missing: bool) -> list[FileSeen]:
@@ -131,16 +161,16 @@ def _judged(file: FileSeen, place: bytes, root: Path) -> tuple[bytes, Row | None
     return path, None
 
 
-def _still_holds(row: Row | None, file: FileSeen, settings: LibrarySettings) -> bool:
+def _still_holds(row: Known, file: FileSeen, settings: LibrarySettings) -> bool:
     """Whether a known row describes the file as it is now, under the limits of now."""
-    if row is None or (row["bytes"], row["mtime_ns"]) != (file.size, file.mtime_ns):
+    if row.bytes != file.size or row.mtime_ns != file.mtime_ns:
         return False
-    reason = row["reason"]
+    reason = row.reason
     if reason in TRANSIENT or reason in ("deleted", "outside_root"):
         return False
     if (reason == "too_many_bytes") != (file.size > settings.max_bytes):
         return False
-    pixels = row["width"] * row["height"] if row["width"] and row["height"] else None
+    pixels = row.width * row.height if row.width and row.height else None
     return pixels is None or (reason == "too_many_pixels") == (pixels > settings.max_pixels)
 
 
@@ -158,23 +188,18 @@ def _measure(rows: dict[bytes, Row], unopened: Mapping[bytes, bytes], settings: 
         rows[path] |= record
 
 
-def _deleted(known: Mapping[bytes, Row], rows: Mapping[bytes, Row]) -> list[Row]:
-    return [row for path, row in known.items() if path not in rows and row["image_id"] is not None]
-
-
-def _refuse_empty(place: bytes, rows: Mapping[bytes, Row], known: Mapping[bytes, Row]) -> None:
-    accepted = sum(row["reason"] is None for row in known.values())
-    if accepted and not rows:
+def _refuse_empty(place: bytes, files: int, known: Mapping[bytes, Known]) -> None:
+    accepted = sum(row.reason is None for row in known.values())
+    if accepted and not files:
         raise LibraryVanished(_worded(place, accepted, accepted, 0))
 
 
 def _refuse_vanished(
-    place: bytes, deleted: Sequence[Row], known: Mapping[bytes, Row], rows: Mapping[bytes, Row], max_missing_share: float
+    place: bytes, deleted: Sequence[Known], known: Mapping[bytes, Known], here: Container[str | None], max_missing_share: float
 ) -> None:
-    """A photo under a new name is not missing: it is told by its content."""
-    here = {row["image_id"] for row in rows.values()}
-    accepted = sum(row["reason"] is None for row in known.values())
-    missing = sum(row["reason"] is None and row["image_id"] not in here for row in deleted)
+    """A photo under a new name is not missing: it is told by its content, `here` being the image_ids that were found."""
+    accepted = sum(row.reason is None for row in known.values())
+    missing = sum(row.reason is None and row.image_id not in here for row in deleted)
     if missing >= MIN_MISSING_PHOTOS and missing > max_missing_share * accepted:
         raise LibraryVanished(_worded(place, missing, accepted, max_missing_share))
 

@@ -180,7 +180,7 @@ if sys.platform != "win32":
 
     class _WorkerProcess(ForkServerProcess):
         @staticmethod
-        def _Popen(process_obj: Any) -> Any:  # noqa: N802 - the name is multiprocessing's
+        def _Popen(process_obj: Any) -> Any:
             with _no_main_module():
                 return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
 

@@ -47,7 +47,7 @@ def open_desk(platform: Platform) -> Desk:
     ]  # fmt: skip
     taxonomy = load_taxonomy(platform)
     words = {key: taxonomy.labels[key].words for key in taxonomy.objects}
-    versions = {name: str(rows[column][0]) for name, rows, column in (("teacher", truth, "teacher"), ("heads", said, "heads")) if rows.height}
+    versions = {name: str(rows[name][0]) for name, rows in (("teacher", truth), ("heads", said)) if rows.height}
     settings = platform.settings.audit
     return Desk(
         [_with_student(photo, student.get(photo.image_id)) for photo in desk_photos],

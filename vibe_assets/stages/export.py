@@ -62,7 +62,9 @@ def select_rows(platform: Platform, selection: Selection) -> pl.DataFrame:
     chosen = choose(selection.labels, voices(platform), min_confidence=selection.min_confidence)
     if chosen.is_empty():
         raise StageError(f"there are no labels of {selection.labels} yet: {_remedy(selection.labels)}")
-    photos = accepted_photos(platform).select("image_id", "folder_key", "rel_path", "path_bytes", "format", "width", "height", "bytes", "mtime_ns")
+    photos = accepted_photos(platform).select(
+        "image_id", "folder_key", "rel_path", "path_bytes", "format", "width", "height", "bytes", "mtime_ns"
+    )
     if selection.folders:
         for key in selection.folders:
             platform.folder_path(key)  # raises for one that is not there
@@ -138,7 +140,9 @@ def export_labels(
     shard_bytes = platform.settings.export.shard_mb * 1_000_000
     asked = {"format": name, "layout": LAYOUT, "photos": mode, **_asked(selection)}
     taxonomy = _label_keys(platform, rows)
-    version = fingerprint({**asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": taxonomy})
+    version = fingerprint(
+        {**asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": taxonomy}
+    )
     if is_current(folder, version):
         counts = (read_manifest(folder) or {})["counts"]
         return Written(folder, counts["photos"], (), counts["labels_from"], written=False)
@@ -179,4 +183,6 @@ def _versions(platform: Platform) -> Mapping[str, Any]:
 def _refuse_photo_root(platform: Platform, folder: Path) -> None:
     root = platform.settings.root
     if folder == root or root in folder.parents:
-        raise ExportError(f"{folder} lies in the photo root: its pictures would become photos of the library; give a folder elsewhere with --into")
+        raise ExportError(
+            f"{folder} lies in the photo root: its pictures would become photos of the library; give a folder elsewhere with --into"
+        )

@@ -201,7 +201,7 @@ def sample_sound(platform: Platform) -> Gate:
 
 
 def audited_file_intact(platform: Platform) -> Gate:
-    """The settled audit is the accepted file: known photos and labels, nobody twice."""
+    """The settled audit holds known photos and labels, and no photo twice."""
     rows = platform.lake.read(AUDITED_GROUND_TRUTH)
     taxonomy = load_taxonomy(platform)
     known = audit_known_ids(platform)
@@ -216,9 +216,9 @@ def audited_file_intact(platform: Platform) -> Gate:
             "unknown photos": unknown_ids[:20],
             "unknown labels": unknown_labels,
             "photos twice": twice,
-            "file version": audited_version(platform),
+            "version": audited_version(platform),
         },
-        "correct the audited file and hand it in again with `vibe audited FILE`",
+        "judge those photos again in `vibe audit`, or export with `vibe audited --export FILE`, correct, and `vibe audited FILE --part`",
     )
 
 

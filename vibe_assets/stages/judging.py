@@ -23,20 +23,8 @@ if TYPE_CHECKING:
 
 QUICK = 200  # resamples where only the values are shown, not their intervals
 PHONES = (
-    "apple",
-    "iphone",
-    "samsung",
-    "sm-",
-    "google",
-    "pixel",
-    "huawei",
-    "honor",
-    "xiaomi",
-    "redmi",
-    "oneplus",
-    "oppo",
-    "vivo",
-    "motorola",
+    *("apple", "iphone", "samsung", "galaxy", "google", "pixel", "huawei", "honor"),
+    *("xiaomi", "oneplus", "oppo", "vivo", "motorola", "fairphone"),
 )
 SCANNERS = ("scan", "epson perfection", "plustek", "reflecta")
 
@@ -98,8 +86,8 @@ def _slices(platform: Platform) -> pl.DataFrame:
     folder = pl.col("rel_path").str.extract(r"^(.*)/[^/]*$", 1).fill_null("(root)")
     model = pl.col("camera").str.to_lowercase()
     device = (
-        pl.when(model.str.contains_any(SCANNERS)).then(pl.lit("scanner"))
-        .when(model.str.contains_any(PHONES)).then(pl.lit("phone"))
+        pl.when(model.str.contains_any(list(SCANNERS))).then(pl.lit("scanner"))
+        .when(model.str.contains_any(list(PHONES))).then(pl.lit("phone"))
         .when(model.is_not_null()).then(pl.lit("camera"))
         .otherwise(pl.lit("unknown (no EXIF)"))
     )  # fmt: skip

@@ -18,7 +18,6 @@ from vibe_assets.stages.platform import Platform, StageError
 
 if TYPE_CHECKING:
     import numpy as np
-    import polars as pl
     from numpy.typing import NDArray
 
     from vibe_assets.encoders.base import Encoder

@@ -109,9 +109,7 @@ def _only(said: pl.DataFrame, source: str) -> pl.DataFrame:
     """The label columns with everything of other sources left open."""
     import polars as pl
 
-    columns = [
-        pl.when(pl.col(f"{field}_source") == source).then(pl.col(field)).alias(field) for field in ("scene", *ATTRIBUTES, "objects")
-    ]
+    columns = [pl.when(pl.col(f"{field}_source") == source).then(pl.col(field)).alias(field) for field in ("scene", *ATTRIBUTES, "objects")]
     return said.filter(pl.any_horizontal((pl.col(f"{field}_source") == source) for field in ("scene", *ATTRIBUTES, "objects"))).select(
         "image_id", *columns
     )
@@ -164,7 +162,9 @@ def _files(platform: Platform, selection: Selection) -> pl.DataFrame:
     return rows.select("image_id", "path_bytes")
 
 
-def remove_sidecars(platform: Platform, *, folders: tuple[str, ...] = (), into: Path | None = None, dry_run: bool = False) -> Iterator[Outcome]:
+def remove_sidecars(
+    platform: Platform, *, folders: tuple[str, ...] = (), into: Path | None = None, dry_run: bool = False
+) -> Iterator[Outcome]:
     """Take everything of ours out of the sidecars below the photo root, or below `into`; files without anything of ours are not named."""
     from vibe_assets.export.sidecar_files import find_sidecars, remove_sidecar
 
@@ -178,4 +178,6 @@ def check_selection(platform: Platform, selection: Selection) -> None:
     """Raises StageError for sidecars of labels that nobody has checked."""
     known_scenes(platform, selection.scenes)
     if selection.labels != PEOPLE and platform.lake.read(AUDITED_GROUND_TRUTH).is_empty():
-        raise StageError("no label can qualify for sidecars before people have checked the audit sample: `vibe sample`, then `vibe audited FILE`")
+        raise StageError(
+            "no label can qualify for sidecars before people have checked the audit sample: `vibe sample`, then `vibe audited FILE`"
+        )

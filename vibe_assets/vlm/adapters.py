@@ -49,7 +49,9 @@ def finetune_adapter(platform: Platform, name: str, base: str, knobs: LoraKnobs 
     """
     knobs = knobs or LoraKnobs()
     if not NAME.fullmatch(name) or name in platform.settings.vlm.models:
-        raise VlmError(f"{name!r}: an adapter's name has lowercase letters, digits and single '-' (at most 30), and is no model's of the settings")
+        raise VlmError(
+            f"{name!r}: an adapter's name has lowercase letters, digits and single '-' (at most 30), and is no model's of the settings"
+        )
     source = base_source(platform, base)
     train, _ = records(platform, "train")
     val, judged = records(platform, "val")
@@ -101,7 +103,8 @@ def _card(
         "records": {"train": len(records(platform, "train")[0]), "val": len(judged)},
         "losses": {"base_val": training.first_val_loss, "best_val": training.best_val_loss, "best_step": training.best_step,
                    "steps": training.steps, "stopped_early": training.stopped_early},
-        "validation": {**figures, "delta_recall": None if difference is None else dataclasses.asdict(difference.delta), "p_better": p_better},
+        "validation": {**figures, "p_better": p_better,
+                       "delta_recall": None if difference is None else dataclasses.asdict(difference.delta)},
         "trainable_parameters": training.trainable, "parameters": training.parameters,
         "libraries": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
         "run_id": platform.run_id, "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -115,14 +118,16 @@ def judge_adapter(
     like = next((one.settings for one in models(platform).values() if one.local and one.source == source), None)
     settings = like or TaggerSettings.model_validate({"local": source})
     refs = [PhotoRef(row["image_id"], row["path_bytes"], row["image_id"]) for row in judged]
-    found = []
+    meaning, found = Meaning(load_taxonomy(platform)), []
     for model in (Model(name, settings, source, adapter), Model(f"{name}-base", settings, source)):
         answers = ask(platform, model, refs)
-        figures = [photo_figures(_said(answers[row["image_id"]]), row["ground_truth_tags"], _meaning(platform)) for row in judged]
+        figures = [photo_figures(_said(answers[row["image_id"]]), row["ground_truth_tags"], meaning) for row in judged]
         ids, groups = tuple(row["image_id"] for row in judged), tuple(str(row["group_id"] or row["image_id"]) for row in judged)
         quality = {figure: np.array([one[figure] for one in figures]) for figure in QUALITY}
         nothing = np.full(len(judged), np.nan)
-        found.append(Scores(model.identity, "local", model.name, None, ids, ("",) * len(ids), groups, quality, nothing, nothing, nothing, nothing))
+        found.append(
+            Scores(model.identity, "local", model.name, None, ids, ("",) * len(ids), groups, quality, nothing, nothing, nothing, nothing)
+        )
     adapted, alone = found
     p_better = paired_randomisation(alone.quality["recall"] - adapted.quality["recall"], adapted.groups)
     return adapted, alone, paired(adapted, alone), p_better
@@ -133,28 +138,27 @@ def _said(record: dict[str, Any]) -> list[str]:
     return list(annotation["tags"]) if isinstance(annotation, dict) else []
 
 
-def _meaning(platform: Platform) -> Meaning:
-    return Meaning(load_taxonomy(platform))
-
-
 def verdict(difference: Difference | None, p_better: float) -> str:
     """The outcome in a sentence."""
     if difference is None:
         return "No validation photo to judge on."
     delta = difference.delta
-    text = f"Recall on {delta.n} validation photos is {100 * delta.value:+.1f} points against the base (95 % interval {100 * delta.low:+.1f} to "
-    text += f"{100 * delta.high:+.1f}, one-sided p = {p_better:.3g})".replace("-", "−")
+    text = f"Recall on {delta.n} validation photos is {100 * delta.value:+.1f} points against the base (95 % interval "
+    text += f"{100 * delta.low:+.1f} to {100 * delta.high:+.1f}, one-sided p = {p_better:.3g})"
     better = delta.value > 0 and p_better < MAX_P
-    return f"{text}: " + ("it beats its base." if better else "that may be chance, so it stays on trial." if delta.value > 0 else "it is no better.")
+    return f"{text}: " + (
+        "it beats its base." if better else "that may be chance, so it stays on trial." if delta.value > 0 else "it is no better."
+    )
 
 
 def card_markdown(card: dict[str, Any]) -> str:
     """The card for people."""
     losses, knobs = card["losses"], card["knobs"]
     rows = {
-        "base": f"`{card['base']}`", "adapter": f"`{card['adapter_version']}`", "records": f"{card['records']['train']} to train on, {card['records']['val']} to validate",
+        "base": f"`{card['base']}`", "adapter": f"`{card['adapter_version']}`",
+        "records": f"{card['records']['train']} to train on, {card['records']['val']} to validate",
         "validation loss": f"{losses['base_val']:.3f} before, {losses['best_val']:.3f} at step {losses['best_step']} of {losses['steps']}",
-        "LoRA": f"rank {knobs['rank']}, alpha {knobs['alpha']}, dropout {knobs['dropout']}, learning rate {knobs['learning_rate']:g}, seed {knobs['seed']}",
+        "LoRA": ", ".join(f"{name.replace('_', ' ')} {knobs[name]:g}" for name in ("rank", "alpha", "dropout", "learning_rate", "seed")),
         "trained parameters": f"{card['trainable_parameters']:,} of {card['parameters']:,}",
         "data": f"`{card['data_version']}`", "status": "promoted" if card["promoted"] else "on trial",
     }  # fmt: skip

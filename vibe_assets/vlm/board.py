@@ -47,7 +47,9 @@ def build_board(platform: Platform, *, now: datetime | None = None) -> Written:
     folder = platform.settings.reports_dir
     dates = _dates(platform, board.batches)
     shown = payload(board, dates)
-    page = write_text(folder / f"{PAGE}.html", page_of(board, dates, status, now=now or datetime.now(UTC), least=platform.settings.vlm.min_photos))
+    page = write_text(
+        folder / f"{PAGE}.html", page_of(board, dates, status, now=now or datetime.now(UTC), least=platform.settings.vlm.min_photos)
+    )
     file = write_text(folder / f"{PAGE}.json", json.dumps(shown, ensure_ascii=False, indent=2) + "\n")
     return Written(board, page, file, fingerprint({"rows": [list(row.values()) for row in _stable(board)]}))
 
@@ -93,7 +95,7 @@ def _current(predictions: pl.DataFrame, platform: Platform) -> pl.DataFrame:
 
 def statuses(platform: Platform) -> dict[str, str]:
     """identity -> vendor, local, promoted (an adapter that beat its base), or on trial (one that did not)."""
-    found = {}
+    found: dict[str, str] = {}
     for one in models(platform).values():
         found.setdefault(one.identity, "local" if one.local else "vendor")
         if one.adapter_version is not None:
@@ -131,13 +133,16 @@ def _figures(row: Row) -> list[tuple[str, str, Estimate]]:
     waits = {"latency_mean_s": row.latency_mean_s, "latency_p50_s": row.latency_p50_s, "latency_p95_s": row.latency_p95_s}
     extra = {**waits, "cost_usd_per_1000": row.cost_per_1000}
     photos = len(row.scores.images)
-    return found + [("", name, Estimate(value, value, value, photos)) for name, value in extra.items() if value is not None and value == value]
+    return found + [
+        ("", name, Estimate(value, value, value, photos)) for name, value in extra.items() if value is not None and value == value
+    ]
 
 
 def _stable(board: Board) -> list[dict[str, Any]]:
     """What moves the version: quality, not latency."""
     return [
-        {"identity": row.scores.identity, **{name: round(estimate.value, 9) for name, estimate in row.figures.items()}} for row in board.rows
+        {"identity": row.scores.identity, **{name: round(estimate.value, 9) for name, estimate in row.figures.items()}}
+        for row in board.rows
     ]
 
 
@@ -161,7 +166,8 @@ def payload(board: Board, dates: Mapping[str, datetime]) -> dict[str, Any]:
     headers = ["Provider", "Model", "Avg Latency", "Avg Recall", *(column_name(batch, dates[batch]) for batch in board.batches)]
     rows = [
         [
-            row.scores.provider, row.scores.name, wait(row.latency_mean_s), f"{percent(row.figures['recall'].value)} ({row.figures['recall'].n})",
+            row.scores.provider, row.scores.name, wait(row.latency_mean_s),
+            f"{percent(row.figures['recall'].value)} ({row.figures['recall'].n})",
             *(f"{percent(found.value)} ({found.n})" if (found := row.batches.get(batch)) else NO_FIGURE for batch in board.batches),
         ]
         for row in board.rows

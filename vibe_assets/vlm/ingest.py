@@ -174,4 +174,6 @@ def _grouped(platform: Platform, rows: pl.DataFrame) -> pl.DataFrame:
     groups = group_photos(
         pl.concat([library.select(columns), outside.select(columns)]), previous_rows=previous, settings=platform.settings.split
     )
-    return rows.drop("group_id", "split").join(groups.select("image_id", "group_id", "split"), on="image_id", how="left").select(rows.columns)
+    return (
+        rows.drop("group_id", "split").join(groups.select("image_id", "group_id", "split"), on="image_id", how="left").select(rows.columns)
+    )

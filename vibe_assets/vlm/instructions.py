@@ -116,7 +116,9 @@ def _candidates(platform: Platform, origin: Origin) -> list[dict[str, Any]]:
         columns = ("image_id", "path_bytes", "tags", "batch", "group_id", "split")
         found += [{**row, "origin": "tagged"} for row in rows.select(columns).iter_rows(named=True)]
     if origin in ("auto", "both"):
-        sides = {image: (group, split) for image, group, split in platform.lake.read(PHOTO_GROUPS)["image_id", "group_id", "split"].iter_rows()}
+        sides = {
+            image: (group, split) for image, group, split in platform.lake.read(PHOTO_GROUPS)["image_id", "group_id", "split"].iter_rows()
+        }
         for one in library_photos(platform, "auto"):
             group, split = sides.get(one.image_id or "", (None, None))
             row = {"image_id": one.image_id, "path_bytes": one.path, "tags": normalise_tags(one.raw_tags), "batch": None}
@@ -217,7 +219,12 @@ def records(platform: Platform, split: str) -> tuple[list[Record], list[dict[str
 def data_version(platform: Platform) -> str:
     """Hash of what the records say, whatever order or run they came from."""
     found = [records(platform, split)[1] for split in LEARNT]
-    return fingerprint({"prompt": prompt_of(platform), "records": [[row["image_id"], row["ground_truth_tags"], row["split"]] for rows in found for row in rows]})
+    return fingerprint(
+        {
+            "prompt": prompt_of(platform),
+            "records": [[row["image_id"], row["ground_truth_tags"], row["split"]] for rows in found for row in rows],
+        }
+    )
 
 
 def _lot(seed: int, image_id: str | None) -> str:

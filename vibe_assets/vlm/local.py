@@ -81,7 +81,7 @@ def load_local(base: str, *, adapter: Path | None = None, device: str = "auto", 
             f"or run `hf download {base}` on a machine that is online"
         ) from error
     if not four_bit:
-        model = model.to(where)
+        model.to(where)  # type: ignore[arg-type]
     if adapter is not None:
         model = attach(model, adapter, base)
     return LocalModel(model, processor, base, adapter)

@@ -123,7 +123,9 @@ def finetune(
     """
     knobs = knobs or LoraKnobs()
     if not train or not val:
-        raise VlmError(f"{len(train)} training and {len(val)} validation records: at least one of each is needed; `vibe vlm dataset` makes them")
+        raise VlmError(
+            f"{len(train)} training and {len(val)} validation records: at least one of each is needed; `vibe vlm dataset` makes them"
+        )
     from transformers import set_seed
 
     set_seed(knobs.seed)
@@ -159,7 +161,8 @@ def _with_lora(local: LocalModel, knobs: LoraKnobs) -> Any:
     if knobs.train_vision:
         places.append(rf".*visual\.blocks.*\.({'|'.join(VISION)})")
     config = LoraConfig(
-        r=knobs.rank, lora_alpha=knobs.alpha, lora_dropout=knobs.dropout, bias="none", task_type="CAUSAL_LM", target_modules="|".join(places),
+        r=knobs.rank, lora_alpha=knobs.alpha, lora_dropout=knobs.dropout, bias="none", task_type="CAUSAL_LM",
+        target_modules="|".join(places),
     )  # fmt: skip
     with names_of_old():
         return get_peft_model(model, config)
@@ -198,10 +201,13 @@ def _arguments(folder: Path, knobs: LoraKnobs, records: int, *, on_cpu: bool, pr
 
     per_epoch = max(1, -(-records // (knobs.batch_size * knobs.accumulation)))  # optimiser steps
     every = max(1, per_epoch // knobs.evaluations_per_epoch)
-    # The name since transformers 5.20; the old one warns there.
+    # Newer versions of transformers have another name, and warn at the old one.
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     prefix = "activation" if "activation_checkpointing" in known else "gradient"
-    memory = {f"{prefix}_checkpointing": knobs.gradient_checkpointing, f"{prefix}_checkpointing_kwargs": {"use_reentrant": False}}
+    memory: dict[str, Any] = {
+        f"{prefix}_checkpointing": knobs.gradient_checkpointing,
+        f"{prefix}_checkpointing_kwargs": {"use_reentrant": False},
+    }
     return TrainingArguments(
         output_dir=str(folder), num_train_epochs=knobs.epochs, learning_rate=knobs.learning_rate, lr_scheduler_type="cosine",
         warmup_steps=knobs.warmup, per_device_train_batch_size=knobs.batch_size, per_device_eval_batch_size=knobs.batch_size,
@@ -226,7 +232,7 @@ class _Examples:
         return encode(self.local, self.records[at], max_side_px=self.max_side_px)
 
 
-def _StopAfter(steps: int) -> Any:  # noqa: N802 - a class, made late so that transformers is imported late
+def _StopAfter(steps: int) -> Any:
     from transformers import TrainerCallback
 
     class StopAfter(TrainerCallback):
@@ -276,4 +282,3 @@ def merge(base: str, adapter: Path, out: Path) -> Path:
         out.rmdir()
     temporary.rename(out)
     return out
-

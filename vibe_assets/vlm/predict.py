@@ -157,9 +157,10 @@ def _row(model: Model, ref: PhotoRef, record: Mapping[str, Any]) -> dict[str, An
     said, usage = record.get("annotation"), record.get("usage") or {}
     tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
     answered = isinstance(said, dict)
+    said = said if isinstance(said, dict) else {"tags": [], "valid": None}
     reason = record.get("reason") or "invalid_answer"
     return {
-        "image_id": ref.image_id, "tags": said["tags"] if answered else [], "answer": said.get("answer") if answered else None,
+        "image_id": ref.image_id, "tags": said["tags"], "answer": said.get("answer"),
         "valid": said["valid"] if answered else (False if reason == "invalid_answer" else None), "latency_s": record.get("latency_s"),
         "prompt_tokens": tokens[0], "completion_tokens": tokens[1], "cost_usd": model.cost_usd(*tokens) if answered else None,
         "reason": None if answered else reason, "detail": None if answered else record.get("detail"),

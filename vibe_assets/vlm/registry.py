@@ -35,7 +35,9 @@ class Model:
 
     @property
     def provider(self) -> str:
-        """Host of the endpoint (with its port where it has one), or local."""
+        """As the settings name it, else host of the endpoint (with its port where it has one), or local."""
+        if self.settings.provider:
+            return self.settings.provider
         return "local" if self.local else urlsplit(self.settings.base_url).netloc.rpartition("@")[2]
 
     @property
@@ -102,7 +104,9 @@ def models(platform: Platform) -> dict[str, Model]:
         if file.parent.name not in found:
             # asked as its base is asked in the settings, so that the two differ in nothing but the adapter
             like = next((one.settings for one in found.values() if one.local and one.source == card["base"] and one.adapter is None), None)
-            chosen = (like or TaggerSettings.model_validate({"local": card["base"]})).model_copy(update={"adapter": file.parent / "adapter"})
+            chosen = (like or TaggerSettings.model_validate({"local": card["base"]})).model_copy(
+                update={"adapter": file.parent / "adapter"}
+            )
             found[file.parent.name] = Model(file.parent.name, chosen, str(card["base"]), file.parent / "adapter", file)
     return found
 

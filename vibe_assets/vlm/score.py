@@ -176,7 +176,7 @@ def _row(one: Scores, batches: Sequence[str], behind: Difference | None, resampl
 
 def estimates(values: Mapping[str, Floats], groups: Sequence[str], *, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """Means of the defined values, with intervals from one set of resamples of whole groups. Undefined figures are left out."""
-    terms = {}
+    terms: dict[str, Floats] = {}
     for name, column in values.items():
         known = np.isfinite(column)
         terms |= {f"{name} sum": np.where(known, column, 0.0), f"{name} n": known.astype(np.float64)}
@@ -205,7 +205,9 @@ def paired(one: Scores, other: Scores, *, figure: str = "recall", resamples: int
 
 def pareto(rows: Sequence[Row]) -> list[Row]:
     """Models that no other beats in both recall and median latency, fastest first."""
-    known = sorted((row for row in rows if np.isfinite(row.latency_p50_s)), key=lambda row: (row.latency_p50_s, -row.figures["recall"].value))
+    known = sorted(
+        (row for row in rows if np.isfinite(row.latency_p50_s)), key=lambda row: (row.latency_p50_s, -row.figures["recall"].value)
+    )
     front: list[Row] = []
     for row in known:
         if not front or row.figures["recall"].value > front[-1].figures["recall"].value:

@@ -51,8 +51,7 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Found:
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise VlmError(f"{file}, line {number}: tags: expected a list of texts, got {tags!r:.80}")
     path = file.parent / name
-    credit = {key: str(row[field]) for key, field in (("photographer", "photographer"), ("credit_url", "credit_url"), ("licence", "licence"))
-              if row.get(field)}  # fmt: skip
+    credit = {key: str(row[key]) for key in ("photographer", "credit_url", "licence") if row.get(key)}
     there = path.is_file()
     problem = {} if there else {"reason": "unreachable", "detail": f"{file}, line {number}: no such file"}
     identifier = str(row.get("id") or name)
@@ -102,7 +101,7 @@ def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
 
 def label_tags(row: Mapping[str, Any], taxonomy: Taxonomy) -> tuple[str, ...]:
     """Labels in words: objects main one first, each followed by what it implies, then the scene, then what is in the photo."""
-    tags = [key.rpartition(".")[2].replace("_", " ") for key in taxonomy.closure(row["objects"] or ())]
+    tags = [key.rpartition(".")[2].replace("_", " ") for key in taxonomy.closure(filter(taxonomy.known, row["objects"] or ()))]
     if row["scene"] and row["scene"] not in QUIET_SCENES:
         tags.append(row["scene"].removeprefix("scene."))
     tags += [ATTRIBUTE_TAGS[name] for name in ATTRIBUTES if row[name] and name in ATTRIBUTE_TAGS]

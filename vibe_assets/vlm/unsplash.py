@@ -113,7 +113,7 @@ class _Api:
             photos = [photo for photo in photos or () if isinstance(photo, Mapping)] if isinstance(photos, list) else []
             yield from photos
             pages = body.get("total_pages") if isinstance(body, Mapping) else None
-            if len(photos) < PER_PAGE and (pages is None or page >= pages) or not photos:
+            if (len(photos) < PER_PAGE and (pages is None or page >= pages)) or not photos:
                 return
             page += 1
 

@@ -123,6 +123,8 @@ function show(item, labels = null, sceneSaid = null) {
   });
   closeSearch();
   draw();
+  $("panel").scrollTop = 0;
+  scrollTo(0, 0); // on a phone the labels scroll with the page
 }
 
 async function failedPicture(item) {
@@ -255,8 +257,8 @@ async function finish() {
 function search() {
   const text = $("search").value.trim().toLowerCase();
   const rank = ([key, words]) => {
-    const best = Math.min(...words.map((word) => { const place = word.toLowerCase().indexOf(text); return place < 0 ? Infinity : place === 0 ? word.length / 100 : 1 + place; }));
-    return best === Infinity && key.includes(text) ? 50 : best;
+    const places = words.map((word) => { const place = word.toLowerCase().indexOf(text); return place < 0 ? Infinity : place === 0 ? word.length / 100 : 1 + place; });
+    return Math.min(...places, short(key).startsWith(text) ? 50 : Infinity);
   };
   hits = text ? Object.entries(desk.objects).map((entry) => [rank(entry), entry]).filter(([score]) => score < Infinity)
     .sort((a, b) => a[0] - b[0] || a[1][0].length - b[1][0].length).slice(0, 7).map(([, entry]) => entry) : [];
@@ -311,15 +313,19 @@ function unzoom() {
 }
 
 function zoom(event) {
-  if (!current) return;
   const picture = $("frame").querySelector("img");
-  if (!picture || !$("stage").classList.toggle("zoomed")) return;
+  if (!current || !picture) return;
+  if ($("stage").classList.contains("zoomed")) return unzoom();
   const box = picture.getBoundingClientRect();
-  const [x, y] = event?.clientX ? [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height] : [0.5, 0.5];
-  const large = element("img", { src: photoUrl(current.item.image_id, "zoom"), alt: picture.alt, draggable: false });
+  const ratio = picture.naturalWidth / picture.naturalHeight || 1;
+  const wide = Math.min(box.width, box.height * ratio), high = wide / ratio; // the picture inside its box
+  const part = (at, middle, length) => Math.min(1, Math.max(0, 0.5 + (at - middle) / length));
+  const x = event ? part(event.clientX, box.left + box.width / 2, wide) : 0.5, y = event ? part(event.clientY, box.top + box.height / 2, high) : 0.5;
+  picture.style.setProperty("--zoom", `${Math.max(2 * wide, box.width, current.item.width / devicePixelRatio)}px`);
+  $("stage").classList.add("zoomed");
+  $("frame").scrollTo(picture.offsetWidth * x - $("frame").clientWidth / 2, picture.offsetHeight * y - $("frame").clientHeight / 2);
+  const large = element("img", { src: photoUrl(current.item.image_id, "zoom") });
   large.decode().then(() => { if ($("stage").classList.contains("zoomed") && picture.isConnected) picture.src = large.src; }).catch(() => {});
-  picture.style.setProperty("--zoom", `${Math.max(2 * box.width, current.item.width / devicePixelRatio)}px`);
-  $("frame").scrollTo($("frame").scrollWidth * x - $("frame").clientWidth / 2, $("frame").scrollHeight * y - $("frame").clientHeight / 2);
 }
 
 function drag() {

@@ -1,0 +1,125 @@
+"""The best photo of every series: pick, compare, import, train, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vibe_assets.cli.app import FILE, FOLDER, OUT, busy, main, platform
+
+
+class FolderFirst(click.Group):
+    """`vibe triage FOLDER` is short for `vibe triage folder FOLDER`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and Path(args[0]).is_dir():
+            args = ["folder", *args]
+        return super().resolve_command(ctx, args)
+
+
+@main.group(cls=FolderFirst)
+def triage() -> None:
+    """The best photo of every series: bursts, and moments taken more than once.
+
+    \b
+    Examples:
+      vibe triage ~/Pictures/2024/wedding    picks of a folder, as a page and a CSV
+      vibe triage review                     say which photo you would keep; heads learn from it
+    """
+
+
+@triage.command("folder")
+@click.argument("folder", type=FOLDER)
+@click.option("--output", type=OUT, help="Where page and CSV go (default: the library's triage folder). Never into the photos by itself.")
+def folder_command(folder: Path, output: Path | None) -> None:
+    """Pick in every series of a folder; nothing is moved or deleted."""
+    from vibe_assets.triage.picks import pick_folder
+
+    home = platform()
+    with busy("looking for series"):
+        found = pick_folder(home, folder, output or home.settings.triage_dir / "folders" / folder.resolve().name)
+    click.echo(f"{found.series} series: {found.picked} picked, {found.series - found.picked} too close to call (by {found.model})")
+    click.echo(f"{found.page}\n{found.table}")
+
+
+@triage.command("series")
+def series_command() -> None:
+    """Build the series of the library and of the imports, and measure their photos."""
+    from vibe_assets.triage.study import build_series, measure_quality
+
+    home = platform()
+    rows = build_series(home)
+    measure_quality(home)
+    click.echo(f"{rows['series_id'].n_unique()} series with {rows.height} photos; `vibe triage review` compares them")
+
+
+@triage.command("import-pairs")
+@click.argument("file", type=FILE)
+@click.option("--photos", type=FOLDER, help="Folder of the photos that were compared (default: looked for in the library by name).")
+@click.option("--name", help="Name of the import (default: from the file name).")
+def import_pairs_command(file: Path, photos: Path | None, name: str | None) -> None:
+    """Take in human comparisons: CSV or JSON lines with series, two files, votes for each (PhotoTriage's columns)."""
+    from vibe_assets.triage.imports import import_pairs
+    from vibe_assets.triage.pairs import series_of
+
+    with busy("reading comparisons"):
+        one = import_pairs(platform(), file, photos=photos, name=name)
+    counted = [comparison for comparison in one.comparisons if comparison.reason is None]
+    named, found = series_of(one.comparisons), one.series()
+    chance = sum(1 / len(files) for files in named.values()) / max(len(named), 1)
+    click.echo(
+        f"{len(counted):,} of {len(one.comparisons):,} comparisons count, in {len(named):,} series; guessing would be right in {chance:.1%}"
+    )
+    click.echo(f"photos found for {len(found):,} series; next: vibe triage train")
+
+
+@triage.command("train")
+def train_command() -> None:
+    """Settle the preferences and train every series head."""
+    from vibe_assets.triage.learn import train_heads
+    from vibe_assets.triage.study import build_series, measure_quality, settle_preferences
+
+    home = platform()
+    for stage in (build_series, measure_quality, settle_preferences):
+        stage(home)
+    for recipe, head in train_heads(home).heads.items():
+        click.echo(f"{recipe}: top-1 {head.card.selection['top1']:.1%} on {head.card.n_val} validation series ({head.version})")
+
+
+@triage.command("report")
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def report_command(in_browser: bool) -> None:
+    """Judge every head and rule on the test series and write the report."""
+    from vibe_assets.triage.report import report_triage
+
+    written = report_triage(platform())
+    click.echo(f"{written.markdown}\n\n{written.path}")
+    if in_browser:
+        click.launch(written.path.as_uri())
+
+
+@triage.command("best")
+def best_command() -> None:
+    """Pick in every series of the library: table, CSV and contact sheet."""
+    from vibe_assets.triage.picks import pick_library
+
+    found = pick_library(platform())
+    click.echo(f"{found.series} series: {found.picked} picked, {found.series - found.picked} too close to call (by {found.model})")
+    click.echo(f"{found.page}\n{found.table}")
+
+
+@triage.command("review")
+@click.option("--port", type=int, default=3002, show_default=True, help="Port on 127.0.0.1.")
+@click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
+def review_command(port: int, in_browser: bool) -> None:
+    """Serve the page where people say which photo of a series they would keep."""
+    from vibe_assets.triage.review import serve_review
+
+    def announce(address: str) -> Any:
+        click.echo(f"pick the best on {address} (Ctrl-C ends it); afterwards: vibe triage train")
+        if in_browser:
+            click.launch(address)
+
+    serve_review(platform(), port=port, announce=announce)
