@@ -44,7 +44,7 @@ class TeacherBase(Section):
     prompt: str = Field("photo_labels", description="name of a packaged prompt, or path of a Markdown file")
     temperature: float = Field(0.0, ge=0, le=2)
     max_tokens: int = Field(1024, ge=16)
-    max_side_px: int = Field(1024, ge=0, description="longest side of the photo as sent; 0 sends it in full size")
+    max_side_px: int = Field(1024, ge=0, description="longest side of the photo as sent, up to 3 % less; 0 sends it in full size")
     image_format: Literal["jpeg", "png", "webp", "keep"] = Field(
         "jpeg", description="keep sends the file's own bytes where no change is needed"
     )

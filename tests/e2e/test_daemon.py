@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +15,11 @@ import dagster as dg
 import pytest
 
 from tests.defs.world import HEADS
+from tests.e2e.auditor import Person
+from tests.e2e.browser import chromium, why_not
+from tests.e2e.processes import VIBE, running, until
 from tests.e2e.unattended import SHELVES, Unattended, journalled, settle, unattended
-from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PREDICTIONS
+from vibe_assets.records import ANNOTATIONS, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.teacher.annotate import teacher_fingerprint
 from vibe_assets.teacher.replay import ReplayFaults
@@ -77,6 +81,39 @@ def worker(place: Unattended, run: dg.DagsterRun) -> int:
     return pid
 
 
+@dataclass(frozen=True)
+class Audited:
+    """Ten photos judged in a browser while the daemon runs, and Done."""
+
+    judged: list[str]  # image_ids, in order
+    made: Counter[str]
+    heads: Counter[str]  # kind -> heads trained
+
+
+@pytest.fixture(scope="module")
+def audited(place: Unattended, changed: Changed) -> Audited:
+    """Sit down at the audit page, judge ten photos by keyboard, press Done, and wait until nothing more is wanted."""
+    if missing := why_not():
+        pytest.skip(missing)
+    mark, before = place.mark(), Counter(card.kind for card in place.heads())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (
+        running([*VIBE, "audit", "--port", str(port)], place.world.folder / "audit.log") as server,
+        chromium(width=1300, height=850) as browser,
+    ):
+        until(lambda: "the audit page is at" in server.said, seconds=120, what="the audit page", process=server)
+        ann = Person(browser, f"http://127.0.0.1:{port}", "ann")
+        ann.sit_down()
+        judged = [ann.judge() for _ in range(10)]
+        ann.saved()
+        browser.find_element("id", "done").click()
+        place.wait(lambda: place.made("student_report", since=mark) > 0, what="the students' report on the new audit")
+    place.until_idle()
+    return Audited(judged, place.made_since(mark), Counter(card.kind for card in place.heads()) - before)
+
+
 # -- what is true of it ------------------------------------------------------------------------------------------------
 def test_a_killed_run_is_marked_as_failed_and_tried_again(place: Unattended, changed: Changed) -> None:
     again = [run for run in changed.runs if run.parent_run_id == changed.killed.run_id]
@@ -124,6 +161,14 @@ def test_no_head_was_ever_trained_on_the_labels_of_two_teachers(place: Unattende
     for card in cards:
         learnt = place.world.platform.lake.read(AUTO_GROUND_TRUTH, version=card.data_versions["auto_ground_truth"])
         assert set(learnt["teacher"]) == {card.teacher}
+
+
+def test_verdicts_of_the_page_lead_to_one_report_and_new_heads_and_ask_the_teacher_nothing(place: Unattended, audited: Audited) -> None:
+    said = place.world.platform.lake.read(AUDITED_GROUND_TRUTH).filter(annotator="ann")
+    assert set(said["image_id"]) == set(audited.judged)
+    once = ["audited_ground_truth", *(name for name in ONCE if name != "auto_ground_truth")]
+    assert dict(audited.made) == {"predictions": SHELVES, **dict.fromkeys(once, 1)}
+    assert audited.heads == dict.fromkeys(("scene", "attribute", "object"), 1)
 
 
 def test_nothing_is_launched_once_all_is_done(place: Unattended, changed: Changed) -> None:

@@ -27,7 +27,7 @@ def chosen(source: str = "best", *, min_confidence: float | None = None, **rows:
 PEOPLE = voice(AUDITED_GROUND_TRUTH, scene="scene.food", has_person=True, objects=["object.food"], annotator="anna")
 STUDENTS = voice(
     PREDICTIONS, scene="scene.people", scene_confidence=0.8, has_person=False, has_person_confidence=0.1, has_text=True,
-    has_text_confidence=0.7, objects=["object.drink", "object.food"], object_confidences=["object.drink=0.9000", "object.food=0.6"], **HEADS,
+    has_text_confidence=0.7, objects=["object.drink", "object.food"], object_confidences=["object.drink=0.9", "object.food=0.6"], **HEADS,
 )  # fmt: skip
 TEACHER = voice(
     AUTO_GROUND_TRUTH, scene="scene.other", has_person=True, has_animal=True, objects=["object.animals.dog"], teacher="t-1", mapping="m"

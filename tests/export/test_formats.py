@@ -109,7 +109,8 @@ def test_parquet_is_read_by_polars_and_duckdb(awkward: Platform, out: Path, expe
     assert {row["image_id"]: row["objects"] for row in rows.iter_rows(named=True)} == {key: row["objects"] for key, row in expected.items()}
     with duckdb.connect() as connection:
         found = connection.execute(
-            "select count(*), count(distinct p.source) from (select unnest(provenance) p from read_parquet(?)) where p.label like 'scene.%'",
+            "select count(*), count(distinct p.source) from (select unnest(provenance) p from read_parquet(?)) "
+            "where p.label like 'scene.%'",
             [str(file)],
         ).fetchall()
     assert found == [(12, 3)]
@@ -253,6 +254,16 @@ def test_photos_that_changed_or_went_are_left_out_with_a_reason(tmp_path: Path) 
     assert {line["reason"] for line in lines(done.folder / "left_out.jsonl")} == {"io_error", "changed_since_scan"}
     manifest = json.loads((done.folder / "manifest.json").read_text())
     assert manifest["counts"]["left_out"] == {"io_error": 1, "changed_since_scan": 1}
+
+
+def test_a_library_restored_with_new_times_can_still_be_linked(tmp_path: Path) -> None:
+    platform = build(tmp_path / "lib", NAMES[:3])
+    for path in (platform.settings.root / "album").iterdir():
+        os.utime(path, (1, 1))
+    (platform.settings.root / "album" / "plain.jpg").write_bytes(b"another picture")
+    done = export_labels(platform, "imagefolder", Selection("teacher"), into=tmp_path / "out", mode="link")
+    assert done.photos == 2
+    assert [left.reason for left in done.left_out] == ["changed_since_scan"]
 
 
 def test_a_heic_photo_is_copied_as_jpeg_where_readers_need_it(tmp_path: Path) -> None:

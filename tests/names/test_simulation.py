@@ -20,12 +20,12 @@ STRENGTH = 1.2
 
 
 def features() -> np.ndarray:
-    """Real photo features where they are present, cut to 64 numbers; Gaussian ones otherwise."""
+    """Real photo features where they are present, cut to 48 numbers; Gaussian ones otherwise."""
     file = REAL_DATA / "mobilenet_v2_features.npz"
     if not file.exists():
-        return gaussian_features(6000, 64)
+        return gaussian_features(5000, 48)
     with np.load(file) as stored:
-        return stored["X"][:6000, :64].astype(np.float32)
+        return stored["X"][:5000, :48].astype(np.float32)
 
 
 def studied(planted: Planted, **options: object) -> dict[str, Track]:

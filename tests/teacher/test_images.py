@@ -67,7 +67,15 @@ def test_keep_sends_the_own_bytes_of_a_bare_photo(
 ) -> None:
     picture(1).save(tmp_path / name, **options)
     assert sent(encode(name, image_format="keep")) == (tmp_path / name).read_bytes()
-    assert opened(encode(name, image_format="keep", max_side_px=50)).size == (50, 38)
+    assert opened(encode(name, image_format="keep", max_side_px=60)).size == (60, 45)
+
+
+@pytest.mark.parametrize(("side", "longest"), [(48, 48), (49, 48), (60, 60), (95, 95), (96, 96)])
+def test_a_photo_that_decodes_to_just_below_the_longest_side_is_not_scaled_again(
+    tmp_path: Path, encode: Callable[..., EncodedPhoto], side: int, longest: int
+) -> None:
+    picture(1).save(tmp_path / "a.jpg")  # 96 x 72, and half of it is 48 x 36
+    assert max(opened(encode("a.jpg", max_side_px=side)).size) == longest
 
 
 def test_keep_strips_what_tells_more_than_the_picture(tmp_path: Path, encode: Callable[..., EncodedPhoto]) -> None:

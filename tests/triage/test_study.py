@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
+from vibe_assets.defs import triage
 from vibe_assets.demo.takes import render_takes
 from vibe_assets.heads.models import HeadError
 from vibe_assets.records.series import IMAGE_QUALITY, PHOTO_SERIES, SERIES_PREFERENCES
@@ -18,7 +19,6 @@ from vibe_assets.settings import Settings
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.triage import gates, learn, picks, report, study
 from vibe_assets.triage.choices import Choice
-from vibe_assets.triage.imports import import_pairs
 from vibe_assets.triage.rules import COMBINED, rule_scores
 
 SERIES = 40
@@ -32,15 +32,22 @@ def opened(home: Path, **triage: object) -> Platform:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
+    """The whole job through Dagster, on simulated comparisons of rendered takes."""
+    import dagster as dg
+
+    from vibe_assets.demo.triage import run_triage_study
+
     home = tmp_path_factory.mktemp("triage") / "home"
     (home / "photos").mkdir(parents=True)
-    platform = opened(home)
-    photos, pairs = render_takes(home / "takes", series=SERIES, seed=5)
-    import_pairs(platform, pairs, photos=photos, name="takes")
-    study.build_series(platform)
-    study.measure_quality(platform)
-    study.settle_preferences(platform)
-    learn.train_heads(platform)
+    (home / "vibe.toml").write_text(
+        '[library]\nroot = "photos"\nhome = "data"\nscan_workers = 1\n[triage]\nmax_epochs = 4\nval = 0.2\ntest = 0.3\n', encoding="utf-8"
+    )
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setenv("VIBE_CONFIG", str(home / "vibe.toml"))
+        outcome = run_triage_study(opened(home), instance, series=SERIES, seed=5)
+        assert outcome.success, outcome.not_passed
+        assert not outcome.not_passed
+        assert all(instance.get_latest_materialization_event(asset.key) for asset in triage.assets)
     return home
 
 
@@ -171,8 +178,8 @@ def test_a_head_of_another_encoder_is_refused(trained, burst, tmp_path, monkeypa
 
 def test_rules_stretch_each_measure_within_the_series():
     rows = [
-        dict(sharpness=10, exposure=0.5, colourfulness=3, contrast=0.2),
-        dict(sharpness=20, exposure=0.5, colourfulness=5, contrast=0.1),
+        {"sharpness": 10, "exposure": 0.5, "colourfulness": 3, "contrast": 0.2},
+        {"sharpness": 20, "exposure": 0.5, "colourfulness": 5, "contrast": 0.1},
     ]
     assert rule_scores(rows).tolist() == pytest.approx([0.1, 0.6])
     assert rule_scores(rows, "sharpness").tolist() == [0, 1]

@@ -15,7 +15,7 @@ from vibe_assets.vlm.local import LocalModel, load_local  # noqa: E402
 from vibe_assets.vlm.lora import LoraKnobs, Record, Training, encode, finetune, merge, newest_checkpoint, read_picture  # noqa: E402
 
 KNOBS = LoraKnobs(
-    learning_rate=1e-2, dropout=0.1, epochs=7, batch_size=8, accumulation=1, patience=50, gradient_checkpointing=False, max_side_px=56
+    learning_rate=2e-2, dropout=0.1, epochs=5, batch_size=8, accumulation=1, patience=50, gradient_checkpointing=False, max_side_px=56
 )
 
 

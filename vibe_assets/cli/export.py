@@ -37,8 +37,8 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--labels", type=click.Choice(["best", "people", "students", "teacher"]), default="best", show_default=True,
                 help="Whose labels; best: people's where they looked, else the students' answer, else the teacher's.",
             ),
-            click.option("--folder", "folders", multiple=True, metavar="KEY", help="Only this folder (`vibe folders` lists the keys); repeatable."),
-            click.option("--scene", "scenes", multiple=True, metavar="SCENE", help="Only photos with this scene, for example food; repeatable."),
+            click.option("--folder", "folders", multiple=True, metavar="KEY", help="Only this folder (see `vibe folders`); repeatable."),
+            click.option("--scene", "scenes", multiple=True, metavar="SCENE", help="Only photos with this scene, say food; repeatable."),
             click.option(
                 "--min-confidence", type=click.FloatRange(0, 1), metavar="P",
                 help="Labels that the students are less sure of count as left open. People and teacher state no confidence.",
@@ -102,8 +102,14 @@ for _name, _about in ABOUT.items():
 @click.option("--remove", is_flag=True, help="Take out what earlier runs wrote, and nothing else.")
 @click.option("--dry-run", is_flag=True, help="Say what would change; write nothing.")
 def xmp(
-    labels: str, folders: tuple[str, ...], scenes: tuple[str, ...], min_confidence: float | None, into: Path | None, remove: bool, dry_run: bool
-) -> None:  # fmt: skip
+    labels: str,
+    folders: tuple[str, ...],
+    scenes: tuple[str, ...],
+    min_confidence: float | None,
+    into: Path | None,
+    remove: bool,
+    dry_run: bool,
+) -> None:
     """Labels that people's checks vouch for, as XMP sidecars (IMG.jpg.xmp) for digiKam, Lightroom, darktable.
 
     A label is written only where the lower end of its precision's 95 % interval, against people, is above [export] min_precision. Fields
@@ -145,7 +151,7 @@ def _figures(one: Qualification) -> tuple[str, int]:
 
 def _outcomes(outcomes: Iterable[Outcome], *, dry_run: bool) -> None:
     counts: Counter[str] = Counter()
-    refused = []
+    refused: list[tuple[str, str | None, str | None]] = []
     for outcome in outcomes:
         counts[outcome.what] += 1
         if outcome.reason and len(refused) < SHOWN:

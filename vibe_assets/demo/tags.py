@@ -97,8 +97,9 @@ def _settings(platform: Platform, folder: Path) -> None:
         name: {"base_url": "http://127.0.0.1:8790/v1", "model": name, "provider": "demo", "input_price": 0.4, "output_price": 1.6}
         for name in TAGGERS
     }
-    models[TINY] = {"local": str(folder / TINY), "max_tokens": 28, "max_side_px": 56}
-    document["vlm"] = {"prompt": str(prompt), "device": "cpu", "models": models}
+    near = Path(os.path.relpath(folder, platform.settings.base))  # the demo's folder may be moved
+    models[TINY] = {"local": str(near / TINY), "max_tokens": 28, "max_side_px": 56}
+    document["vlm"] = {"prompt": str(near / prompt.name), "device": "cpu", "models": models}
     write_text(config, tomlkit.dumps(document))
 
 

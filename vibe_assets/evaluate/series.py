@@ -84,8 +84,8 @@ def evaluate_series(model: ModelScores, data: SeriesSet, *, seed: int = 0) -> Se
 
 
 def by_length(top1: Floats, chance: Floats, data: SeriesSet, *, seed: int = 0) -> dict[str, Estimate]:
-    """Top-1 by photos in the series; six and more are one row."""
-    labels = np.array([str(size) if size < 6 else "6 and more" for size in data.sizes])
+    """Top-1 by photos in the series; five and more are one row."""
+    labels = np.array([str(size) if size < 5 else "5 and more" for size in data.sizes])
     found = {}
     for label in sorted(set(labels.tolist())):
         here = labels == label

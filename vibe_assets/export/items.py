@@ -66,7 +66,7 @@ class Item:
 class Items(Sequence[Item]):
     """The rows of a selection, turned into items one slice at a time."""
 
-    def __init__(self, rows: pl.DataFrame, root: Path) -> None:
+    def __init__(self, rows: pl.DataFrame, root: Path | bytes) -> None:
         self.rows, self.root = rows, os.fsencode(root)
 
     def __len__(self) -> int:

@@ -64,9 +64,9 @@ class Placer:
         """A symbolic link: a hard link would let a change in the export reach the original."""
         if self.convert and item.format in FEW_READERS:
             raise PhotoRejected("few_readers", f"{item.format} needs --photos copy, which writes it as JPEG")
-        check_unchanged(item)
+        check_unchanged(item, max_bytes=self.max_bytes)
         name = f"{self.below}/{item.labels.image_id}.{SUFFIXES.get(item.format, 'jpg')}"
-        os.symlink(item.photo.path, os.fsencode(self._ready(name)))
+        self._ready(name).symlink_to(os.fsdecode(item.photo.path))
         return name
 
     def _ready(self, name: str) -> Path:
@@ -78,11 +78,9 @@ class Placer:
 def picture_bytes(item: Item, *, convert: bool, max_bytes: int) -> tuple[bytes, str]:
     """The file's own bytes and the suffix of its format. With `convert`, what few readers open becomes an upright JPEG.
 
-    Raises PhotoRejected: what read_photo says, and changed_since_scan where the bytes are not those that were labelled.
+    Raises PhotoRejected (see labelled_bytes).
     """
-    data = read_photo(item.photo.path, max_bytes=max_bytes)
-    if hashlib.sha256(data).hexdigest()[: len(item.labels.image_id)] != item.labels.image_id:
-        raise PhotoRejected("changed_since_scan", "the file's bytes are not those that were labelled; scan the folder again")
+    data = labelled_bytes(item, max_bytes=max_bytes)
     if not (convert and item.format in FEW_READERS):
         return data, SUFFIXES.get(item.format, "jpg")
     buffer = io.BytesIO()
@@ -90,14 +88,23 @@ def picture_bytes(item: Item, *, convert: bool, max_bytes: int) -> tuple[bytes, 
     return buffer.getvalue(), "jpg"
 
 
-def check_unchanged(item: Item) -> None:
-    """Raises PhotoRejected when the file is gone, or has another size or time than when it was scanned; it is not opened."""
+def check_unchanged(item: Item, *, max_bytes: int) -> None:
+    """Raises PhotoRejected when the file is gone or its bytes are others. It is read only where its time is not that of the scan: a library
+    that was restored from a backup has new times and the same photos."""
     try:
         seen = os.stat(item.photo.path)  # noqa: PTH116 - bytes: names need not be UTF-8
     except OSError as error:
         raise PhotoRejected("io_error", error.strerror or str(error)) from error
-    if item.bytes is not None and (seen.st_size, seen.st_mtime_ns) != (item.bytes, item.mtime_ns):
-        raise PhotoRejected("changed_since_scan", "the file is not as it was scanned; scan the folder again")
+    if (seen.st_size, seen.st_mtime_ns) != (item.bytes, item.mtime_ns):
+        labelled_bytes(item, max_bytes=max_bytes)
+
+
+def labelled_bytes(item: Item, *, max_bytes: int) -> bytes:
+    """The file's bytes. Raises PhotoRejected: what read_photo says, and changed_since_scan where they are not those that were labelled."""
+    data = read_photo(item.photo.path, max_bytes=max_bytes)
+    if hashlib.sha256(data).hexdigest()[: len(item.labels.image_id)] != item.labels.image_id:
+        raise PhotoRejected("changed_since_scan", "the file's bytes are not those that were labelled; scan the folder again")
+    return data
 
 
 def checked_mode(name: str, mode: str | None, allowed: tuple[str, ...]) -> str:

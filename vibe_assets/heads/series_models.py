@@ -7,7 +7,7 @@ margin of (a, b) is minus that of (b, a).
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +107,7 @@ def build(architecture: str, dim: int) -> SeriesModel:
     return ARCHITECTURES[architecture](dim)
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[[int], SeriesModel]] = {
     "linear": LinearScorer,
     "mlp": MLPScorer,
     "mlp_context": lambda dim: MLPScorer(dim, context=True),

@@ -63,7 +63,7 @@ def train_series_head(
 def _checked(data: SeriesSet) -> tuple[SeriesSet, SeriesSet]:
     if not np.isfinite(data.x[data.mask]).all():
         raise ValueError("x: expected finite features, got NaN or infinity")
-    known = data.only(data.votes.any(axis=(1, 2)))
+    known = data.only(np.asarray(data.votes.any(axis=(1, 2)), dtype=bool))
     train, val = known.split("train"), known.split("val")
     if len(train) < MIN_TRAIN or len(val) < MIN_VAL:
         raise HeadError(

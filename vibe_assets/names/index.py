@@ -2,8 +2,7 @@
 
 An index file `index_NAME.json` lists faces: `good` (paths), `rejected` (and `rejected_no_face`, ...), `multi_face`, `not_found`, and in
 `meta` for every good path its `score`, box (`bbox_xyxy` or `bbox`: left, top, right, bottom), photo size (`src_hw`) and, where the
-listed file is
-a chip, the photo it was cut from (`src_path`).
+listed file is a chip, the photo it was cut from (`src_path`).
 """
 
 from __future__ import annotations

@@ -143,16 +143,17 @@ def choices(
 
     With every name counting alike, an answer that does not look at the face reaches exactly 1 / m, however skewed it is.
     """
-    found = {}
-    for m in CHOICES:
-        if classes < m:
-            continue
-        below = classes - ranks  # names that the true one beats; a tie counts half
-        wins = np.ones(len(ranks))
-        for drawn in range(m - 1):
-            wins = wins * np.clip(below - drawn, 0, None) / (classes - 1 - drawn)
-        found[f"choice_{m}"] = _mean_over_names(wins, truth, classes, groups, baseline=1 / m, resamples=resamples, seed=seed)
-    return found
+    below = classes - ranks  # names that the true one beats; a tie counts half
+    offered = [m for m in CHOICES if m <= classes]
+    wins = [np.prod([np.clip(below - drawn, 0, None) / (classes - 1 - drawn) for drawn in range(m - 1)], axis=0) for m in offered]
+    draws = []
+    for weight in _weights(len(truth), groups, resamples, seed):
+        support = np.bincount(truth, weight, classes)
+        there = support > 0
+        draws.append([(np.bincount(truth, weight * won, classes)[there] / support[there]).mean() for won in wins])
+    table = np.array(draws)
+    found = {m: percentile_estimate(table[:, at], n=len(truth), baseline=1 / m) for at, m in enumerate(offered)}
+    return {f"choice_{m}": one for m, one in found.items() if one is not None}
 
 
 def _resampled(
@@ -183,18 +184,6 @@ def _mirrored(draws: Floats, n: int) -> Estimate:
     value = float(draws[0])
     low, high = np.quantile(draws[1:], [0.025, 0.975])
     return Estimate(value, max(0.0, min(value, float(2 * value - high))), max(value, float(2 * value - low)), n)
-
-
-def _mean_over_names(
-    wins: Floats, truth: Codes, classes: int, groups: NDArray[Any] | None, *, baseline: float, resamples: int, seed: int
-) -> Estimate:
-    draws = []
-    for weight in _weights(len(truth), groups, resamples, seed):
-        support = np.bincount(truth, weight, classes)
-        draws.append((np.bincount(truth, weight * wins, classes)[support > 0] / support[support > 0]).mean())
-    estimate = percentile_estimate(np.array(draws), n=len(truth), baseline=baseline)
-    assert estimate is not None
-    return estimate
 
 
 def _weights(n: int, groups: NDArray[Any] | None, resamples: int, seed: int) -> Any:

@@ -69,7 +69,7 @@ def plant(
     )  # whitened: the distance between two names is about 1.4 strength
     shifted = centred + directions[y] @ factor.T
     white = np.linalg.solve(factor, shifted.T).T  # (n, d)
-    best = (white @ directions.T - 0.5 * np.square(directions).sum(axis=1) + np.log(prior)).argmax(axis=1).astype(np.int64)
+    best = np.argmax(white @ directions.T - 0.5 * np.square(directions).sum(axis=1) + np.log(prior), axis=1).astype(np.int64)
     x = (shifted + features.mean(axis=0, dtype=np.float64)).astype(np.float32)
     draw = rng.random(n)
     splits = np.where(draw < test, "test", np.where(draw < test + val, "val", "train"))

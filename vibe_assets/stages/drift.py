@@ -43,9 +43,7 @@ def report_drift(platform: Platform, *, now: datetime | None = None) -> DriftRep
     page = render_drift(series, folders, steps=steps, footer=lineage(platform), generated_at=now)
     largest = max((drift.distances[-1] or 0.0 for drift in folders), default=0.0)
     figures = {SUBJECTS[(one.subject, one.truth)]: one.estimates[-1] for one in series if one.metric == SHOWN_IN_INDEX}
-    path = write_page(
-        platform, "drift_report", page, index_card(TITLE, now, summary=_summary(len(steps), largest), figures=figures)
-    )
+    path = write_page(platform, "drift_report", page, index_card(TITLE, now, summary=_summary(len(steps), largest), figures=figures))
     shown = {"series": [(one.metric, one.truth, one.subject, [e.value for e in one.estimates]) for one in series], "steps": steps}
     points = max((len(one.estimates) for one in series), default=0)
     return DriftReport(path, points, largest, fingerprint(shown), series_markdown(series), folders_markdown(folders))
@@ -75,8 +73,7 @@ def distinct_versions(platform: Platform) -> tuple[list[str], list[pl.DataFrame]
     found.reverse()
     when = {entry["version"]: datetime.fromtimestamp(entry["timestamp"] / 1000, UTC) for entry in platform.lake.history(AUTO_GROUND_TRUTH)}
     steps = [
-        f"version {number} of {when[number]:%Y-%m-%d %H:%M}, {_cause(old, new)}"
-        for (_, old), (number, new) in itertools.pairwise(found)
+        f"version {number} of {when[number]:%Y-%m-%d %H:%M}, {_cause(old, new)}" for (_, old), (number, new) in itertools.pairwise(found)
     ]
     return steps, [rows for _, rows in found]
 

@@ -95,7 +95,7 @@ def _remedy(source: str) -> str:
 
 
 def formats(platform: Platform) -> dict[str, Format]:
-    """Every format there is, by name. Label Studio's is wired here: the rooms that know its layout and the photos do not know each other."""
+    """Every format there is, by name. Label Studio's is wired here: the room that knows its layout lies beside the exports'."""
     studio = Format(
         "label-studio", "Label Studio tasks with the labels filled in, and the labelling config", "https://labelstud.io/guide/task_format",
         ("reference",), lambda items, folder, job: _write_label_studio(platform, items, folder), streams_pictures=True,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.records import ANNOTATIONS, PhotoRef, fingerprint
 from vibe_assets.settings import LibrarySettings, TeacherBase
 from vibe_assets.teacher.failures import TeacherFailure
+from vibe_assets.teacher.images import ENCODING
 from vibe_assets.teacher.interchange import ImportSummary, import_annotations
 from vibe_assets.teacher.journal import Journal, Record
 from vibe_assets.teacher.loop import run_to_end
@@ -44,6 +45,7 @@ def teacher_fingerprint(settings: TeacherBase) -> str:
             "image_quality": settings.image_quality,
             "keep_metadata": settings.keep_metadata,
             "schema": SCHEMA_VERSION,
+            "encoding": ENCODING,
         }
     )
 

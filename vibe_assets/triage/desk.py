@@ -13,7 +13,7 @@ from typing import Any
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.triage.choices import Choice, ChoiceError, ChoiceLog
 from vibe_assets.triage.learn import members_of
-from vibe_assets.triage.study import choice_log
+from vibe_assets.triage.study import LIBRARY, choice_log
 
 REVIEWER = re.compile(r"[\w .@-]{1,40}")
 
@@ -25,13 +25,16 @@ class DeskSeries:
     series_id: str
     members: tuple[str, ...]
     title: str
+    imported: bool = False
 
 
 class TriageDesk:
-    """Series in an order of their own for everybody (a hash): who stops half-way has judged a random part. Threads may share it."""
+    """The library's series, then the imported ones, each in the order of a hash, the same for everybody: who stops half-way has judged a
+    random part. Threads may share it.
+    """
 
     def __init__(self, series: Sequence[DeskSeries], paths: Mapping[str, bytes], log: ChoiceLog) -> None:
-        self.series = tuple(sorted(series, key=lambda one: hashlib.sha256(one.series_id.encode()).hexdigest()))
+        self.series = tuple(sorted(series, key=lambda one: (one.imported, hashlib.sha256(one.series_id.encode()).hexdigest())))
         self.paths, self.log = dict(paths), log
         self._by_id = {one.series_id: one for one in self.series}
         self._lock = threading.Lock()
@@ -94,5 +97,14 @@ def open_desk(platform: Platform) -> TriageDesk:
         raise StageError("no series yet: materialise photo_series, or `vibe triage series`")
     once = rows.unique("image_id", keep="first")
     names = dict(once.select("image_id", "rel_path").iter_rows())
-    series = [DeskSeries(name, members, str(PurePosixPath(names[members[0]]).parent)) for name, members in members_of(rows).items()]
+    imported = set(rows.filter(rows["source"] != LIBRARY)["series_id"])
+    series = [
+        DeskSeries(name, members, name if name in imported else _folder(names[members[0]]), name in imported)
+        for name, members in members_of(rows).items()
+    ]
     return TriageDesk(series, {ref.image_id: ref.path for ref in platform.photo_refs(once)}, choice_log(platform))
+
+
+def _folder(rel_path: str) -> str:
+    folder = str(PurePosixPath(rel_path).parent)
+    return "photo root" if folder == "." else folder

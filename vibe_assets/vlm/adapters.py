@@ -22,6 +22,7 @@ from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.instructions import data_version, records
+from vibe_assets.vlm.local import checked_source
 from vibe_assets.vlm.lora import LoraKnobs, Training, finetune
 from vibe_assets.vlm.match import Meaning
 from vibe_assets.vlm.predict import ask
@@ -60,7 +61,6 @@ def finetune_adapter(platform: Platform, name: str, base: str, knobs: LoraKnobs 
     if (folder / CARD).is_file() and (card := read_card(folder / CARD)).get("version") == version and (folder / "adapter").is_dir():
         return Finetuned(name, folder, None, card)
     run = folder / f"run-{version}"  # holds the checkpoints: a run that was cut off goes on here
-    run.mkdir(parents=True, exist_ok=True)
     training = finetune(source, train, val, run, knobs=knobs, device=platform.settings.vlm.device, progress=platform.progress)
     (folder / CARD).unlink(missing_ok=True)  # between the two lines below the folder holds no adapter with a card of another
     shutil.rmtree(folder / "adapter", ignore_errors=True)
@@ -82,7 +82,7 @@ def base_source(platform: Platform, base: str) -> str:
     if found is not None:
         return found.source
     folder = platform.settings.base / Path(base).expanduser()
-    return str(folder.resolve()) if folder.is_dir() else base
+    return checked_source(str(folder.resolve()) if folder.is_dir() else base)
 
 
 def _card(

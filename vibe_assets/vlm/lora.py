@@ -126,6 +126,7 @@ def finetune(
         raise VlmError(
             f"{len(train)} training and {len(val)} validation records: at least one of each is needed; `vibe vlm dataset` makes them"
         )
+    folder.mkdir(parents=True, exist_ok=True)
     from transformers import set_seed
 
     set_seed(knobs.seed)

@@ -21,6 +21,7 @@ FILE_NAMES = ("metadata.jsonl", "metadata.csv", "tags.jsonl", "tags.csv")
 PATH_FIELDS = ("file_name", "path", "rel_path", "image_path", "file", "image")
 SPLIT_AT = (";", "|", ",")
 QUIET_SCENES = ("scene.other", "scene.snapshot")  # no word that anybody would search for
+QUIET_OBJECTS = ("object.dailystuff",)
 ATTRIBUTE_TAGS = {"has_person": "person", "has_animal": "animal", "has_text": "text"}
 
 
@@ -101,7 +102,8 @@ def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
 
 def label_tags(row: Mapping[str, Any], taxonomy: Taxonomy) -> tuple[str, ...]:
     """Labels in words: objects main one first, each followed by what it implies, then the scene, then what is in the photo."""
-    tags = [key.rpartition(".")[2].replace("_", " ") for key in taxonomy.closure(filter(taxonomy.known, row["objects"] or ()))]
+    objects = taxonomy.closure(filter(taxonomy.known, row["objects"] or ()))
+    tags = [key.rpartition(".")[2].replace("_", " ") for key in objects if key not in QUIET_OBJECTS]
     if row["scene"] and row["scene"] not in QUIET_SCENES:
         tags.append(row["scene"].removeprefix("scene."))
     tags += [ATTRIBUTE_TAGS[name] for name in ATTRIBUTES if row[name] and name in ATTRIBUTE_TAGS]
