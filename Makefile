@@ -8,7 +8,7 @@ TEST_WORKERS ?= auto  # test processes side by side
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test ui doctor lint bench clean-demo wheel help
+.PHONY: demo test ui doctor lint bench bench-full clean-demo wheel help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -44,7 +44,10 @@ test: lint
 	$(BIN)/pytest -m e2e || $(BIN)/pytest -m e2e --last-failed  # real processes on a busy machine: a second try for what failed
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/heads_vs_sklearn.py
+	$(BIN)/python benchmarks/run.py
+
+bench-full: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/run.py --full
 
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m build --wheel

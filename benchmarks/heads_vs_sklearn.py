@@ -54,6 +54,7 @@ class Race:
         self.data, self.scenes = data, scenes
         self.train, self.val, self.test = (data.rows(split) for split in ("train", "val", "test"))
         self.y = data.targets
+        self.threads = 1
         self.peer_loss = np.inf  # best validation loss that scikit-learn's path reached
 
     def vibe(self) -> tuple[float, float]:
@@ -100,7 +101,7 @@ class Race:
                 reached.append((time.perf_counter() - started, float(value)))
             return value
 
-        with fit.deterministic(seed=SEED, threads=1):
+        with fit.deterministic(seed=SEED, threads=self.threads):
             fit.fit_path(fit.linear(self.data.x.shape[1], len(self.scenes)), train, val, watched, max_iterations=300)
         return reached[0] if reached else (float("nan"), float("nan"))
 

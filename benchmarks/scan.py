@@ -96,8 +96,8 @@ def _known(root: Path) -> pl.DataFrame:
         for path in paths:
             digest = hashlib.sha256(path).hexdigest()
             yield {
-                "image_id": digest[:32], "format": "JPEG", "width": 4032, "height": 3024, "frames": 1, "orientation": 1, "camera": "Benchmark",
-                "sharpness": 1.0, "exposure": 0.5, "contrast": 0.1, "colourfulness": 9.0, "phash": digest[:16],
+                "image_id": digest[:32], "format": "JPEG", "width": 4032, "height": 3024, "frames": 1, "orientation": 1,
+                "camera": "Benchmark", "sharpness": 1.0, "exposure": 0.5, "contrast": 0.1, "colourfulness": 9.0, "phash": digest[:16],
             }  # fmt: skip
 
     real, workers.measure_photos = workers.measure_photos, made_up  # type: ignore[assignment]

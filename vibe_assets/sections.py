@@ -175,6 +175,9 @@ class TriageSettings(Section):
     max_bits: int = Field(14, ge=0, le=64, description="perceptual hashes (64 bit) at most this far apart are alike")
     min_cosine: float = Field(0.9, ge=-1, le=1, description="or embeddings whose cosine is at least this")
     min_cosine_any: float = Field(0.75, ge=-1, le=1, description="any two photos of a series reach this cosine, or nearly agree in hash")
+    undated: bool = Field(True, description="photos without a time may form series, by neighbouring names in one folder and likeness alone")
+    undated_bits: int = Field(18, ge=0, le=64, description="undated photos: hashes at most this far apart ...")
+    undated_cosine: float = Field(0.95, ge=-1, le=1, description="... and embeddings whose cosine is at least this, both at once")
     min_agreement: float = Field(0.7, ge=0.5, le=1, description="imported comparisons whose reviewers agree less do not count")
     min_reviewers: int = Field(2, ge=1, description="imported comparisons with fewer reviewers do not count")
     val: float = Field(0.1, gt=0, lt=0.5, description="share of the series that choose epochs and temperature")
@@ -185,6 +188,7 @@ class TriageSettings(Section):
     min_margin: float = Field(
         0.1, ge=0, le=1, description="a series whose two best photos are closer in probability than this is too close to call"
     )
+    rating: int = Field(5, ge=0, le=5, description="stars that `vibe triage best --xmp` gives a pick in its sidecar; 0 writes none")
     fine_tune_blocks: int = Field(0, ge=0, description="last blocks of a transformers encoder that learn along; 0 leaves it as it is")
     fine_tune_rate: float = Field(1e-5, gt=0, description="learning rate of those blocks")
     fine_tune_epochs: int = Field(3, ge=1, description="passes with those blocks")
@@ -261,7 +265,7 @@ class VlmSettings(Section):
     min_tags: int = Field(5, ge=1, description="photos with fewer tags do not become instruction data")
     min_photos: int = Field(30, ge=1, description="a leaderboard on fewer photos says so in its first sentence")
     max_duplicate_share: float = Field(0.05, ge=0, le=1, description="share of near-duplicate photos in a batch above which a check warns")
-    max_broken_share: float = Field(0.1, ge=0, le=1, description="share of broken or unreachable photos in a batch above which a gate closes")
+    max_broken_share: float = Field(0.1, ge=0, le=1, description="share of broken photos in a batch above which a gate closes")
     models: dict[str, TaggerSettings] = Field({}, description="models to compare, each a section [vlm.models.NAME]")
 
     @field_validator("models")

@@ -42,6 +42,7 @@ TRIAGE_GATES = {
     "triage_report.beats_random",
     "triage_report.beats_rules",
 }
+BY_BATCH = {"tag_diagnostics", "tag_predictions", "tagged_photos"}
 BY_FOLDER = {"annotations", "folder_listing", "image_embeddings", "predictions", "raw_photos"}
 
 
@@ -54,7 +55,7 @@ def test_the_assets_and_their_groups_are_these() -> None:
 
 def test_assets_by_folder_share_one_partitions_definition() -> None:
     partitioned = {key.to_user_string() for key in GRAPH.get_all_asset_keys() if GRAPH.get(key).partitions_def is not None}
-    assert partitioned - BY_SHARD == BY_FOLDER
+    assert partitioned - BY_SHARD - BY_BATCH == BY_FOLDER
     assert {GRAPH.get(dg.AssetKey(name)).partitions_def.name for name in BY_SHARD} == {"name_shards"}
     assert {GRAPH.get(dg.AssetKey(name)).partitions_def.name for name in BY_FOLDER} == {"photo_folders"}
 
@@ -89,7 +90,8 @@ def test_the_gates_that_block_are_these() -> None:
     assert warning - TAG_WARNINGS - NAME_WARNINGS == {"auto_ground_truth.labels_not_drifted", "raw_photos.nothing_rejected", *(f"{head}.calibrated" for head in heads)}
     assert blocking >= TAG_GATES
     assert warning >= TAG_WARNINGS
-    assert blocking - TAG_GATES - NAME_GATES == {
+    assert blocking >= TRIAGE_GATES
+    assert blocking - TAG_GATES - NAME_GATES - TRIAGE_GATES == {
         "annotations.folder_annotated",
         "annotations.from_current_teacher",
         "audit_sample.sample_sound",

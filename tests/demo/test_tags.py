@@ -101,6 +101,16 @@ def test_the_job_says_which_run_failed_and_why(walked: tuple[Platform, dg.Dagste
     result = tag_jobs.tag_benchmark.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
     assert not result.success
     assert "metadata.jsonl" in str(result.get_step_failure_events()[0].step_failure_data.error)
+    assert not instance.has_dynamic_partition("tag_batches", "b2")
+
+
+def test_a_batch_that_may_be_empty_stops_nothing(walked: tuple[Platform, dg.DagsterInstance, TagStudy]) -> None:
+    _, instance, _ = walked
+    source = {"batch": "b0", "library": "audited", "allow_nothing_new": True}
+    result = tag_jobs.tag_benchmark.execute_in_process(
+        instance=instance, run_config={"ops": {"ingest_batch": {"config": source}}}, raise_on_error=False
+    )
+    assert result.success, [str(event.step_failure_data.error)[:500] for event in result.get_step_failure_events()]
 
 
 def test_the_job_walks_from_a_folder_of_tags_to_the_leaderboard(

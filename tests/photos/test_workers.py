@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from PIL import Image
 
 from tests.photos.library import SETTINGS, save, scan
 from vibe_assets.photos import workers
-from vibe_assets.photos.workers import measure_photo, measure_photos, memory_cap
+from vibe_assets.photos.workers import measure_photo, measure_photos, memory_cap, stop_idle_workers
 
 FAST = SETTINGS.model_copy(update={"decode_timeout_s": 1.0, "max_pixels": 1_000_000, "max_bytes": 1_000_000})
 
@@ -33,6 +35,8 @@ def troubled(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any]:
         os.kill(os.getpid(), 9)
     if name.startswith(b"bloat"):
         return {"reason": None, "detail": str(np.ones(4_000_000_000, dtype=np.uint8).sum())}
+    if name.startswith(b"worker"):
+        return {"reason": None, "detail": str(os.getpid())}
     if name.startswith(b"limits"):
         return {"reason": None, "detail": str(resource.getrlimit(resource.RLIMIT_AS)[0])}
     return measure_photo(path, max_pixels, max_bytes)
@@ -83,6 +87,49 @@ def test_records_come_in_the_order_of_the_paths(tmp_path: Path) -> None:
     alone = [measure_photo(path, SETTINGS.max_pixels, SETTINGS.max_bytes) for path in paths]
     assert records == alone
     assert len({record["image_id"] for record in records}) == 30
+
+
+@pytest.mark.usefixtures("with_trouble")
+def test_the_next_folder_finds_the_workers_warm_unless_the_caps_differ() -> None:
+    def worker(**changes: Any) -> str:
+        settings = FAST.model_copy(update={"scan_workers": 1, **changes})
+        (record,) = measure_photos([b"/worker"], settings=settings)
+        return str(record["detail"])
+
+    first = worker()
+    assert worker() == worker(decode_timeout_s=9) == first
+    other = worker(max_pixels=2_000_000)
+    assert other != first
+    assert not _runs(first)
+    stop_idle_workers()
+    assert not _runs(other)
+
+
+@pytest.mark.usefixtures("with_trouble")
+def test_workers_whose_results_nobody_waits_for_are_not_kept() -> None:
+    records = measure_photos([b"/worker", *[b"/hang"] * 9], settings=SETTINGS)
+    worker = next(records)["detail"]
+    records.close()
+    assert not _runs(worker)
+
+
+def _runs(worker: str) -> bool:
+    """Whether the process is there and has not ended; one that nobody has waited for yet is a zombie."""
+    stat = Path("/proc", worker, "stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_workers_do_not_run_the_program_again(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "print('main')\n"
+        "if __name__ == '__main__':\n"
+        "    from vibe_assets.photos.workers import measure_photos\n"
+        "    from vibe_assets.settings import LibrarySettings\n"
+        "    print(len(list(measure_photos([b'/nowhere'] * 3, settings=LibrarySettings()))))\n"
+    )
+    ended = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, check=True)
+    assert (ended.stdout, ended.stderr) == ("main\n3\n", "")
 
 
 def test_no_paths_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:

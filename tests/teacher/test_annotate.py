@@ -53,6 +53,21 @@ def test_every_photo_gets_one_record_of_the_documented_shape(library: list[Photo
     assert list(Journal(tmp_path / "j", "reader").known().values()) == list(read_records(tmp_path / "j" / "test.jsonl"))
 
 
+def test_what_all_requests_have_in_common_comes_before_the_photo(library: list[PhotoRef], settings: Build, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def watching(image: bytes, request: Any) -> dict[str, Any]:
+        seen.append(request["messages"])
+        return ANNOTATION
+
+    with running_replay(watching) as url:
+        ask(library[:2], settings(url), tmp_path / "j")
+    (first,), (second,) = seen
+    assert [part["type"] for part in first["content"]] == ["text", "image_url"]  # a server caches the prefix up to the first difference
+    assert first["content"][0] == second["content"][0]
+    assert first["content"][1] != second["content"][1]
+
+
 def test_a_second_run_asks_nothing_and_needs_no_server(library: list[PhotoRef], settings: Build, tmp_path: Path) -> None:
     with running_replay(always) as url:
         first = ask(library, settings(url), tmp_path / "j")

@@ -55,6 +55,23 @@ def test_the_limit_doubles_per_round_then_halves_once_per_burst_and_creeps_back(
     asyncio.run(run())
 
 
+def test_a_limit_that_crept_over_the_edge_is_cut_gently_and_one_that_did_not_recover_is_halved() -> None:
+    async def run() -> None:
+        limit, now = AdaptiveLimit(64, start=32), asyncio.get_running_loop().time
+        limit.complain(now())
+        assert limit.limit == 16
+        for _ in range(17):
+            limit.praise()
+        await asyncio.sleep(0.001)
+        limit.complain(now())
+        assert 14 < limit.limit < 15
+        await asyncio.sleep(0.001)
+        limit.complain(now())
+        assert 7 < limit.limit < 7.5
+
+    asyncio.run(run())
+
+
 def test_nobody_enters_above_the_limit_or_during_a_pause() -> None:
     async def run() -> None:
         limit, loop = AdaptiveLimit(2), asyncio.get_running_loop()

@@ -59,8 +59,9 @@ def test_a_sound_batch_passes(study: Study) -> None:
     study.batch("b1", range(6))
     for gate in (gates.photos_reachable, gates.few_duplicates, gates.enough_tags, gates.tags_diverse):
         assert gate(study.platform, "b1").passed, gate.__name__
+        assert gate(study.platform, "nothing-new").passed, gate.__name__
     with pytest.raises(VlmError, match="holds no photo"):
-        gates.tags_diverse(study.platform, "b2")
+        diagnose(study.platform, "nothing-new")
 
 
 def test_a_cell_without_a_row_for_every_photo_is_not_sound(study: Study) -> None:

@@ -117,6 +117,12 @@ def test_broken_photos_are_rows_with_a_reason(home: Platform, api: Unsplash) -> 
     assert not [path for path, _, _ in api.asked if path == "/photos/photo-1/download"]
 
 
+def test_a_photo_that_was_withdrawn_costs_only_itself(home: Platform, api: Unsplash) -> None:
+    api.withdrawn = frozenset({1})
+    rows = draw(home, api, query="", collection="abc", count=3).rows
+    assert dict(rows.select("source_id", "reason").iter_rows()) == {"photo-0": None, "photo-1": "unreachable", "photo-2": None}
+
+
 def test_collections_and_random_draws_bring_photos_too(home: Platform, api: Unsplash) -> None:
     collection = draw(home, api, query="", collection="abc", count=2).rows
     assert all(len(tags) == 6 for tags in collection["tags"])  # lists leave the tags out: each photo was asked for

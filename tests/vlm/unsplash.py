@@ -39,6 +39,7 @@ class Unsplash:
     limit_status: int = 403
     broken: frozenset[int] = frozenset()  # photos whose file is not there
     garbled: frozenset[int] = frozenset()  # photos whose file is no picture
+    withdrawn: frozenset[int] = frozenset()  # photos that lists still show
     asked: list[tuple[str, dict[str, str], str | None]] = field(default_factory=list)  # path, query, Authorization
     base: str = ""
 
@@ -64,6 +65,8 @@ class Unsplash:
             return 200, [self.photo(at) for at in range(int(query["count"]))]
         if path.endswith("/download"):
             return 200, {"url": "https://images.unsplash.com/x"}
+        if path.startswith("/photos/photo-") and int(path.rpartition("-")[2]) in self.withdrawn:
+            return 404, {"errors": ["Couldn't find Photo"]}
         if path.startswith("/photos/photo-"):
             return 200, self.photo(int(path.rpartition("-")[2]))
         return 404, {"errors": ["Couldn't find Collection"]}

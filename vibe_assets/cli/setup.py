@@ -58,12 +58,13 @@ def ui(host: str, port: int, no_daemon: bool, read_only: bool) -> None:
 @main.command()
 @click.option("--folder", type=OUT, default=Path("demo"), show_default=True, help="Where photos, lake and reports of the demo go.")
 @click.option("--photos", default=280, show_default=True, help="How many photos to render.")
-def demo(folder: Path, photos: int) -> None:
+@click.option("--studies/--no-studies", default=True, show_default=True, help="Also run the studies: triage, names, tags.")
+def demo(folder: Path, photos: int, studies: bool) -> None:
     """Run the whole lineage through Dagster on a rendered library: no network service, no GPU."""
     from vibe_assets.demo.run import run_demo
     from vibe_assets.photos.workers import stop_idle_workers
 
-    passed = run_demo(folder, photos=photos)
+    passed = run_demo(folder, photos=photos, studies=studies)
     stop_idle_workers()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import dagster as dg
 
 from vibe_assets.defs.tag_walk import Ran, Walk
-from vibe_assets.defs.tags import IngestConfig, batches
+from vibe_assets.defs.tags import IngestConfig
 from vibe_assets.defs.vlm import DatasetConfig, LoraConfig
 from vibe_assets.stages.platform import Platform
-from vibe_assets.vlm.ingest import new_batch
+from vibe_assets.vlm.ingest import batches, new_batch
 from vibe_assets.vlm.registry import models
 
 
@@ -38,6 +38,11 @@ def settled(context: dg.OpExecutionContext, runs: Sequence[Ran]) -> None:
         raise dg.Failure(f"{len(failed)} of {len(runs)} runs failed; first {first.asset} {first.partition or ''}: {why}")
 
 
+def _filled(context: dg.OpExecutionContext) -> list[str]:
+    """Batches with photos: one that was allowed to bring nothing new has none."""
+    return batches(Platform.open(run_id=context.run_id, progress=False))
+
+
 @dg.op(description="Take in one batch of tagged photos.")
 def ingest_batch(context: dg.OpExecutionContext, config: BatchConfig) -> str:
     batch = config.batch or new_batch()
@@ -47,14 +52,15 @@ def ingest_batch(context: dg.OpExecutionContext, config: BatchConfig) -> str:
 
 @dg.op(description="Look at the batch.")
 def diagnose_batch(context: dg.OpExecutionContext, batch: str) -> str:
-    settled(context, [Walk(context.instance).diagnose(batch)])
+    if batch in _filled(context):
+        settled(context, [Walk(context.instance).diagnose(batch)])
     return batch
 
 
 @dg.op(description="Ask every model about the batch.")
 def ask_models(context: dg.OpExecutionContext, config: ModelsConfig, batch: str) -> str:
     names = config.models or list(models(Platform.open(run_id=context.run_id, progress=False)))
-    settled(context, Walk(context.instance).ask([batch], names, limit=config.limit))
+    settled(context, Walk(context.instance).ask([batch] if batch in _filled(context) else [], names, limit=config.limit))
     return batch
 
 
@@ -74,7 +80,7 @@ def finetune_model(context: dg.OpExecutionContext, config: LoraConfig, data: str
 def ask_adapter(context: dg.OpExecutionContext, adapter: str) -> str:
     known = models(Platform.open(run_id=context.run_id, progress=False))
     names = [name for name, one in known.items() if one.source == known[adapter].source]
-    settled(context, Walk(context.instance).ask(sorted(context.instance.get_dynamic_partitions(batches.name or "")), names))
+    settled(context, Walk(context.instance).ask(_filled(context), names))
     return adapter
 
 

@@ -53,9 +53,14 @@ class Walk:
 
     # -- steps ---------------------------------------------------------------------------------------------------------
     def ingest(self, batch: str, source: Mapping[str, Any]) -> Ran:
-        """Make the batch's partition and fill it."""
-        self.instance.add_dynamic_partitions(tags.batches.name or "", [batch])
-        return self.run("tagged_photos", partition=batch, config=source)
+        """Make the batch's partition and fill it; a new one that nothing came into goes again."""
+        name = tags.batches.name or ""
+        known = self.instance.has_dynamic_partition(name, batch)
+        self.instance.add_dynamic_partitions(name, [batch])
+        ran = self.run("tagged_photos", partition=batch, config=source)
+        if not known and not ran.success and not ran.not_passed:
+            self.instance.delete_dynamic_partition(name, batch)
+        return ran
 
     def diagnose(self, batch: str) -> Ran:
         return self.run("tag_diagnostics", partition=batch)

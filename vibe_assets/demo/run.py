@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from typing import Any
 import dagster as dg
 
 from vibe_assets.defs.drive import Driver, Tally, report_outside_world
+from vibe_assets.demo.names import SETTINGS as NAMES_SETTINGS
 from vibe_assets.demo.render import DemoLibrary, render_library, simulate_audit
+from vibe_assets.demo.studies import StudyOutcome, run_studies
 from vibe_assets.lake import write_text
 from vibe_assets.operate.ui import dagster_home
 from vibe_assets.progress import stepped
@@ -50,7 +52,8 @@ sample_size = 160
 
 [gates]
 min_readable_share = 0.85
-"""
+
+{NAMES_SETTINGS}"""
 
 
 @contextmanager
@@ -92,8 +95,8 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def run_demo(folder: Path, *, photos: int = 280) -> bool:
-    """Render, teach, audit, train, judge, deploy, label; True when every run passed its gates."""
+def run_demo(folder: Path, *, photos: int = 280, studies: bool = True) -> bool:
+    """Render, teach, audit, train, judge, deploy, label, study; True when every run passed its gates."""
     import logging
 
     started = time.monotonic()
@@ -117,15 +120,18 @@ def run_demo(folder: Path, *, photos: int = 280) -> bool:
             report_outside_world(platform, instance)
             driver.drain()
             _trial(platform, driver)
-            write_index(platform)  # with the outcome of the trial
-        print_outcome(platform, library, driver.tally, time.monotonic() - started)
-    return not driver.tally.failed
+            studied = run_studies(Platform.open(run_id="demo", progress=False), driver, print_line) if studies else []
+            write_index(platform)  # with the outcome of the trial and of the studies
+        print_outcome(platform, library, driver.tally, time.monotonic() - started, studied)
+    return not driver.tally.failed and not any(study.failed for study in studied)
 
 
 def _settings_file(folder: Path) -> Path:
     config = folder / "vibe.toml"
     if not config.exists():
         write_text(config, SETTINGS)
+    elif "[names]" not in (text := config.read_text(encoding="utf-8")):
+        write_text(config, f"{text.rstrip()}\n\n{NAMES_SETTINGS}")  # a demo from before the study
     settings = load_settings(config)
     if settings.root != folder / "photos":
         raise SettingsError(
@@ -156,14 +162,14 @@ def _trial(platform: Platform, driver: Driver) -> None:
 
 
 # -- what came of it ---------------------------------------------------------------------------------------------------
-def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, seconds: float) -> None:
+def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, seconds: float, studied: Sequence[StudyOutcome] = ()) -> None:
     """The table at the end of the demo, what the gates said, and where everything lies."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)  # a log is no narrower than its widest table
     console.print()
-    if not tally.runs:
+    if not tally.runs and not any(study.ran for study in studied):
         console.print(f"[bold]Nothing moved since the last demo.[/] Every answer, vector and head is cached: no run ({seconds:.0f} s).\n")
     for title, columns, rows in (
         ("The library", ("", "photos"), count_rows(platform)),
@@ -176,6 +182,7 @@ def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, second
             table.add_row(*row)
         console.print(table, "")
     _print_gates(platform, tally, seconds)
+    _print_studies(studied)
     _print_places(platform, library)
     print_line("\nThe people of this demo are simulated from the rendered truth. `make ui` opens the graph with this history.")
 
@@ -208,12 +215,23 @@ def _print_gates(platform: Platform, tally: Tally, seconds: float) -> None:
         print_line(f"  It {verdict}.")
 
 
+def _print_studies(studied: Sequence[StudyOutcome]) -> None:
+    """One line for each study, and what its gates refused."""
+    for study in studied:
+        print_line(f"Study {study.name}: {study.said}" + (f" ({study.seconds:.0f} s)" if study.ran else " (nothing moved, not run again)"))
+        for line in (*study.not_passed, *study.failed):
+            print_line(f"  not passed: {line}")
+
+
 def _print_places(platform: Platform, library: DemoLibrary) -> None:
     settings = platform.settings
     places = {
         "all reports": index_file(platform),
         "teacher report": settings.reports_dir / "teacher_report.html",
         "student report": settings.reports_dir / "student_report.html",
+        "triage report": settings.reports_dir / "triage_report.html",
+        "names report": settings.reports_dir / "names_report.html",
+        "tag leaderboard": settings.reports_dir / "tag_leaderboard.html",
         "labelled predictions": settings.reports_dir / f"{LABELS_FILE}.csv",
         "the same, JSON lines": settings.reports_dir / f"{LABELS_FILE}.jsonl",
         "warehouse (DuckDB)": settings.warehouse_file,

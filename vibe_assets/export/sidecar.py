@@ -11,11 +11,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from vibe_assets.export.xmp_tree import RDF, Edit, Element, SidecarError, applied, attributes_of, before, parse, prefix_of
+from vibe_assets.export.packet import (
+    CREATED,
+    LABELS,
+    PICKS,
+    about_of,
+    ahead,
+    bag,
+    created,
+    descriptions,
+    empty,
+    inside,
+    listed,
+    noted,
+    notes_of,
+    rdf_of,
+    without,
+)
+from vibe_assets.export.xmp_tree import RDF, Edit, Element, SidecarError, applied, before, prefix_of
 
-VIBE = "urn:vibe-assets:xmp:1.0/"
 LAYOUT = "1"
-META = "adobe:ns:meta/"
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,7 @@ def merged(existing: bytes | None, entries: Iterable[Entry], *, min_precision: f
         return base
 
     def written(date: str) -> bytes:
-        return _with_ours(_empty() if base is None else base, chosen, memory, created=base is None, min_precision=min_precision, date=date)
+        return _with_ours(empty() if base is None else base, chosen, memory, began=base is None, min_precision=min_precision, date=date)
 
     again = written(memory.date or today)
     return again if again == existing else written(today)
@@ -102,44 +117,22 @@ def removed(existing: bytes) -> bytes | None:
     return _without_ours(existing)[0]
 
 
-def is_ours(data: bytes) -> bool:
-    """Whether a sidecar holds something of ours, without parsing it."""
-    return VIBE.encode() in data
-
-
 # -- taking out --------------------------------------------------------------------------------------------------------
 def _without_ours(data: bytes) -> tuple[bytes | None, Memory]:
     """The bytes as others left them, and what we had noted. Other tools may have turned our simple notes into attributes."""
-    rdf = _rdf(data)
-    abouts = [about for about in _descriptions(rdf) if any(map(_own, about.children)) or any(map(_own_name, about.attributes))]
-    if not abouts:
+    rdf = rdf_of(data)
+    if not noted(rdf, LABELS):
         return data, Memory()
-    notes = {child.name.partition(" ")[2]: child for about in abouts for child in about.children if _own(child)}
-    simple = {name: note.text for name, note in notes.items()}
-    simple |= {name.partition(" ")[2]: value for about in abouts for name, value in about.attributes.items() if _own_name(name)}
-    ours = {field: _listed(notes.get(field.added)) for field in FIELDS}
-    begun = _listed(notes.get("Lists"))
+    notes, simple = notes_of(rdf, LABELS)
+    ours = {field: listed(notes.get(field.added)) for field in FIELDS}
+    begun = listed(notes.get("Lists"))
     gone: list[Element] = list(notes.values())
-    for about in _descriptions(rdf):
+    for about in descriptions(rdf):
         for field in FIELDS:
             for prop in about.all(field.name):
                 gone += _of_us(prop, ours[field], whole=field.qualified in begun)
-    emptied = [about for about in abouts if not _rest(about, gone)]
-    gone = [*emptied, *(element for element in gone if not any(about.start < element.start < about.end for about in emptied))]
-    memory = Memory(simple.get("Date", ""), "CreatedSidecar" in simple, _declined(rdf, ours, _listed(notes.get("Declined"))))
-    if memory.created and not [child for child in rdf.children if child not in emptied]:
-        return None, memory
-    edits = [Edit(before(data, element.start), element.end) for element in gone]
-    for about in abouts:
-        edits += [] if about in emptied else _own_attributes(data, about)
-    return applied(data, edits), memory
-
-
-def _own_attributes(data: bytes, about: Element) -> list[Edit]:
-    """Our notes and our namespace out of a start tag that others need."""
-    found = list(attributes_of(data, about))
-    prefixes = {name.removeprefix("xmlns:") for name, value, _, _ in found if value == VIBE}
-    return [Edit(start, end) for name, value, start, end in found if value == VIBE or (":" in name and name.partition(":")[0] in prefixes)]
+    memory = Memory(simple.get("Date", ""), CREATED in simple, _declined(rdf, ours, listed(notes.get("Declined"))))
+    return without(data, rdf, LABELS, gone, ours=memory.created), memory
 
 
 def _of_us(prop: Element, values: Sequence[str], *, whole: bool) -> list[Element]:
@@ -161,15 +154,9 @@ def _declined(rdf: Element, ours: dict[Field, tuple[str, ...]], before_now: tupl
     return tuple(sorted({*before_now, *missing}))
 
 
-def _rest(about: Element, gone: Sequence[Element]) -> bool:
-    """Whether a description still says something once `gone` is out."""
-    spoken = [name for name in about.attributes if name not in (f"{RDF} about", "about") and not _own_name(name)]
-    return bool(spoken) or any(child not in gone for child in about.children)
-
-
 # -- putting in --------------------------------------------------------------------------------------------------------
-def _with_ours(data: bytes, entries: Sequence[Entry], memory: Memory, *, created: bool, min_precision: float, date: str) -> bytes:
-    rdf = _rdf(data)
+def _with_ours(data: bytes, entries: Sequence[Entry], memory: Memory, *, began: bool, min_precision: float, date: str) -> bytes:
+    rdf = rdf_of(data)
     edits: list[Edit] = []
     added: dict[Field, list[str]] = {}
     begun: list[Field] = []
@@ -182,8 +169,8 @@ def _with_ours(data: bytes, entries: Sequence[Entry], memory: Memory, *, created
         elif added[field]:
             edits.append(_into(data, container, added[field]))
     begun = [field for field in begun if added[field]]
-    block = _block(data, rdf, entries, added, begun, memory, created=created, min_precision=min_precision, date=date)
-    edits.append(_inside(data, rdf, block))
+    block = _block(data, rdf, entries, added, begun, memory, began=began or created(rdf), min_precision=min_precision, date=date)
+    edits.append(ahead(data, rdf, block, PICKS))
     return applied(data, edits)
 
 
@@ -193,48 +180,31 @@ def _into(data: bytes, container: Element, values: Sequence[str]) -> Edit:
     last = container.children[-1] if container.children else None
     lead = data[before(data, last.start) : last.start] if last else b""
     items = b"".join(lead + f"<{prefix}li>{escape(value)}</{prefix}li>".encode() for value in values)
-    return Edit(last.end, last.end, items) if last else _inside(data, container, items)
-
-
-def _inside(data: bytes, element: Element, content: bytes) -> Edit:
-    """Content at the end of an element's children; `<a/>` is opened for it."""
-    if element.closed:
-        name = data[element.start + 1 : element.inner].split(None, 1)[0].rstrip(b"/>")
-        return Edit(element.inner - 2, element.inner, b">" + content + b"</" + name + b">")
-    at = element.children[-1].end if element.children else element.inner
-    return Edit(at, at, content)
+    return Edit(last.end, last.end, items) if last else inside(data, container, items)
 
 
 def _block(
     data: bytes, rdf: Element, entries: Sequence[Entry], added: dict[Field, list[str]], begun: Sequence[Field], memory: Memory, *,
-    created: bool, min_precision: float, date: str,
+    began: bool, min_precision: float, date: str,
 ) -> bytes:  # fmt: skip
     """A description of our own: the fields that nobody had begun, and our notes."""
-    abouts = [about.attributes.get(f"{RDF} about", about.attributes.get("about", "")) for about in _descriptions(rdf)]
     spaces = [f"xmlns:{field.prefix}={quoteattr(field.namespace)}" for field in begun]
-    start = f"<rdf:Description xmlns:rdf={quoteattr(RDF)} rdf:about={quoteattr(abouts[0] if abouts else '')}"
-    lines = [" ".join([start, f"xmlns:vibe={quoteattr(VIBE)}", *spaces]) + ">"]
+    start = f"<rdf:Description xmlns:rdf={quoteattr(RDF)} rdf:about={quoteattr(about_of(rdf))}"
+    lines = [" ".join([start, f"xmlns:vibe={quoteattr(LABELS)}", *spaces]) + ">"]
     for field in begun:
-        lines += _list(field.qualified, field.container, added[field])
+        lines += bag(field.qualified, field.container, added[field])
     lines += [
         f" <vibe:Layout>{LAYOUT}</vibe:Layout>",
         f" <vibe:Date>{date}</vibe:Date>",
         f" <vibe:MinPrecision>{min_precision:g}</vibe:MinPrecision>",
     ]
-    if created:
-        lines.append(" <vibe:CreatedSidecar>True</vibe:CreatedSidecar>")
+    if began:
+        lines.append(f" <vibe:{CREATED}>True</vibe:{CREATED}>")
     notes = {"Lists": [field.qualified for field in begun], **{field.added: added[field] for field in FIELDS}, "Declined": memory.declined}
     for name, values in notes.items():
-        lines += _list(f"vibe:{name}", "Bag", values)
+        lines += bag(f"vibe:{name}", "Bag", values)
     lines += _evidence(entries)
     return "".join(f"\n  {line}" for line in [*lines, "</rdf:Description>"]).encode()
-
-
-def _list(name: str, container: str, values: Sequence[str]) -> list[str]:
-    if not values:
-        return []
-    items = [f"   <rdf:li>{escape(value)}</rdf:li>" for value in values]
-    return [f" <{name}>", f"  <rdf:{container}>", *items, f"  </rdf:{container}>", f" </{name}>"]
 
 
 def _evidence(entries: Sequence[Entry]) -> Iterator[str]:
@@ -259,38 +229,10 @@ def _evidence(entries: Sequence[Entry]) -> Iterator[str]:
     yield " </vibe:Labels>"
 
 
-def _empty() -> bytes:
-    """A packet that says nothing yet."""
-    return (
-        f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="{META}" x:xmptk="vibe_assets">\n'
-        f' <rdf:RDF xmlns:rdf="{RDF}">\n </rdf:RDF>\n</x:xmpmeta>\n<?xpacket end="w"?>\n'
-    ).encode()
-
-
 # -- reading -----------------------------------------------------------------------------------------------------------
-def _rdf(data: bytes) -> Element:
-    root = parse(data)
-    found = root if root.name == f"{RDF} RDF" else root.first(f"{RDF} RDF")
-    if found is None:
-        raise SidecarError("not_xmp", "there is no rdf:RDF in it")
-    return found
-
-
-def _descriptions(rdf: Element) -> list[Element]:
-    return list(rdf.all(f"{RDF} Description"))
-
-
-def _own(element: Element) -> bool:
-    return _own_name(element.name)
-
-
-def _own_name(name: str) -> bool:
-    return name.startswith(f"{VIBE} ")
-
-
 def _container(rdf: Element, field: Field) -> Element | None:
     """The Bag or Seq of a field; None where nobody began it. Raises SidecarError where the field is no list."""
-    for about in _descriptions(rdf):
+    for about in descriptions(rdf):
         if field.name in about.attributes:
             raise SidecarError("odd_field", f"{field.qualified} is an attribute, not a list")
         for prop in about.all(field.name):
@@ -304,8 +246,3 @@ def _container(rdf: Element, field: Field) -> Element | None:
 def _present(rdf: Element, field: Field) -> frozenset[str]:
     container = _container(rdf, field)
     return frozenset() if container is None else frozenset(item.text for item in container.children)
-
-
-def _listed(note: Element | None) -> tuple[str, ...]:
-    """The items of a list of ours."""
-    return () if note is None else tuple(item.text for container in note.children for item in container.children)

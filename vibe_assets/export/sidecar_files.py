@@ -1,13 +1,16 @@
-"""Labels per photo go in; sidecar files are written, left or taken away on disk, and every file says what became of it."""
+"""Labels or a pick per photo go in; sidecar files are written, left or taken away on disk, and every file says what became of it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vibe_assets.export.sidecar import Entry, is_ours, merged, removed
+from vibe_assets.export import pick_sidecar
+from vibe_assets.export.packet import LABELS, PICKS, is_ours
+from vibe_assets.export.pick_sidecar import Pick
+from vibe_assets.export.sidecar import Entry, merged, removed
 from vibe_assets.export.xmp_tree import MAX_BYTES, SidecarError
 from vibe_assets.lake import atomic_file
 from vibe_assets.photos.decode import PhotoRejected, read_photo
@@ -17,6 +20,7 @@ SUFFIX = b".xmp"
 NOTHING_TO_SAY, WRITTEN, CHANGED, UNCHANGED, STRIPPED, DELETED, REFUSED = (
     "no label qualifies", "written", "changed", "unchanged", "ours taken out", "deleted", "left alone",
 )  # fmt: skip
+NO_PICK, JUDGED = "no pick", "judged_by_somebody"
 
 
 @dataclass(frozen=True)
@@ -36,28 +40,63 @@ def sidecar_path(folder: Path, path_bytes: bytes) -> Path:
 
 def write_sidecar(place: Path, entries: Sequence[Entry], *, min_precision: float, today: str, dry_run: bool) -> Outcome:
     """Bring one sidecar up to date; without labels, what an earlier run wrote is taken out. The photo itself is never opened."""
-    shown = readable_path(os.fsencode(place))
-    try:
-        existing = _read(place)
-        if existing is None and not entries:
-            return Outcome(shown, NOTHING_TO_SAY)
-        if existing is not None and not entries and not is_ours(existing):
-            return Outcome(shown, NOTHING_TO_SAY)
-        return _put(place, existing, merged(existing, entries, min_precision=min_precision, today=today), shown, dry_run=dry_run)
-    except SidecarError as error:
-        return Outcome(shown, REFUSED, error.reason, error.detail)
-    except OSError as error:
-        return Outcome(shown, REFUSED, "io_error", error.strerror or str(error))
+
+    def bring(existing: bytes | None) -> bytes | None:
+        if not entries and (existing is None or not is_ours(existing, LABELS)):
+            return existing
+        return merged(existing, entries, min_precision=min_precision, today=today)
+
+    return _edit(place, bring, LABELS, NOTHING_TO_SAY, dry_run=dry_run)
 
 
 def remove_sidecar(place: Path, *, dry_run: bool) -> Outcome | None:
-    """Take out what we wrote; None where there is nothing of ours."""
+    """Take out the labels that we wrote; None where there are none."""
+    return _strip(place, removed, LABELS, dry_run=dry_run)
+
+
+def write_pick(place: Path, pick: Pick | None, *, today: str, dry_run: bool, embedded: str = "") -> Outcome:
+    """Bring the pick of one sidecar up to date; without one, what an earlier run wrote is taken out.
+
+    `embedded`: what somebody's rating within the photo says, '' for none. Rated photos are left alone, and say so.
+    """
+    kept = embedded if pick else ""
+
+    def bring(existing: bytes | None) -> bytes | None:
+        nonlocal kept
+        wanted = None if embedded else pick
+        if wanted is None and (existing is None or not is_ours(existing, PICKS)):
+            return existing
+        found = pick_sidecar.merged(existing, wanted, today=today)
+        kept = kept or found.kept
+        return found.data
+
+    outcome = _edit(place, bring, PICKS, NO_PICK, dry_run=dry_run)
+    if not kept or outcome.what == REFUSED:
+        return outcome
+    return replace(outcome, what=REFUSED if outcome.what in (UNCHANGED, NO_PICK) else outcome.what, reason=JUDGED, detail=kept)
+
+
+def remove_pick(place: Path, *, dry_run: bool) -> Outcome | None:
+    """Take out the pick that we wrote; None where there is none."""
+    return _strip(place, pick_sidecar.removed, PICKS, dry_run=dry_run)
+
+
+def _strip(place: Path, take_out: Callable[[bytes], bytes | None], namespace: str, *, dry_run: bool) -> Outcome | None:
+    outcome = _edit(place, lambda data: take_out(data) if data and is_ours(data, namespace) else data, namespace, dry_run=dry_run)
+    return None if outcome.what in (UNCHANGED, NOTHING_TO_SAY) else outcome
+
+
+def _edit(
+    place: Path, bring: Callable[[bytes | None], bytes | None], namespace: str, silent: str = NOTHING_TO_SAY, *, dry_run: bool
+) -> Outcome:
+    """Put what `bring` makes of a sidecar (None: no file) in its place; `silent` names a photo that needs none."""
     shown = readable_path(os.fsencode(place))
     try:
         existing = _read(place)
-        if existing is None or not is_ours(existing):
-            return None
-        return _put(place, existing, removed(existing), shown, dry_run=dry_run)
+        wanted = bring(existing)
+        if wanted == existing and (existing is None or not is_ours(existing, namespace)):
+            return Outcome(shown, silent)
+        return _put(place, existing, wanted, shown, namespace, dry_run=dry_run)
     except SidecarError as error:
         return Outcome(shown, REFUSED, error.reason, error.detail)
     except OSError as error:
@@ -96,9 +135,9 @@ def _read(place: Path) -> bytes | None:
         raise SidecarError("io_error" if error.reason == "io_error" else "too_large", error.detail) from error
 
 
-def _put(place: Path, existing: bytes | None, wanted: bytes | None, shown: str, *, dry_run: bool) -> Outcome:
+def _put(place: Path, existing: bytes | None, wanted: bytes | None, shown: str, namespace: str, *, dry_run: bool) -> Outcome:
     if wanted == existing:
-        return Outcome(shown, NOTHING_TO_SAY if wanted is None else UNCHANGED)
+        return Outcome(shown, UNCHANGED)
     if not dry_run:
         if wanted is None:
             place.unlink()
@@ -111,4 +150,4 @@ def _put(place: Path, existing: bytes | None, wanted: bytes | None, shown: str, 
         return Outcome(shown, DELETED)
     if existing is None:
         return Outcome(shown, WRITTEN)
-    return Outcome(shown, CHANGED if is_ours(wanted) else STRIPPED)
+    return Outcome(shown, CHANGED if is_ours(wanted, namespace) else STRIPPED)

@@ -58,7 +58,7 @@ def plant(
     n, dim = features.shape
     share = np.geomspace(imbalance, 1.0, names)
     prior = share / share.sum()
-    y = rng.choice(names, size=n, p=prior)
+    y: NDArray[np.int64] = np.asarray(rng.choice(names, size=n, p=prior), dtype=np.int64)
     centred = np.asarray(features, dtype=np.float64) - features.mean(axis=0, dtype=np.float64)
     covariance = centred.T @ centred / n
     covariance[np.diag_indices(dim)] += RIDGE * np.trace(covariance) / dim
@@ -74,4 +74,4 @@ def plant(
     draw = rng.random(n)
     splits = np.where(draw < test, "test", np.where(draw < test + val, "val", "train"))
     labels = tuple(f"name {at:02d}" for at in range(names))
-    return Planted(NameData(x, y.astype(np.int64), splits, np.arange(n), labels), best, directions)
+    return Planted(NameData(x, y, splits, np.arange(n), labels), best, directions)

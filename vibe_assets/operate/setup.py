@@ -35,16 +35,16 @@ def settings_template(root: Path | None = None) -> str:
         if name == "vlm":
             parts.append(
                 "# A model to compare; `local` (a folder or hub name) takes the place of base_url and model.\n"
-                '# [vlm.models.gpt-4-1-mini]\n# base_url = "https://api.openai.com/v1"\n# model = "gpt-4.1-mini"\n'
-                "# input_price = 0.40\n# output_price = 1.60\n"
+                '#   [vlm.models.gpt-4-1-mini]\n#   base_url = "https://api.openai.com/v1"\n#   model = "gpt-4.1-mini"\n'
+                "#   input_price = 0.40\n#   output_price = 1.60\n"
             )
     return "\n".join(parts)
 
 
 def _lines(section: type[BaseModel], chosen: dict[str, Any]) -> Iterator[str]:
     for name, field in section.model_fields.items():
-        if (section is TeacherSettings and field.annotation == CandidateSettings | None) or field.default == {}:
-            continue  # shown as sections of their own
+        if section is TeacherSettings and field.annotation == CandidateSettings | None:
+            continue
         if field.description:
             yield f"# {field.description}\n"
         value = chosen.get(name, field.default)

@@ -22,6 +22,16 @@ PHOTO_SERIES = Table(
         "split": Column("str", "train | val | test, or aside: a new series that links blocks of different splits"),
     },
 )
+SERIES_MEMBERS = Table(
+    "series_members",
+    "every series there ever was with its photos and its split, so that one that vanished returns to its side",
+    {
+        **SERIES_ID,
+        **IMAGE_ID,
+        "source": Column("str", "library, or the name of the import"),
+        "split": Column("str", "train | val | test | aside, drawn once"),
+    },
+)
 SERIES_PREFERENCES = Table(
     "series_preferences",
     "which of two photos of a series people prefer; comparisons that do not count have a reason",
@@ -71,4 +81,4 @@ BEST_OF_SERIES = Table(
         "model": Column("str", "version of the series head, or rules"),
     },
 )
-SERIES: tuple[Table, ...] = (PHOTO_SERIES, SERIES_PREFERENCES, IMAGE_QUALITY, BEST_OF_SERIES)
+SERIES: tuple[Table, ...] = (PHOTO_SERIES, SERIES_MEMBERS, SERIES_PREFERENCES, IMAGE_QUALITY, BEST_OF_SERIES)

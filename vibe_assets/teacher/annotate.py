@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.records import ANNOTATIONS, PhotoRef, fingerprint
 from vibe_assets.settings import LibrarySettings, TeacherBase
 from vibe_assets.teacher.failures import TeacherFailure
-from vibe_assets.teacher.images import ENCODING
+from vibe_assets.teacher.images import ENCODING, EncodedPhoto
 from vibe_assets.teacher.interchange import ImportSummary, import_annotations
 from vibe_assets.teacher.journal import Journal, Record
 from vibe_assets.teacher.loop import run_to_end
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     import polars as pl
     from tqdm import tqdm
 
-    from vibe_assets.teacher.client import TeacherClient
+    from vibe_assets.teacher.client import Answer, TeacherClient
 
 __all__ = ["ImportSummary", "annotate", "annotation_rows", "import_annotations", "teacher_fingerprint"]
 
 ENCODE_THREADS = min(4, os.cpu_count() or 1)  # Pillow lets go of the interpreter lock; more threads than cores only use memory
+ENCODED_AHEAD = 2 * ENCODE_THREADS  # photos being encoded or ready beyond those in flight: an answer's place is taken at once
 
 
 def teacher_fingerprint(settings: TeacherBase) -> str:
@@ -104,6 +105,7 @@ class _Run:
         self.on_record, self.library, self.pace = on_record, library, pace
         self.progress, self.done, self.client = progress, done, client
         self.records: dict[str, Record] = {}
+        self.seats = asyncio.Semaphore(settings.concurrency)  # of photos that are asked about, their waits between tries included
 
     async def work(self) -> None:
         from tqdm import tqdm
@@ -120,7 +122,7 @@ class _Run:
                 keeper = asyncio.create_task(self._keep(arrived, bar))
                 workers = [
                     asyncio.create_task(self._ask_all(queue, client, pool, arrived))
-                    for _ in range(min(self.settings.concurrency, len(self.pending)))
+                    for _ in range(min(self.settings.concurrency + ENCODED_AHEAD, len(self.pending)))
                 ]
                 try:
                     await _until_done_or_failed(workers, keeper)
@@ -143,10 +145,21 @@ class _Run:
 
         try:
             encoded = await asyncio.get_running_loop().run_in_executor(pool, encode)
-            answer = await client.ask(encoded)
+            answer = await self._answered(client, encoded)
         except TeacherFailure as failure:
             return self._record(photo, annotation=None, reason=failure.reason, detail=failure.detail)
         return self._record(photo, annotation=answer.annotation, latency_s=round(answer.latency_s, 4), usage=answer.usage)
+
+    async def _answered(self, client: TeacherClient, encoded: EncodedPhoto) -> Answer:
+        """Ask from one of the seats. When the run has to end, the seat is not handed on: nobody else is to ask."""
+        await self.seats.acquire()
+        try:
+            answer = await client.ask(encoded)
+        except TeacherFailure:
+            self.seats.release()
+            raise
+        self.seats.release()
+        return answer
 
     def _record(self, photo: PhotoRef, **answer: Any) -> Record:
         path = photo.path.decode("utf-8", "backslashreplace")

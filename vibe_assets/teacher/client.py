@@ -165,9 +165,9 @@ class TeacherClient:
         }  # fmt: skip
         if self.response_format == "json_schema":
             schema = {"name": self.schema_name, "strict": True, "schema": self.schema}
-            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+            request["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": schema}}  # as it is: the SDK walks arguments
         elif self.response_format == "json_object":
-            request["response_format"] = {"type": "json_object"}
+            request["extra_body"] = {"response_format": {"type": "json_object"}}
         parts, size = [], 0
         async with self._openai.chat.completions.with_streaming_response.create(**request) as response:
             self._server_is_there()

@@ -14,7 +14,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -55,6 +55,7 @@ class ReplayFaults:
     retry_after_as_date: bool = False
     hang_s: float = 3600.0
     max_in_flight: int | None = None  # 429 above
+    slots: int | None = None  # a server that never refuses: it works on so many requests at once, the others wait
     no_json_schema: bool = False  # 400 on response_format json_schema
     no_response_format: bool = False  # 400 on any response_format
     script: tuple[str, ...] = ()  # fault (or "ok") of the first, second, ... request
@@ -91,6 +92,7 @@ class ReplayTeacher:
         self._served: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
         self._requests = self._in_flight = self._most_in_flight = 0
+        self._slots = asyncio.Semaphore(self.faults.slots) if self.faults.slots else nullcontext()
 
     # -- routes --------------------------------------------------------------------------------------------------------
     async def models(self, request: Request) -> Response:
@@ -140,7 +142,8 @@ class ReplayTeacher:
         fault = "429" if crowded else self._fault(number)
         if fault in ("429", "500", "503"):
             return fault, self._busy(int(fault))
-        await asyncio.sleep(faults.latency_s + self._rng.random() * faults.jitter_s)
+        async with self._slots:
+            await asyncio.sleep(faults.latency_s + self._rng.random() * faults.jitter_s)
         if fault == "timeout":
             await _hang(request, faults.hang_s)
             return fault, _Dropped()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from vibe_assets.settings import TriageSettings
 
 WINDOW = 12  # a photo is compared with this many of the camera's next ones: odd frames must not cut a series in two
 COPY_BITS = 4  # hashes this close are the same picture, whatever an encoder makes of it
+UNDATED_WINDOW = 2  # an undated photo is compared with this many of the folder's next ones by name
+UNDATED_SPAN = 24  # names that a series of undated photos may stretch over, in place of seconds
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,13 @@ class Take:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """Order in time; undated ones by name."""
-        return (self.taken_at is None, self.taken_at or datetime.min, self.name)
+        """Order in time; takes of one second and undated ones by name, as people count: 2 comes before 10."""
+        return (self.taken_at is None, self.taken_at or datetime.min, natural(self.name), self.name)
+
+
+def natural(name: str) -> tuple[str | int, ...]:
+    """A name with its numbers as numbers, for sorting."""
+    return tuple(int(part) if at % 2 else part.casefold() for at, part in enumerate(re.split(r"(\d+)", name)))
 
 
 def find_series(takes: Sequence[Take], *, previous: Mapping[str, str], settings: TriageSettings) -> dict[str, tuple[str, ...]]:
@@ -42,6 +50,8 @@ def find_series(takes: Sequence[Take], *, previous: Mapping[str, str], settings:
     Two takes are linked when one camera took them in one folder at most `gap_s` apart and they look alike: hashes within `max_bits`,
     or a cosine of at least `min_cosine`. Links join series, closest first, as long as any two members stay within `max_span_s` and
     reach `min_cosine_any` (or nearly agree in hash): a chain of small steps does not glue an afternoon together.
+    Takes without a time stand in the order of their names instead (with `undated`): neighbours of one folder are linked by hashes within
+    `undated_bits` and a cosine of `undated_cosine`, both at once, or as copies; any two members reach `min_cosine`, within UNDATED_SPAN names.
     `previous` (image_id -> series_id) is never overruled: a known series keeps its id and its members, new takes may join it, and two
     known series never merge.
     """
@@ -69,7 +79,29 @@ def _links(takes: Sequence[Take], settings: TriageSettings) -> list[tuple[float,
                     break
                 if alike(a, b, bits=settings.max_bits, cosine=settings.min_cosine):
                     found.append((distance(a, b), one, other))
+    return found + (_undated_links(takes, settings) if settings.undated else [])
+
+
+def _undated_links(takes: Sequence[Take], settings: TriageSettings) -> list[tuple[float, int, int]]:
+    """Links by name. Without a time hash and vector have to agree: each alone takes one receipt for another."""
+    found = []
+    for folder in _undated(takes).values():
+        for place, one in enumerate(folder):
+            for other in folder[place + 1 : place + 1 + UNDATED_WINDOW]:
+                a, b = takes[one], takes[other]
+                near = alike(a, b, bits=settings.undated_bits, cosine=2.0) and alike_vectors(a, b, settings.undated_cosine)
+                if near or alike(a, b, bits=COPY_BITS, cosine=2.0):
+                    found.append((distance(a, b), one, other))
     return found
+
+
+def _undated(takes: Sequence[Take]) -> dict[str, list[int]]:
+    """folder -> its takes without a time, in order."""
+    folders: defaultdict[str, list[int]] = defaultdict(list)
+    for index, take in enumerate(takes):
+        if take.taken_at is None:
+            folders[take.folder_key].append(index)
+    return folders
 
 
 def alike(a: Take, b: Take, *, bits: int, cosine: float) -> bool:
@@ -82,6 +114,10 @@ def alike(a: Take, b: Take, *, bits: int, cosine: float) -> bool:
         and (a.phash ^ b.phash).bit_count() <= bits
     ):
         return True
+    return alike_vectors(a, b, cosine)
+
+
+def alike_vectors(a: Take, b: Take, cosine: float) -> bool:
     return a.vector is not None and b.vector is not None and float(a.vector @ b.vector) >= cosine
 
 
@@ -100,6 +136,7 @@ class _Sets:
         self.members = {index: [index] for index in range(len(takes))}
         self.root = list(range(len(takes)))
         self.names = [previous.get(take.image_id) for take in takes]
+        self.ranks = {index: rank for folder in _undated(takes).values() for rank, index in enumerate(folder)}
         first: dict[str, int] = {}
         for index, name in enumerate(self.names):
             if name is not None and (root := first.setdefault(name, index)) != index:
@@ -109,10 +146,14 @@ class _Sets:
         a, b = self.root[one], self.root[other]
         if a == b or (self.names[a] is not None and self.names[b] is not None):
             return
-        if all(self._fits(self.takes[i], self.takes[j]) for i in self.members[a] for j in self.members[b]):
+        if all(self._fits(i, j) for i in self.members[a] for j in self.members[b]):
             self._merge(a, b)
 
-    def _fits(self, a: Take, b: Take) -> bool:
+    def _fits(self, one: int, other: int) -> bool:
+        a, b = self.takes[one], self.takes[other]
+        if one in self.ranks and other in self.ranks:
+            close = abs(self.ranks[one] - self.ranks[other]) < UNDATED_SPAN
+            return close and alike(a, b, bits=COPY_BITS, cosine=self.settings.min_cosine)
         if a.taken_at and b.taken_at and abs((b.taken_at - a.taken_at).total_seconds()) > self.settings.max_span_s:
             return False
         if a.vector is None or b.vector is None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibe_assets.records import IMAGE_EMBEDDINGS, PHOTO_GROUPS
-from vibe_assets.records.series import IMAGE_QUALITY, PHOTO_SERIES, SERIES_PREFERENCES
+from vibe_assets.records.series import IMAGE_QUALITY, PHOTO_SERIES, SERIES_MEMBERS, SERIES_PREFERENCES
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.triage.choices import ChoiceLog
@@ -32,12 +32,11 @@ def choice_log(platform: Platform) -> ChoiceLog:
 
 # -- series ------------------------------------------------------------------------------------------------------------
 def build_series(platform: Platform) -> pl.DataFrame:
-    """PHOTO_SERIES of the live library and of every import; ids and splits of known series stay."""
-
-    previous = platform.lake.read(PHOTO_SERIES)
+    """PHOTO_SERIES of the live library and of every import; ids and splits of known series stay, also of one that was gone for a while."""
+    ever = _ever(platform)
     photos = accepted_photos(platform)
     settings = platform.settings.triage
-    found = {name: (LIBRARY, members) for name, members in _library_series(platform, photos, previous).items()}
+    found = {name: (LIBRARY, members) for name, members in _library_series(platform, photos, ever).items()}
     places = {row["image_id"]: row for row in photos.select("image_id", "rel_path", "path_bytes", "folder_key", "taken_at").to_dicts()}
     for one in imports(platform):
         found |= {name: (one.name, members) for name, members in one.series().items()}
@@ -45,11 +44,37 @@ def build_series(platform: Platform) -> pl.DataFrame:
             if photo is not None:
                 places.setdefault(photo.image_id, {"rel_path": photo.rel_path, "path_bytes": photo.path_bytes})
     groups = dict(platform.lake.read(PHOTO_GROUPS).select("image_id", "group_id").iter_rows())
-    blocks = blocks_of({name: members for name, (_, members) in found.items()}, groups)
-    splits = draw_splits(blocks, previous=dict(previous.select("series_id", "split").iter_rows()), settings=settings)
+    past = members_ever(ever)
+    everyone = {name: (*members, *past.get(name, ())) for name, (_, members) in found.items()}
+    blocks = blocks_of(past | everyone, groups)  # a new series must not share photos with one that may come back to another side
+    splits = draw_splits(blocks, previous=dict(ever.select("series_id", "split").iter_rows()), settings=settings)
     table = build_rows(found, places, blocks, splits)
+    _remember(platform, table, ever)  # first: a split that was drawn is drawn, whatever happens next
     platform.lake.replace(PHOTO_SERIES, table, commit=platform.commit)
     return table
+
+
+def members_ever(rows: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """series_id -> image_ids of SERIES_MEMBERS rows."""
+    import polars as pl
+
+    grouped = rows.group_by("series_id", maintain_order=True).agg(pl.col("image_id"))
+    return {name: tuple(photos) for name, photos in grouped.iter_rows()}
+
+
+def _ever(platform: Platform) -> pl.DataFrame:
+    """SERIES_MEMBERS; before the first of them, what PHOTO_SERIES holds."""
+    columns = list(SERIES_MEMBERS.columns)
+    known = platform.lake.read(SERIES_MEMBERS)
+    return known if known.height else platform.lake.read(PHOTO_SERIES).select(columns)
+
+
+def _remember(platform: Platform, table: pl.DataFrame, ever: pl.DataFrame) -> None:
+    import polars as pl
+
+    rows = pl.concat([table.select(ever.columns), ever]).unique(["series_id", "image_id"], keep="first").sort("series_id", "image_id")
+    if not rows.equals(ever):
+        platform.lake.replace(SERIES_MEMBERS, rows, commit=platform.commit)
 
 
 def build_rows(
@@ -73,11 +98,11 @@ def build_rows(
     return pl.DataFrame(rows, schema=PHOTO_SERIES.polars_schema(), orient="row").sort("series_id", "position")
 
 
-def _library_series(platform: Platform, photos: pl.DataFrame, previous: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+def _library_series(platform: Platform, photos: pl.DataFrame, ever: pl.DataFrame) -> dict[str, tuple[str, ...]]:
     from vibe_assets.triage.series import find_series
 
     vectors = _lake_vectors(platform)
-    known = dict(previous.filter(source=LIBRARY).select("image_id", "series_id").iter_rows())
+    known = dict(ever.filter(source=LIBRARY).select("image_id", "series_id").iter_rows())
     return find_series(takes_of(photos, vectors), previous=known, settings=platform.settings.triage)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.lake import write_text
 from vibe_assets.records import Estimate, fingerprint
 from vibe_assets.records.tags import INSTRUCTION_DATASET, LEADERBOARD, TAG_PREDICTIONS, TAGGED_PHOTOS
+from vibe_assets.stages.index import index_card, write_page
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.vlm.failures import VlmError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 NO_FIGURE = "–"
-PAGE = "tag_leaderboard"
+PAGE, PAYLOAD = "leaderboard_report", "leaderboard.json"  # below the reports folder
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ def build_board(platform: Platform, *, now: datetime | None = None) -> Written:
     status = statuses(platform)
     rows = _table(board, status)
     platform.lake.replace(LEADERBOARD, rows, commit=platform.commit)
-    folder = platform.settings.reports_dir
-    dates = _dates(platform, board.batches)
-    shown = payload(board, dates)
-    page = write_text(
-        folder / f"{PAGE}.html", page_of(board, dates, status, now=now or datetime.now(UTC), least=platform.settings.vlm.min_photos)
-    )
-    file = write_text(folder / f"{PAGE}.json", json.dumps(shown, ensure_ascii=False, indent=2) + "\n")
+    dates, now = _dates(platform, board.batches), now or datetime.now(UTC)
+    file = platform.settings.reports_dir / PAYLOAD
+    write_text(file, json.dumps(payload(board, dates), ensure_ascii=False, indent=2) + "\n")
+    best = {f"recall, {row.scores.name}": row.figures["recall"] for row in board.rows[:3]}
+    summary = f"{len(board.rows)} models on {board.photos:,} photos; {board.rows[0].scores.name} finds most of the tags that people gave."
+    card = index_card("Tag leaderboard", now, summary=summary, figures=best)
+    page = write_page(platform, PAGE, page_of(board, dates, status, now=now, least=platform.settings.vlm.min_photos), card)
     return Written(board, page, file, fingerprint({"rows": [list(row.values()) for row in _stable(board)]}))
 
 
@@ -217,7 +218,7 @@ def page_of(board: Board, dates: Mapping[str, datetime], status: Mapping[str, st
         few=board.photos < least,
         chart=speed_and_quality(board.rows) if len(board.rows) > 1 else "",
         generated_at=now,
-        payload=f"{PAGE}.json",
+        payload=PAYLOAD,
     )
 
 

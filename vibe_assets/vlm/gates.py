@@ -14,11 +14,18 @@ from vibe_assets.vlm.registry import CARD, adapters_dir, read_card
 from vibe_assets.vlm.tags import MIN_CHARS
 
 MIN_ENOUGH_SHARE = 0.5
+NOTHING_NEW = Gate(True, {"photos": 0})  # an empty batch was allowed, or its ingest would have failed
 MIN_DIVERSITY = 0.05
+
+
+def _empty(platform: Platform, batch: str) -> bool:
+    return platform.lake.read(TAGGED_PHOTOS, folder_key=batch).is_empty()
 
 
 def photos_reachable(platform: Platform, batch: str) -> Gate:
     """Enough of the batch's photos are there and can be opened."""
+    if _empty(platform, batch):
+        return NOTHING_NEW
     found = diagnose(platform, batch)
     most = platform.settings.vlm.max_broken_share
     facts = {"photos": found.photos, "broken": len(found.broken), "broken share": found.broken_share, "allowed at most": most}
@@ -31,6 +38,8 @@ def photos_reachable(platform: Platform, batch: str) -> Gate:
 
 def enough_tags(platform: Platform, batch: str) -> Gate:
     """At least half of the photos carry five tags or more, so that recall is not a coarse ruler."""
+    if _empty(platform, batch):
+        return NOTHING_NEW
     found = diagnose(platform, batch)
     return Gate(
         found.enough_share >= MIN_ENOUGH_SHARE,
@@ -45,6 +54,8 @@ def enough_tags(platform: Platform, batch: str) -> Gate:
 
 def few_duplicates(platform: Platform, batch: str) -> Gate:
     """Few photos of the batch are copies or near-duplicates of others."""
+    if _empty(platform, batch):
+        return NOTHING_NEW
     found, most = diagnose(platform, batch), platform.settings.vlm.max_duplicate_share
     return Gate(
         found.duplicate_share <= most,
@@ -55,6 +66,8 @@ def few_duplicates(platform: Platform, batch: str) -> Gate:
 
 def tags_diverse(platform: Platform, batch: str) -> Gate:
     """Tags differ from photo to photo: otherwise a model that always says the same scores well."""
+    if _empty(platform, batch):
+        return NOTHING_NEW
     found = diagnose(platform, batch)
     return Gate(
         found.diversity >= MIN_DIVERSITY,

@@ -6,6 +6,7 @@ honoured, every download is reported at links.download_location, and photographe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -55,6 +56,10 @@ class _Stop(Exception):
     """No further request makes sense in this run."""
 
 
+class _Missing(Exception):
+    """The API does not know what was asked for."""
+
+
 def fetch(wish: Wish, folder: Path, *, settings: VlmSettings, known: set[str], pace: Pace | None = None) -> Fetched:
     """Download the photos that are not among `known` source ids into `folder`.
 
@@ -64,14 +69,18 @@ def fetch(wish: Wish, folder: Path, *, settings: VlmSettings, known: set[str], p
     if sum((bool(wish.query), bool(wish.collection), wish.random and not wish.query)) > 1:
         raise VlmError("give one of search terms, a collection, or random")
     with _Api(settings, pace or Pace(), folder, wish.size) as api:
+        seen = set(known)
         try:
             for photo in api.listed(wish):
                 if len(api.fetched.found) >= wish.count:
                     break
-                if str(photo.get("id") or "") not in known | {one.source_id for one in api.fetched.found}:
+                if (identifier := str(photo.get("id") or "")) not in seen:
+                    seen.add(identifier)
                     api.take(photo)
         except _Stop as stop:
             api.fetched.stopped = str(stop)
+        except _Missing as missing:
+            raise VlmError(f"{api.where} does not know that ({missing}): check collection id and vlm.unsplash_url") from None
         if api.fetched.stopped and not api.fetched.found:
             raise VlmError(f"nothing came from {api.where}: {api.fetched.stopped}")
         return api.fetched
@@ -164,7 +173,7 @@ class _Api:
         if status in (401, 403):
             raise VlmError(f"{self.where} refuses the access key ({detail}): put a valid one into {self._settings.unsplash_key_env}")
         if status == 404:
-            raise VlmError(f"{self.where} does not know that ({detail}): check collection id and vlm.unsplash_url")
+            raise _Missing(detail)
         if status < 500:
             raise _Stop(detail)
 
@@ -172,12 +181,12 @@ class _Api:
     def take(self, photo: Mapping[str, Any]) -> None:
         """Download one photo and report the download; whatever goes wrong with this photo alone is a reason in its entry."""
         identifier = str(photo.get("id") or "")
-        if "tags" not in photo and re.fullmatch(r"[\w-]{1,64}", identifier):
-            photo = {**photo, **self.get(f"/photos/{identifier}")}  # lists leave the tags out
         links = photo.get("links") or {}
         try:
+            if "tags" not in photo and re.fullmatch(r"[\w-]{1,64}", identifier):
+                photo = {**photo, **self.get(f"/photos/{identifier}")}  # lists leave the tags out
             data = self._download(str((photo.get("urls") or {}).get(self.size) or ""))
-        except _Broken as broken:
+        except (_Broken, _Missing) as broken:  # one that was withdrawn in between is missing
             self.fetched.found.append(self._entry(photo, None, reason="unreachable", detail=str(broken)))
             return
         path = self.folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', identifier)[:64]}.img"
@@ -186,7 +195,8 @@ class _Api:
         self.fetched.found.append(self._entry(photo, os.fsencode(path)))  # before the report: it is here now
         report = str(links.get("download_location") or "")
         if report.startswith(f"{self.where}/"):  # the key goes to no other host
-            self.get(report.removeprefix(self.where))
+            with contextlib.suppress(_Missing):
+                self.get(report.removeprefix(self.where))
 
     def _download(self, url: str) -> bytes:
         local = urlsplit(self.where).hostname in ("127.0.0.1", "localhost")

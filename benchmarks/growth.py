@@ -1,0 +1,111 @@
+"""Libraries of 100, 1,000, 10,000 (100,000 with --full) made-up photos go in; time against size comes out for every stage.
+
+    python benchmarks/growth.py [--full]
+
+The exponent is the slope of log time over log size between the two largest: 1 is linear. Small sizes mostly show what starting costs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from measure import Bench, parser
+from pictures import write_library
+from students import hashes, rows
+
+from vibe_assets.evaluate.labels import evaluate_labels
+from vibe_assets.heads.classifier import classify
+from vibe_assets.heads.dataset import TrainingSet
+from vibe_assets.heads.train import train_head
+from vibe_assets.labels.convert import convert
+from vibe_assets.labels.sample import draw_sample
+from vibe_assets.labels.taxonomy import Taxonomy
+from vibe_assets.photos.groups import group_photos
+from vibe_assets.photos.scan import folder_key, scan_folder
+from vibe_assets.records import ANNOTATIONS, IMAGE_EMBEDDINGS
+from vibe_assets.settings import AuditSettings, LibrarySettings, SplitSettings, StudentSettings
+
+SEED, DIM = 42, 64
+
+
+def annotations(count: int) -> pl.DataFrame:
+    scenes = ("food", "people", "landscape", "document")
+    answers = [
+        json.dumps({"scene": scenes[at % 4], "has_person": at % 4 == 1, "has_text": at % 4 == 3,
+                    "objects": [{"name_free": "cup", "coarse_type": "food", "is_main": True, "confidence": 0.9}]})
+        for at in range(count)
+    ]  # fmt: skip
+    table = pl.DataFrame({"folder_key": ["f-00000000"] * count, "image_id": [f"{at:032x}" for at in range(count)],
+                          "rel_path": [str(at) for at in range(count)], "annotation": answers, "teacher": ["t"] * count})  # fmt: skip
+    return table.match_to_schema(ANNOTATIONS.polars_schema(), missing_columns="insert")
+
+
+def stages(count: int, home: Path) -> dict[str, Callable[[], object]]:
+    """Each stage on the outputs of those before it, which are made here, outside the clock."""
+    rng, taxonomy = np.random.default_rng(SEED), Taxonomy.load()
+    root = home / str(count)
+    write_library(root, count, (64, 48), distinct=64)
+    photos, annotated = rows(hashes(count)), annotations(count)
+
+    def converted() -> pl.DataFrame:
+        return convert(annotated, taxonomy, min_object_confidence=0.7, include_non_main=False)
+
+    def grouped() -> pl.DataFrame:
+        return group_photos(photos, previous_rows=None, settings=SplitSettings(near_duplicate_bits=6))
+
+    truth, groups = converted(), grouped()
+    keys = tuple(sorted(truth["scene"].unique().drop_nulls()))
+    targets = np.array([keys.index(scene) for scene in truth["scene"]])
+    x = (rng.normal(size=(len(keys), DIM))[targets] + rng.normal(size=(count, DIM))).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    joined = truth.select("image_id").join(groups, on="image_id", how="left", maintain_order="left")
+    data = TrainingSet(x, targets, np.ones(count, bool), joined["split"].to_numpy().astype(str), joined["group_id"].to_numpy().astype(str),
+                       truth["image_id"].to_numpy().astype(str))  # fmt: skip
+
+    def trained() -> object:
+        return train_head("scene", data, labels=keys, settings=StudentSettings(seed=SEED), provenance={"encoder": "e"})
+
+    head = trained()
+    embedded = pl.DataFrame({"folder_key": ["f-00000000"] * count, "image_id": truth["image_id"], "encoder": ["e"] * count,
+                             "embedding": x}, schema_overrides={"embedding": pl.Array(pl.Float32, DIM)})  # fmt: skip
+    embedded = embedded.match_to_schema(
+        {**IMAGE_EMBEDDINGS.polars_schema(), "embedding": pl.Array(pl.Float32, DIM)}, missing_columns="insert"
+    ).cast(IMAGE_EMBEDDINGS.polars_schema())
+    labelled = classify(embedded, {"scene": head})  # type: ignore[dict-item]
+    return {
+        "scan": lambda: scan_folder(root, folder_key(b""), b"", known_rows=None, settings=LibrarySettings()),
+        "grouping": grouped,
+        "conversion": converted,
+        "sampling": lambda: draw_sample(
+            truth, groups, paths=photos.select("image_id", "rel_path"), settings=AuditSettings(sample_size=100)
+        ),
+        "heads": trained,
+        "predictions": lambda: classify(embedded, {"scene": head}),  # type: ignore[dict-item]
+        "evaluation": lambda: evaluate_labels(labelled, truth, groups=groups),
+    }
+
+
+def main() -> None:
+    options = parser(__doc__, runs=1).parse_args()
+    bench = Bench("growth", options, seed=SEED, packages=("torch", "polars", "numpy", "pillow"))
+    sizes = (100, 1_000, 10_000, 100_000) if options.full else (100, 1_000, 10_000)
+    with tempfile.TemporaryDirectory(prefix="vibe-bench-") as home:
+        for count in sizes:
+            bench.turns({f"{name}, {count}": work for name, work in stages(count, Path(home)).items()}, warm=count == sizes[0])  # type: ignore[misc]
+    low, high = sizes[-2:]
+    for name in {variant.partition(",")[0]: None for variant in bench.taken}:
+        slope = math.log(bench.median(f"{name}, {high}") / bench.median(f"{name}, {low}")) / math.log(high / low)
+        bench.ratios[f"{name}_exponent"] = round(slope, 2)
+        print(f"growth {name}: exponent {slope:.2f}")
+    bench.work = {"sizes": list(sizes), "dim": DIM}
+    bench.write()
+
+
+if __name__ == "__main__":
+    main()
