@@ -48,7 +48,8 @@ VALUES: dict[str, list[Any]] = {
 
 def rows_of(table: Table, key: str = KEY) -> pl.DataFrame:
     """Five rows with every awkward value of each type."""
-    columns = {name: [key] * 5 if name == "folder_key" else VALUES[column.dtype] for name, column in table.columns.items()}
+    keyed = table.key if table.partitioned else "folder_key"
+    columns = {name: [key] * 5 if name == keyed else VALUES[column.dtype] for name, column in table.columns.items()}
     return pl.DataFrame(columns, schema=table.polars_schema())
 
 

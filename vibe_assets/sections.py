@@ -176,7 +176,7 @@ class TriageSettings(Section):
     min_cosine: float = Field(0.9, ge=-1, le=1, description="or embeddings whose cosine is at least this")
     min_cosine_any: float = Field(0.75, ge=-1, le=1, description="any two photos of a series reach this cosine, or nearly agree in hash")
     undated: bool = Field(True, description="photos without a time may form series, by neighbouring names in one folder and likeness alone")
-    undated_bits: int = Field(18, ge=0, le=64, description="undated photos: hashes at most this far apart ...")
+    undated_bits: int = Field(16, ge=0, le=64, description="undated photos: hashes at most this far apart ...")
     undated_cosine: float = Field(0.95, ge=-1, le=1, description="... and embeddings whose cosine is at least this, both at once")
     min_agreement: float = Field(0.7, ge=0.5, le=1, description="imported comparisons whose reviewers agree less do not count")
     min_reviewers: int = Field(2, ge=1, description="imported comparisons with fewer reviewers do not count")
@@ -197,7 +197,9 @@ class TriageSettings(Section):
 class NameSettings(Section):
     root: Path | None = Field(None, description="folder with index_NAME.json files, or with one folder of faces per first name")
     shards: int = Field(16, ge=1, le=100, description="partitions that the names are spread over; fixed once a study has begun")
-    use: Literal["listed", "source"] = Field("listed", description="source: cut the face anew from the photo that an index names as its source")
+    use: Literal["listed", "source"] = Field(
+        "listed", description="source: cut the face anew from the photo that an index names as its source"
+    )
     detector: str = Field("", description="MODULE:FACTORY of a face detector for photos without boxes; none is bundled")
     min_score: float = Field(0.9, ge=0, le=1, description="detections with a lower score are low_score")
     min_box_px: float = Field(32, ge=0, description="boxes with a shorter side are small_box")
@@ -213,7 +215,9 @@ class NameSettings(Section):
     max_per_name: int = Field(0, ge=0, description="faces per name in training at the most; 0: all")
     max_epochs: int = Field(30, ge=1)
     control_runs: int = Field(3, ge=1, le=100, description="trainings on permuted labels")
-    max_prediction_cv: float = Field(0.35, gt=0, description="the check on skew warns above this coefficient of variation of predicted counts")
+    max_prediction_cv: float = Field(
+        0.35, gt=0, description="the check on skew warns above this coefficient of variation of predicted counts"
+    )
 
     @model_validator(mode="after")
     def _leaves_training(self) -> NameSettings:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vibe_assets.settings import TriageSettings
-from vibe_assets.triage.series import Take, find_series
+from vibe_assets.triage.series import UNDATED_SPAN, Take, find_series
 
 SETTINGS = TriageSettings(gap_s=10, max_span_s=60)
 START = datetime(2026, 5, 1, 12)
@@ -56,8 +56,49 @@ def test_equal_hashes_are_enough_without_vectors_and_flat_hashes_say_nothing():
     assert find_series(pair, previous={}, settings=SETTINGS) == {"t0": ("t0", "t1")}
 
 
-def test_photos_without_a_time_are_no_series():
-    assert found([Take(name, "f", name, None, None, 0x0F0F0F0F0F0F0F0F, None) for name in "ab"]) == {}
+# -- photos without a time ---------------------------------------------------------------------------------------------
+TELLING = 0x0F0F0F0F0F0F0F0F
+
+
+def undated(name: str, angle: float = 0.0, bits: int = TELLING, *, folder: str = "f") -> Take:
+    vector = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))], dtype=np.float32)
+    return Take(name, folder, name, None, None, bits, vector)
+
+
+def test_undated_neighbours_by_name_are_a_series_where_hash_and_vector_agree():
+    turned = TELLING ^ 0xFF00FF  # 16 bits away
+    takes = [undated("IMG_9"), undated("IMG_10", 5, turned), undated("IMG_11", 80, turned), undated("IMG_12", 5, ~TELLING & (2**64 - 1))]
+    assert found(takes) == {"IMG_9": ("IMG_9", "IMG_10")}, "9 comes before 10; a hash or a vector alone says too little"
+
+
+def test_undated_photos_far_apart_by_name_or_in_other_folders_are_no_series():
+    between = [undated(f"b{n}", 90, (2**64 - 1) ^ TELLING ^ n * 0x111) for n in range(3)]
+    series = found([undated("a"), *between, undated("c"), undated("a2", folder="g")])
+    assert "a" not in {photo for members in series.values() for photo in members}
+
+
+def test_a_folder_of_frames_does_not_become_one_series():
+    series = found([undated(f"frame{n}") for n in range(60)])
+    assert max(map(len, series.values())) <= UNDATED_SPAN
+
+
+def test_undated_and_dated_photos_stay_apart_and_the_setting_turns_undated_series_off():
+    takes = [undated("a"), undated("b"), Take("c", "f", "c", START, None, TELLING, None)]
+    assert found(takes) == {"a": ("a", "b")}
+    assert find_series(takes, previous={}, settings=TriageSettings(undated=False)) == {}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=14), st.integers(0, 13), st.randoms(use_true_random=False))
+def test_undated_series_keep_ids_and_members_when_photos_are_added(angles, known, random):
+    takes = [undated(f"IMG_{n}", angle) for n, angle in enumerate(angles)]
+    random.shuffle(takes)
+    before = found(takes[:known])
+    after = found(takes, {photo: name for name, members in before.items() for photo in members})
+    assert all(set(members) <= set(after[name]) for name, members in before.items())
+
+
+# -- stability ---------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)

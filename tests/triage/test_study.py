@@ -95,6 +95,22 @@ def test_the_gates_on_scores_and_order_pass_and_the_report_shows_every_model(pla
     assert gates.beats_rules(platform).facts["best rule"] == written.judged.rule.name
 
 
+def test_picks_of_a_head_that_did_not_pass_its_gates_say_so(trained, burst, tmp_path, monkeypatch):
+    platform = opened(trained)
+    judged = report.judge(platform)
+    passed = gates.beats_random(platform, judged).passed and gates.beats_rules(platform, judged).passed
+    assert (gates.caution(platform) == "") == passed
+    monkeypatch.setattr(gates, "MAX_P", 0.0)
+    found = picks.pick_folder(platform, burst, tmp_path / "out")
+    assert "did not pass beats_random" in found.caution
+    assert learn.chosen_head(platform).version in found.caution
+    assert re.search(r"top-1 [\d.]+% \[.*\] on \d+ test series, chance [\d.]+%", found.caution)
+    assert "Not proven." in found.page.read_text(encoding="utf-8")
+    monkeypatch.setattr(gates, "study_set", lambda platform: 1 / 0)
+    monkeypatch.setattr(gates, "judge", lambda platform: (_ for _ in ()).throw(StageError("no test series")))
+    assert "was not judged: no test series" in gates.caution(platform)
+
+
 def test_a_scrambled_head_is_stopped_by_the_gates(platform, monkeypatch):
     heads = learn.latest_heads(platform)
     head = heads["linear"]

@@ -123,13 +123,13 @@ def xmp(
 
     home = platform()
     if remove:
-        _outcomes(remove_sidecars(home, folders=folders, into=into, dry_run=dry_run), dry_run=dry_run)
+        show_outcomes(remove_sidecars(home, folders=folders, into=into, dry_run=dry_run), dry_run=dry_run)
         return
     selection = Selection(labels, folders, scenes, min_confidence)
     check_selection(home, selection)
     qualified = qualify(home, selection)
     _table(qualified)
-    _outcomes(write_sidecars(home, selection, qualified, into=into, dry_run=dry_run), dry_run=dry_run)
+    show_outcomes(write_sidecars(home, selection, qualified, into=into, dry_run=dry_run), dry_run=dry_run)
 
 
 def _table(qualified: list[Qualification]) -> None:
@@ -149,7 +149,8 @@ def _figures(one: Qualification) -> tuple[str, int]:
     return (f"{score.value:.3f} [{score.low:.3f}, {score.high:.3f}]", score.n) if score else ("", 0)
 
 
-def _outcomes(outcomes: Iterable[Outcome], *, dry_run: bool) -> None:
+def show_outcomes(outcomes: Iterable[Outcome], *, dry_run: bool) -> None:
+    """How many sidecars came to what, and those that were left alone with their reasons."""
     counts: Counter[str] = Counter()
     refused: list[tuple[str, str | None, str | None]] = []
     for outcome in outcomes:

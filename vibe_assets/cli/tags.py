@@ -21,7 +21,7 @@ def tags() -> None:
 @click.option("--collection", default="", help="Id of a collection on Unsplash.")
 @click.option("--random", is_flag=True, help="A random draw on Unsplash, of the search terms where they are given.")
 @click.option("--count", default=30, show_default=True, type=click.IntRange(min=1), help="Photos from Unsplash at the most.")
-@click.option("--first-page", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--first-page", default=1, show_default=True, type=click.IntRange(min=1), help="Page of the search results to begin with.")
 @click.option("--from", "file", default="", help="Folder with metadata.jsonl or metadata.csv, or such a file.")
 @click.option("--library", default="", type=click.Choice(["", "audited", "auto"]), help="The library's own labels as tags.")
 @click.option("--limit", type=click.IntRange(min=1), help="Photos of a file or of the library at the most.")

@@ -41,7 +41,13 @@ def folder_command(folder: Path, output: Path | None) -> None:
     with busy("looking for series"):
         found = pick_folder(home, folder, output or home.settings.triage_dir / "folders" / folder.resolve().name)
     click.echo(f"{found.series} series: {found.picked} picked, {found.series - found.picked} too close to call (by {found.model})")
+    _caution(found.caution)
     click.echo(f"{found.page}\n{found.table}")
+
+
+def _caution(text: str) -> None:
+    if text:
+        click.secho(f"NOT PROVEN: {text}", fg="yellow", err=True)
 
 
 @triage.command("series")
@@ -101,13 +107,36 @@ def report_command(in_browser: bool) -> None:
 
 
 @triage.command("best")
-def best_command() -> None:
-    """Pick in every series of the library: table, CSV and contact sheet."""
-    from vibe_assets.triage.picks import pick_library
+@click.option("--xmp", is_flag=True, help="Write the picks into XMP sidecars (IMG.jpg.xmp), too: stars, label Pick, digiKam's pick flag.")
+@click.option("--into", type=OUT, help="With --xmp: mirror the tree of sidecars here, instead of beside the photos.")
+@click.option("--dry-run", is_flag=True, help="With --xmp: say what would change in the sidecars; write none.")
+@click.option("--remove", is_flag=True, help="With --xmp: take out the picks that earlier runs wrote, and nothing else.")
+def best_command(xmp: bool, into: Path | None, dry_run: bool, remove: bool) -> None:
+    """Pick in every series of the library: table, CSV and contact sheet; with --xmp sidecars for digiKam, Lightroom, darktable.
 
-    found = pick_library(platform())
+    Photos that somebody has rated, labelled or flagged are left alone and named. Keywords of `vibe export xmp` in the same sidecars stay,
+    and that command leaves the picks alone. No photo is moved, changed or deleted.
+
+    \b
+    vibe triage best --xmp --dry-run       what would change
+    vibe triage best --xmp --remove        takes out exactly what was written before
+    """
+    from vibe_assets.cli.export import show_outcomes
+    from vibe_assets.triage.picks import pick_library
+    from vibe_assets.triage.sidecars import remove_picks, write_picks
+
+    if not xmp and (into or dry_run or remove):
+        raise click.UsageError("--into, --dry-run and --remove are about sidecars: add --xmp")
+    home = platform()
+    if remove:
+        show_outcomes(remove_picks(home, into=into, dry_run=dry_run), dry_run=dry_run)
+        return
+    found = pick_library(home)
     click.echo(f"{found.series} series: {found.picked} picked, {found.series - found.picked} too close to call (by {found.model})")
+    _caution(found.caution)
     click.echo(f"{found.page}\n{found.table}")
+    if xmp:
+        show_outcomes(write_picks(home, found.rows, into=into, dry_run=dry_run), dry_run=dry_run)
 
 
 @triage.command("review")

@@ -22,7 +22,7 @@ def vlm() -> None:
 @click.option("--max-samples", type=click.IntRange(min=2), help="Records at the most.")
 @click.option("--keep-for-benchmark", "benchmark_batches", multiple=True, help="Batch whose photos only judge; may be given several times.")
 @click.option("--rebuild", is_flag=True, help="Choose anew; without it, what is in the data stays in it.")
-@click.option("--seed", default=42, show_default=True)
+@click.option("--seed", default=42, show_default=True, help="Seed of split and order.")
 def vlm_dataset(**chosen: Any) -> None:
     """Build instruction data from tagged photos; nothing is padded or made up, and no photo that judges enters."""
     from vibe_assets.vlm.instructions import DatasetKnobs, build_dataset
@@ -37,21 +37,35 @@ def vlm_dataset(**chosen: Any) -> None:
 @vlm.command("finetune")
 @click.argument("base")
 @click.option("--name", default="tags-lora", show_default=True, help="Of the adapter, and of the model on the leaderboard.")
-@click.option("--learning-rate", default=2e-4, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--learning-rate",
+    default=2e-4,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Peak learning rate; falls as a cosine after the warm-up.",
+)
 @click.option("--rank", default=16, show_default=True, type=click.IntRange(min=1), help="64 for a stronger adapter.")
-@click.option("--alpha", default=32, show_default=True, type=click.IntRange(min=1))
-@click.option("--dropout", default=0.05, show_default=True, type=click.FloatRange(0, 1, max_open=True))
+@click.option("--alpha", default=32, show_default=True, type=click.IntRange(min=1), help="LoRA alpha: updates are scaled by alpha / rank.")
+@click.option(
+    "--dropout", default=0.05, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Dropout in front of the LoRA matrices."
+)
 @click.option("--target", "target_modules", multiple=True, help="Projection of the language model (default: all seven).")
 @click.option("--train-vision", is_flag=True, help="Adapt the vision tower, too.")
-@click.option("--epochs", default=3.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option("--batch-size", default=4, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--epochs",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Passes over the training records at the most.",
+)
+@click.option("--batch-size", default=4, show_default=True, type=click.IntRange(min=1), help="Records a step holds in memory at once.")
 @click.option("--accumulation", default=8, show_default=True, type=click.IntRange(min=1), help="Batches per step.")
 @click.option("--warmup", default=0.03, show_default=True, type=click.FloatRange(0, 1, max_open=True), help="Share of all steps.")
 @click.option("--patience", default=2, show_default=True, type=click.IntRange(min=1), help="Evaluations without a lower validation loss.")
 @click.option("--max-side", "max_side_px", default=768, show_default=True, type=click.IntRange(min=28), help="Longest side in pixels.")
 @click.option("--no-checkpointing", is_flag=True, help="Keep all activations: faster, more memory.")
 @click.option("--four-bit", is_flag=True, help="NF4 weights by bitsandbytes; CUDA only.")
-@click.option("--seed", default=42, show_default=True)
+@click.option("--seed", default=42, show_default=True, help="Seed of split and order.")
 def vlm_finetune(base: str, name: str, no_checkpointing: bool, target_modules: tuple[str, ...], **chosen: Any) -> None:
     """Fine-tune BASE (a [vlm.models.NAME] with `local`, a folder, or a hub name) on the instruction data.
 

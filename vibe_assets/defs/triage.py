@@ -18,9 +18,10 @@ OWNERS = ["team:triage"]
     group_name="triage",
     kinds={"python", "deltalake"},
     owners=OWNERS,
-    code_version="1",
-    description="Photos of one moment: taken within seconds by one camera and alike, or imported as a series. Ids stay when photos are "
-    "added; series that share a photo or a near-duplicate share a split.",
+    code_version="2",
+    description="Photos of one moment: taken within seconds by one camera and alike, undated neighbours by name that are much alike, or "
+    "imported as a series. Ids and splits stay, also of a series that was gone for a while; series that share a photo or a near-duplicate "
+    "share a split.",
 )
 def photo_series(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Build the series of the library and of the imports."""
@@ -141,7 +142,7 @@ def triage_report(context: dg.AssetExecutionContext, installation: Installation)
     group_name="triage",
     kinds={"python", "deltalake", "html"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     description="The photo to keep of every series of the library, with its chance, or too close to call. Waits for the report's gates. "
     "Nothing is moved or deleted.",
     metadata={"dagster/column_schema": column_schema(BEST_OF_SERIES)},
@@ -157,6 +158,7 @@ def best_of_series(context: dg.AssetExecutionContext, installation: Installation
         picked=found.picked,
         **{"too close to call": found.series - found.picked},
         model=found.model,
+        gates=found.caution or "passed, or none needed: picked by rule",
         page=dg.MetadataValue.path(str(found.page)),
         csv=dg.MetadataValue.path(str(found.table)),
     )

@@ -231,7 +231,7 @@ def _print_places(platform: Platform, library: DemoLibrary) -> None:
         "student report": settings.reports_dir / "student_report.html",
         "triage report": settings.reports_dir / "triage_report.html",
         "names report": settings.reports_dir / "names_report.html",
-        "tag leaderboard": settings.reports_dir / "tag_leaderboard.html",
+        "tag leaderboard": settings.reports_dir / "leaderboard_report.html",
         "labelled predictions": settings.reports_dir / f"{LABELS_FILE}.csv",
         "the same, JSON lines": settings.reports_dir / f"{LABELS_FILE}.jsonl",
         "warehouse (DuckDB)": settings.warehouse_file,

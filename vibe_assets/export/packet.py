@@ -72,8 +72,8 @@ def without(
     descriptions that say nothing any more. None where nothing is left in a file of ours.
     """
     abouts = noted(rdf, namespace)
-    touched = [about for about in descriptions(rdf) if about in abouts or any(child in gone for child in about.children)]
-    touched += [about for about, _ in attributes if about not in touched]
+    spoken = [*abouts, *(about for about, _ in attributes)]
+    touched = [about for about in descriptions(rdf) if about in spoken or any(child in gone for child in about.children)]
     emptied = [about for about in touched if not _rest(about, gone, [name for at, name in attributes if at is about], namespace)]
     if ours and not [child for child in rdf.children if child not in emptied]:
         return None

@@ -182,7 +182,7 @@ if sys.platform != "win32":
         @staticmethod
         def _Popen(process_obj: Any) -> Any:
             with _no_main_module():
-                return ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
+                return ForkServerProcess._Popen(process_obj)
 
     class _ForkServer(ForkServerContext):
         Process = _WorkerProcess

@@ -120,9 +120,10 @@ class _Run:
         with bar, ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="vibe-encode") as pool:
             async with (self.client or TeacherClient)(self.settings, pace=self.pace) as client:
                 keeper = asyncio.create_task(self._keep(arrived, bar))
+                ahead = ENCODED_AHEAD if self.settings.concurrency > 1 else 0  # one at a time is asked in the photos' order
                 workers = [
                     asyncio.create_task(self._ask_all(queue, client, pool, arrived))
-                    for _ in range(min(self.settings.concurrency + ENCODED_AHEAD, len(self.pending)))
+                    for _ in range(min(self.settings.concurrency + ahead, len(self.pending)))
                 ]
                 try:
                     await _until_done_or_failed(workers, keeper)

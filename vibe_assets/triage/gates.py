@@ -7,9 +7,9 @@ import numpy as np
 from vibe_assets.records import PHOTO_GROUPS
 from vibe_assets.records.series import BEST_OF_SERIES, PHOTO_SERIES
 from vibe_assets.stages.gates import Gate
-from vibe_assets.stages.platform import Platform
-from vibe_assets.triage.learn import latest_heads, study_set
-from vibe_assets.triage.report import judge
+from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.triage.learn import chosen_head, latest_heads, study_set
+from vibe_assets.triage.report import Judged, judge
 from vibe_assets.triage.splits import ASIDE
 
 MAX_P = 0.05
@@ -78,9 +78,9 @@ def series_order_ignored(platform: Platform) -> Gate:
     )
 
 
-def beats_random(platform: Platform) -> Gate:
+def beats_random(platform: Platform, judged: Judged | None = None) -> Gate:
     """On the test series the chosen head picks better than chance: permutation test of its scores within each series."""
-    judged = judge(platform)
+    judged = judged or judge(platform)
     top1 = judged.best.figures["top1"]
     return Gate(
         judged.best.p_random < MAX_P and judged.best.points.value > 0,
@@ -97,9 +97,9 @@ def beats_random(platform: Platform) -> Gate:
     )
 
 
-def beats_rules(platform: Platform) -> Gate:
+def beats_rules(platform: Platform, judged: Judged | None = None) -> Gate:
     """On the test series the chosen head has a higher top-1 than the best rule; where both are equal, more pairs in the right order."""
-    judged = judge(platform)
+    judged = judged or judge(platform)
     mine, rule = (
         [score.figures[name].value for name in ("top1", "pairs") if name in score.figures] for score in (judged.best, judged.rule)
     )
@@ -115,6 +115,32 @@ def beats_rules(platform: Platform) -> Gate:
             "series": len(judged.data),
         },
         "compare more series, or choose a stronger encoder; until then the rule picks as well as the head does",
+    )
+
+
+def caution(platform: Platform) -> str:
+    """What to say of picks by the head in use: '' where it passes its gates, or where rules pick; else one sentence."""
+    head = chosen_head(platform)
+    if head is None:
+        return ""
+    try:
+        judged = judge(platform)
+        gates = {
+            "series_scores_finite": series_scores_finite(platform),
+            "series_order_ignored": series_order_ignored(platform),
+            "beats_random": beats_random(platform, judged),
+            "beats_rules": beats_rules(platform, judged),
+        }
+    except StageError as error:
+        return f"The head in use, {head.version}, was not judged: {error}."
+    failed = [name for name, gate in gates.items() if not gate.passed]
+    if not failed:
+        return ""
+    top1, rule = judged.best.figures["top1"], judged.rule.figures["top1"]
+    return (
+        f"The head in use, {head.version}, did not pass {', '.join(failed)}: top-1 {top1.value:.1%} [{top1.low:.1%}, {top1.high:.1%}] on "
+        f"{top1.n} test series, chance {top1.baseline or 0:.1%}, best rule ({judged.rule.name}) {rule.value:.1%}. "
+        "Do not rely on its picks; `vibe triage report` has the details."
     )
 
 

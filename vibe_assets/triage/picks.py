@@ -42,6 +42,7 @@ class Picks:
     page: Path
     table: Path
     model: str
+    caution: str = ""  # what the reader must know of a head that did not pass its gates
 
     @property
     def series(self) -> int:
@@ -138,10 +139,13 @@ def _series_rows(
 
 # -- page and CSV ------------------------------------------------------------------------------------------------------
 def _written(platform: Platform, rows: pl.DataFrame, series: pl.DataFrame, folder: Path, name: str, title: str) -> Picks:
+    from vibe_assets.triage.gates import caution
+
     model = str(rows["model"][0]) if rows.height else RULES
+    warning = caution(platform) if model != RULES else ""
     table = write_text(folder / f"{name}.csv", _csv(rows))
-    page = write_text(folder / f"{name}.html", _page(platform, rows, series, title, model))
-    return Picks(rows, page, table, model)
+    page = write_text(folder / f"{name}.html", _page(platform, rows, series, title, model, warning))
+    return Picks(rows, page, table, model, warning)
 
 
 def _csv(rows: pl.DataFrame) -> str:
@@ -155,7 +159,7 @@ def _csv(rows: pl.DataFrame) -> str:
     return buffer.getvalue()
 
 
-def _page(platform: Platform, rows: pl.DataFrame, series: pl.DataFrame, title: str, model: str) -> str:
+def _page(platform: Platform, rows: pl.DataFrame, series: pl.DataFrame, title: str, model: str, warning: str) -> str:
     import polars as pl
 
     shown = rows.filter(pl.col("series_id").is_in(rows["series_id"].unique(maintain_order=True).head(SHOWN)))
@@ -171,6 +175,7 @@ def _page(platform: Platform, rows: pl.DataFrame, series: pl.DataFrame, title: s
         title=title,
         subtitle="One photo to keep of every burst and every moment taken more than once",
         note=note,
+        warning=warning,
         picked=strips[PICKED],
         open=strips[OPEN],
         gap=f"{platform.settings.triage.gap_s:g}",

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ from vibe_assets.settings import TriageSettings
 
 WINDOW = 12  # a photo is compared with this many of the camera's next ones: odd frames must not cut a series in two
 COPY_BITS = 4  # hashes this close are the same picture, whatever an encoder makes of it
-UNDATED_WINDOW = 2  # an undated photo is compared with this many of the folder's next ones by name
 UNDATED_SPAN = 24  # names that a series of undated photos may stretch over, in place of seconds
 
 
@@ -51,7 +51,8 @@ def find_series(takes: Sequence[Take], *, previous: Mapping[str, str], settings:
     or a cosine of at least `min_cosine`. Links join series, closest first, as long as any two members stay within `max_span_s` and
     reach `min_cosine_any` (or nearly agree in hash): a chain of small steps does not glue an afternoon together.
     Takes without a time stand in the order of their names instead (with `undated`): neighbours of one folder are linked by hashes within
-    `undated_bits` and a cosine of `undated_cosine`, both at once, or as copies; any two members reach `min_cosine`, within UNDATED_SPAN names.
+    `undated_bits` and a cosine of `undated_cosine`, both at once, or as copies. Any two members reach `min_cosine` and lie within
+    UNDATED_SPAN names.
     `previous` (image_id -> series_id) is never overruled: a known series keeps its id and its members, new takes may join it, and two
     known series never merge.
     """
@@ -86,12 +87,11 @@ def _undated_links(takes: Sequence[Take], settings: TriageSettings) -> list[tupl
     """Links by name. Without a time hash and vector have to agree: each alone takes one receipt for another."""
     found = []
     for folder in _undated(takes).values():
-        for place, one in enumerate(folder):
-            for other in folder[place + 1 : place + 1 + UNDATED_WINDOW]:
-                a, b = takes[one], takes[other]
-                near = alike(a, b, bits=settings.undated_bits, cosine=2.0) and alike_vectors(a, b, settings.undated_cosine)
-                if near or alike(a, b, bits=COPY_BITS, cosine=2.0):
-                    found.append((distance(a, b), one, other))
+        for one, other in pairwise(folder):
+            a, b = takes[one], takes[other]
+            near = alike(a, b, bits=settings.undated_bits, cosine=2.0) and alike_vectors(a, b, settings.undated_cosine)
+            if near or alike(a, b, bits=COPY_BITS, cosine=2.0):
+                found.append((distance(a, b), one, other))
     return found
 
 
