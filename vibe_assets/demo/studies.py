@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vibe_assets.defs.drive import Driver
@@ -30,16 +30,21 @@ class StudyOutcome:
     ran: bool = True
 
 
-def run_studies(platform: Platform, driver: Driver, told: Callable[[str], None]) -> list[StudyOutcome]:
-    """Triage, names and tags in turn; `told` hears the name of each study that begins."""
+Study = Callable[[Platform, Driver], StudyOutcome]
+
+
+def run_studies(
+    platform: Platform, driver: Driver, told: Callable[[str], None], studies: Mapping[str, Study] | None = None
+) -> list[StudyOutcome]:
+    """Triage, names and tags in turn; `told` hears the name of each study that begins. One that failed is tried again next time."""
     outcomes = []
-    for name, study in (("triage", _triage), ("names", _names), ("tags", _tags)):
+    for name, study in (studies or {"triage": _triage, "names": _names, "tags": _tags}).items():
         known = _remembered(platform, name)
         if known is None:
             told(f"Study: {name}")
             started = time.monotonic()
             known = study(platform, driver)
-            known = StudyOutcome(**{**asdict(known), "seconds": round(time.monotonic() - started, 1)})
+            known = replace(known, seconds=round(time.monotonic() - started, 1))
             if not known.failed:
                 _remember(platform, known)
         outcomes.append(known)
