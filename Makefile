@@ -41,7 +41,7 @@ lint: $(VENV)/.installed-dev
 
 test: lint
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not e2e"
-	$(BIN)/pytest -m e2e || $(BIN)/pytest -m e2e --last-failed  # real processes on a busy machine: a second try for what failed
+	$(BIN)/pytest -n 2 --dist loadfile -m e2e || $(BIN)/pytest -m e2e --last-failed  # real processes on a busy machine: a second try for what failed
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/run.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,25 @@ from vibe_assets.defs.drive import report_outside_world
 
 
 @pytest.fixture(scope="session")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of an installation after its first full build: annotated, audited, trained, deployed, reported."""
-    folder = tmp_path_factory.mktemp("settled") / "installation"
+def settled(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Folder of an installation after its first full build: annotated, audited, trained, deployed, reported.
+
+    Test processes side by side share one: whoever comes first builds it, the others wait.
+    """
+    if worker_id == "master":
+        return build_and_settle(tmp_path_factory.mktemp("settled") / "installation")
+    shared = tmp_path_factory.getbasetemp().parent / "settled"
+    shared.mkdir(exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "done").exists():
+            build_and_settle(shared / "installation")
+            (shared / "done").touch()
+    return shared / "installation"
+
+
+def build_and_settle(folder: Path) -> Path:
+    """Render an installation and let everything run until nothing moves, people's audit included."""
     build(folder)
     with opened(folder) as world:
         world.settle()
