@@ -67,3 +67,11 @@ def test_a_study_that_failed_is_tried_again(platform: Platform) -> None:
     study.demo()
     assert study.demo().ran
     assert study.runs == 2
+
+
+def test_a_head_that_the_gates_refuse_is_no_failed_demo(platform: Platform) -> None:
+    study = Watched(platform, replace(OUTCOME, not_passed=("beats_rules",)))
+    outcome = study.demo()
+    assert not outcome.failed
+    assert outcome.not_passed == ("beats_rules",)
+    assert not study.demo().ran

@@ -62,7 +62,8 @@ def _triage(platform: Platform, driver: Driver) -> StudyOutcome:
         said = (
             f"best photo of a series found by {judged.chosen}: {shown(best)}; best rule {rule.value:.2f}, chance {best.baseline or 0:.2f}"
         )
-    return StudyOutcome("triage", said, "triage_report.html", () if outcome.success else ("triage_study",), outcome.not_passed)
+    crashed = not outcome.success and not outcome.not_passed  # a gate that refuses an unproven head has done its work
+    return StudyOutcome("triage", said, "triage_report.html", ("triage_study",) if crashed else (), outcome.not_passed)
 
 
 def _names(platform: Platform, driver: Driver) -> StudyOutcome:

@@ -16,7 +16,7 @@ from vibe_assets.triage.imports import import_pairs
 if TYPE_CHECKING:
     from vibe_assets.triage.report import Judged
 
-SERIES = 200
+SERIES = 300
 NAME = "takes"
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
