@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TEST_WORKERS ?= auto  # test processes side by side
+TEST_WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))  # test processes side by side; one more than cores, for many tests wait
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 export HF_HUB_DISABLE_TELEMETRY := 1
 
