@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,6 +11,7 @@ import polars as pl
 
 from vibe_assets.records import Table
 from vibe_assets.stages.platform import Platform
+from vibe_assets.web.pages import report_link
 
 VOLATILE = ("latency_s", "at", "mtime_ns", "run_id", "created_at")  # differ between runs that found the same
 DAGSTER_TYPES = {  # as the Dagster UI knows them, which shows an icon for each
@@ -76,3 +78,13 @@ def cell(text: object) -> str:
     """Text made safe for a Markdown table cell: file names and answers are strangers' words."""
     escaped = str("" if text is None else text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
     return " ".join(escaped.replace("[", "\\[").replace("]", "\\]").split())[:200]
+
+
+def page_links(page: Path) -> dict[str, dg.MetadataValue]:
+    """Where the page lies, and where `vibe ui` shows it and all others."""
+    folder = page.parent
+    return {
+        "page": dg.MetadataValue.path(str(page)),
+        "open": dg.MetadataValue.url(report_link(page, folder)),
+        "all reports": dg.MetadataValue.url(report_link(folder / "index.html", folder)),
+    }

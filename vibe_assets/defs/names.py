@@ -4,7 +4,7 @@ import dagster as dg
 import polars as pl
 
 from vibe_assets.defs.checks.gate import gate_check
-from vibe_assets.defs.metadata import counts_table, stored
+from vibe_assets.defs.metadata import counts_table, page_links, stored
 from vibe_assets.defs.resources import Installation, code_commit
 from vibe_assets.names import gates, study
 from vibe_assets.names.probes import METHODS
@@ -169,7 +169,7 @@ def names_report(context: dg.AssetExecutionContext, installation: Installation) 
         metadata={
             "headline": dg.MetadataValue.md(report.markdown),
             "skew": dg.MetadataValue.md(report.picture),
-            "page": dg.MetadataValue.path(str(report.path)),
+            **page_links(report.path),
         },
     )
 

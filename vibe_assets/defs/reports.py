@@ -1,15 +1,12 @@
 """Labels and verdicts -> [reports]: how far teacher and students are from people, the published warehouse, and what has moved."""
 
-from pathlib import Path
-
 import dagster as dg
 
 from vibe_assets.defs.conditions import follow
-from vibe_assets.defs.metadata import counts_table
+from vibe_assets.defs.metadata import counts_table, page_links
 from vibe_assets.defs.resources import Installation, Warehouse, code_commit
 from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
 from vibe_assets.stages import drift, reports
-from vibe_assets.web.pages import report_link
 
 OWNERS = ["team:truth"]
 
@@ -106,16 +103,6 @@ def report_result(report: reports.Report) -> dg.MaterializeResult:
             **figures,
         },
     )
-
-
-def page_links(page: Path) -> dict[str, dg.MetadataValue]:
-    """Where the page lies, and where `vibe ui` shows it and all others."""
-    folder = page.parent
-    return {
-        "page": dg.MetadataValue.path(str(page)),
-        "open": dg.MetadataValue.url(report_link(page, folder)),
-        "all reports": dg.MetadataValue.url(report_link(folder / "index.html", folder)),
-    }
 
 
 assets: list[dg.AssetsDefinition | dg.AssetSpec] = [teacher_report, student_report, published_warehouse, drift_report]

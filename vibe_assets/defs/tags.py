@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from vibe_assets.defs.checks.gate import _result, _sentence, gate_check
-from vibe_assets.defs.metadata import counts_table, stored
+from vibe_assets.defs.metadata import counts_table, page_links, stored
 from vibe_assets.defs.resources import Installation
 from vibe_assets.records.tags import LEADERBOARD, TAG_PREDICTIONS, TAGGED_PHOTOS
 from vibe_assets.stages.gates import Gate
@@ -77,7 +77,7 @@ def tag_diagnostics(context: dg.AssetExecutionContext, installation: Installatio
     found = diagnose(platform, context.partition_key)
     return dg.MaterializeResult(
         metadata={
-            "page": dg.MetadataValue.path(str(write_diagnosis(platform, found))),
+            **page_links(write_diagnosis(platform, found)),
             "photos": found.photos,
             "broken share": found.broken_share,
             "duplicate share": found.duplicate_share,
@@ -142,7 +142,7 @@ def leaderboard(context: dg.AssetExecutionContext, installation: Installation) -
         recall = row.figures["recall"]
         lines.append(f"| {row.scores.name} | {percent(recall.value)} | {interval(recall)} | {standing(row)} |")
     rows = platform.lake.read(LEADERBOARD)
-    shown = stored(platform, LEADERBOARD, rows, page=dg.MetadataValue.path(str(written.page)), ranks=dg.MetadataValue.md("\n".join(lines)),
+    shown = stored(platform, LEADERBOARD, rows, **page_links(written.page), ranks=dg.MetadataValue.md("\n".join(lines)),
                    payload=dg.MetadataValue.path(str(written.payload)), photos=written.board.photos)  # fmt: skip
     return dg.MaterializeResult(data_version=dg.DataVersion(written.version), metadata=shown.metadata)
 

@@ -5,7 +5,7 @@ import dagster as dg
 from vibe_assets.defs.checks.gate import gate_check
 from vibe_assets.defs.embeddings import image_embeddings
 from vibe_assets.defs.library import photo_groups, raw_photos
-from vibe_assets.defs.metadata import column_schema, counts_table, stored
+from vibe_assets.defs.metadata import column_schema, counts_table, page_links, stored
 from vibe_assets.defs.resources import Installation
 from vibe_assets.records.series import BEST_OF_SERIES, IMAGE_QUALITY, PHOTO_SERIES, SERIES_PREFERENCES
 from vibe_assets.triage import gates, learn, picks, report, study
@@ -128,7 +128,7 @@ def triage_report(context: dg.AssetExecutionContext, installation: Installation)
         data_version=dg.DataVersion(written.version),
         metadata={
             "models": dg.MetadataValue.md(written.markdown),
-            "page": dg.MetadataValue.path(str(written.path)),
+            **page_links(written.path),
             "chosen": written.judged.chosen,
             "top-1": round(best.figures["top1"].value, 4),
             "random": round(best.figures["top1"].baseline or 0.0, 4),

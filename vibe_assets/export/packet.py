@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from vibe_assets.export.xmp_tree import RDF, Edit, Element, SidecarError, applied, attributes_of, before, parse
@@ -15,6 +16,23 @@ META = "adobe:ns:meta/"
 LABELS = "urn:vibe-assets:xmp:1.0/"
 PICKS = "urn:vibe-assets:picks:1.0/"
 CREATED = "CreatedSidecar"  # note of every part that the file would not be there without us
+
+
+@dataclass(frozen=True)
+class Property:
+    """A field of a sidecar by its namespace; `qualified` is how it is written in the file."""
+
+    namespace: str
+    prefix: str
+    local: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.namespace} {self.local}"
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.prefix}:{self.local}"
 
 
 def is_ours(data: bytes, namespace: str) -> bool:

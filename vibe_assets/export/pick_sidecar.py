@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 from vibe_assets.export.packet import (
     CREATED,
     PICKS,
+    Property,
     about_of,
     bag,
     created,
@@ -32,21 +33,10 @@ XMP = "http://ns.adobe.com/xap/1.0/"
 
 
 @dataclass(frozen=True)
-class Single:
+class Single(Property):
     """A field with one value, and the values of it by which nobody has said anything."""
 
-    namespace: str
-    prefix: str
-    local: str
     silent: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.namespace} {self.local}"
-
-    @property
-    def qualified(self) -> str:
-        return f"{self.prefix}:{self.local}"
 
 
 RATING = Single(XMP, "xmp", "Rating", ("", "0"))

@@ -15,6 +15,7 @@ from vibe_assets.export.packet import (
     CREATED,
     LABELS,
     PICKS,
+    Property,
     about_of,
     ahead,
     bag,
@@ -34,22 +35,11 @@ LAYOUT = "1"
 
 
 @dataclass(frozen=True)
-class Field:
+class Field(Property):
     """A keyword field that others write, too."""
 
-    namespace: str
-    prefix: str
-    local: str
     container: str  # Seq or Bag
     added: str  # our note of what we put in
-
-    @property
-    def name(self) -> str:
-        return f"{self.namespace} {self.local}"
-
-    @property
-    def qualified(self) -> str:
-        return f"{self.prefix}:{self.local}"
 
 
 TAGS_LIST = Field("http://www.digikam.org/ns/1.0/", "digiKam", "TagsList", "Seq", "AddedTagsList")
