@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import random
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_MESSAGE_CHARS = 300
 MAX_ODD_REJECTIONS = 20  # first requests that were all answered with 400: then it is the set-up, not the photos
 MIN_SECRET_CHARS = 8  # shorter "keys" (none, EMPTY, token) are words that may stand in an honest answer
+_AS_JSON, _AS_STREAM = {"Content-Type": "application/json"}, {"X-Stainless-Raw-Response": "stream"}  # the SDK's own sign for streaming
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "guided", "structured output", "grammar")
 _SIZE_WORDS = ("too large", "too long", "context length", "maximum context", "exceeds the maximum", "max_model_len")
 _FILTER_WORDS = ("content_filter", "content filter", "content management policy", "content_policy", "safety system")
@@ -95,6 +97,7 @@ class TeacherClient:
         self._openai.organization = self._openai.project = None  # OPENAI_ORG_ID and the like are not this server's business
         self._rng = random.Random(seed)
         self._format = 0
+        self._frames: dict[tuple[str, str], tuple[bytes, bytes]] = {}  # by dialect: the request before and after the photo's address
         self._tokens_field = "max_tokens"
         self._answered = self._succeeded = False
         self._refused_connections = self._odd_rejections = 0
@@ -146,6 +149,11 @@ class TeacherClient:
         except InvalidAnswer as error:
             self.limit.praise()
             failure = _Again("invalid_answer", self._safe(str(error)))
+        except Exception as error:  # anything else is a fault of ours or the SDK's: shown as it is, unless it quotes the key
+            shown = "".join(traceback.format_exception(error))
+            if self._safe(shown) == shown:
+                raise
+            failure = TeacherError(self._safe(f"asking the teacher at {self.where} failed: {type(error).__name__}: {error}"))
         else:
             self._succeeded = True
             self.limit.praise()
@@ -156,27 +164,43 @@ class TeacherClient:
 
     async def _post(self, photo: EncodedPhoto) -> bytes:
         """The response's body. Streamed, so that one without an end is cut off instead of held."""
-        content = [{"type": "text", "text": self.prompt}, {"type": "image_url", "image_url": {"url": photo.url}}]
-        request: dict[str, Any] = {
-            "model": self.settings.model,
-            "messages": [{"role": "user", "content": content}],
-            "temperature": self.settings.temperature,
-            self._tokens_field: self.settings.max_tokens,
-        }  # fmt: skip
-        if self.response_format == "json_schema":
-            schema = {"name": self.schema_name, "strict": True, "schema": self.schema}
-            request["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": schema}}  # as it is: the SDK walks arguments
-        elif self.response_format == "json_object":
-            request["extra_body"] = {"response_format": {"type": "json_object"}}
         parts, size = [], 0
-        async with self._openai.chat.completions.with_streaming_response.create(**request) as response:
+        response = await self._openai.post(
+            "/chat/completions", content=self._request(photo), options={"headers": {**_AS_JSON, **_AS_STREAM}}, cast_to=self._http.Response
+        )
+        try:
             self._server_is_there()
-            async for part in response.iter_bytes():
+            async for part in response.aiter_bytes():
                 parts.append(part)
                 size += len(part)
                 if size > MAX_BODY_BYTES:
                     raise InvalidAnswer(f"the response is larger than {MAX_BODY_BYTES >> 20} MiB")
+        finally:
+            await response.aclose()
         return b"".join(parts)
+
+    def _request(self, photo: EncodedPhoto) -> bytes:
+        """The request's JSON. What never changes is written once: the SDK would walk and write it anew for every photo, in the event loop.
+
+        The constant text stands before the photo, so that servers find it in their prefix cache.
+        """
+        frame = self.response_format, self._tokens_field
+        if frame not in self._frames:
+            self._frames[frame] = _frame(self._fields(), self.prompt)
+        before, after = self._frames[frame]
+        return b"".join((before, photo.url.encode("ascii"), after))
+
+    def _fields(self) -> dict[str, Any]:
+        """All of the request but the messages."""
+        fields = {
+            "model": self.settings.model, "temperature": self.settings.temperature, self._tokens_field: self.settings.max_tokens,
+        }  # fmt: skip
+        if self.response_format == "json_schema":
+            schema = {"name": self.schema_name, "strict": True, "schema": self.schema}
+            return {**fields, "response_format": {"type": "json_schema", "json_schema": schema}}
+        if self.response_format == "json_object":
+            return {**fields, "response_format": {"type": "json_object"}}
+        return fields
 
     # -- what a failed try means ---------------------------------------------------------------------------------------
     def _server_is_there(self) -> None:
@@ -298,6 +322,15 @@ def probe(settings: TeacherBase, *, pace: Pace | None = None) -> Probe:
         return run_to_end(once())
     except (TeacherError, TeacherFailure) as error:
         return Probe(False, str(error))
+
+
+def _frame(fields: dict[str, Any], prompt: str) -> tuple[bytes, bytes]:
+    """The request's JSON before and after the photo's address, which is base64 and needs no escapes."""
+    place = "data:,"
+    content = [{"type": "text", "text": prompt}, {"type": "image_url", "image_url": {"url": place}}]
+    text = json.dumps({"model": fields["model"], "messages": [{"role": "user", "content": content}], **fields}, ensure_ascii=False)
+    before, after = text.rsplit(json.dumps(place), 1)
+    return f'{before}"'.encode(), f'"{after}'.encode()
 
 
 def http_library() -> Any:
