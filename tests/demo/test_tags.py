@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vibe_assets.defs import tag_jobs
-from vibe_assets.demo.tags import ADAPTER, BATCH, TAGGERS, TINY, TagStudy, run_tag_study, said
+from vibe_assets.demo.tags import ADAPTER, BATCH, KNOBS, TAGGERS, TINY, TagStudy, run_tag_study, said
 from vibe_assets.records import AUDITED_GROUND_TRUTH, RAW_PHOTOS
 from vibe_assets.records.tags import LEADERBOARD, TAG_PREDICTIONS
 from vibe_assets.stages.library import group_library, look_at_folders, scan_folder
@@ -93,6 +93,23 @@ def test_a_second_study_asks_and_trains_nothing_again(walked: tuple[Platform, dg
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["trained"].value is False
+
+
+def test_the_factory_job_walks_from_labels_to_the_leaderboard_without_training_what_is_trained(
+    walked: tuple[Platform, dg.DagsterInstance, TagStudy],
+) -> None:
+    platform, instance, _ = walked
+    config = {
+        "build_instructions": {"config": {"min_tags": 2}},
+        "finetune_model": {"config": {"name": ADAPTER, "base": TINY, **KNOBS}},
+    }
+    result = tag_jobs.vlm_factory.execute_in_process(instance=instance, run_config={"ops": config}, raise_on_error=False)
+    assert result.success, [str(event.step_failure_data.error)[:500] for event in result.get_step_failure_events()]
+    event = instance.get_latest_materialization_event(dg.AssetKey("lora_adapter"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["trained"].value is False
+    assert ADAPTER in platform.lake.read(LEADERBOARD)["model"].to_list()
 
 
 def test_the_job_says_which_run_failed_and_why(walked: tuple[Platform, dg.DagsterInstance, TagStudy], tmp_path: Path) -> None:
