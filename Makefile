@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TEST_WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))  # test processes side by side; one more than cores, for many tests wait
+SOAK_MINUTES ?= 60
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test ui doctor lint bench bench-full clean-demo wheel help
+.PHONY: demo test test-scale soak ui doctor lint bench bench-full clean-demo wheel help
 help:
 	@sed -n '1,3p' Makefile
 
@@ -40,8 +41,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-cache
 
 test: lint
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not e2e"
-	$(BIN)/pytest -n 2 --dist loadfile -m e2e || $(BIN)/pytest -m e2e --last-failed  # real processes on a busy machine: a second try for what failed
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not e2e and not scale and not soak"
+	$(BIN)/pytest -n 2 --dist loadfile -m "(e2e or scale) and not soak" || $(BIN)/pytest -m "(e2e or scale) and not soak" --last-failed  # real processes on a busy machine: a second try for what failed
+
+test-scale: $(VENV)/.installed-dev
+	$(BIN)/pytest -m scale
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/pytest -m soak --timeout 3600
+	$(BIN)/python tests/soak/soak.py --minutes $(SOAK_MINUTES)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/run.py
