@@ -26,7 +26,7 @@ UNSURE_BELOW = 0.7  # the student's calibrated probability of its scene
 FEW = 10  # photos below which a forecast says more about chance than about work
 VIEWS = ("all", "differ", "unsure", "skipped", "scene")
 MAX_NAME, MAX_REASON, MAX_OBJECTS, MAX_SPENT_MS = 40, 200, 50, 24 * 3600 * 1000
-_VERDICT_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+VERDICT_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -152,7 +152,7 @@ class Desk:
         """
         if not isinstance(said, dict):
             raise Refused("expected a JSON object", 400)
-        verdict_id = _text(said, "verdict_id", _VERDICT_ID, "8 to 64 letters, digits and '-'")
+        verdict_id = _text(said, "verdict_id", VERDICT_ID, "8 to 64 letters, digits and '-'")
         image_id = _text(said, "image_id", _IMAGE_ID, "hexadecimal digits")
         annotator = checked_name(said.get("annotator"))
         if (photo := self.photos.get(image_id)) is None:
@@ -162,7 +162,7 @@ class Desk:
                 if (kept.image_id, kept.annotator) != (image_id, annotator):
                     raise Refused("verdict_id: in use for another verdict", 409)
                 return kept
-            at = (now or datetime.now(UTC)).isoformat(timespec="microseconds")
+            at = self.log.next_moment(now or datetime.now(UTC)).isoformat(timespec="microseconds")
             verdict = self._read(said, verdict_id, at, photo, annotator)
             self.log.append(verdict)
             self._remember(verdict)

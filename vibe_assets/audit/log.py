@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 from vibe_assets.audit.settle import moment
 from vibe_assets.audit.verdicts import Verdict
+from vibe_assets.storage import Place
 from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
 
@@ -27,9 +27,10 @@ class VerdictLog:
     Nothing is created before the first append. Threads share one VerdictLog; processes open one each.
     """
 
-    def __init__(self, folder: Path, *, writer: str | None = None) -> None:
+    def __init__(self, folder: Place, *, writer: str | None = None) -> None:
         """`writer` names this process' file; drawn at random by default, so that no two ever share one."""
-        self.folder = Path(folder)
+        self.folder = folder
+        self._newest: datetime | None = None  # of all verdicts seen, whoever wrote them
         self._journal = Journal(self.folder, writer or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(3)}")
 
     def append(self, verdict: Verdict) -> None:
@@ -38,10 +39,18 @@ class VerdictLog:
 
     def append_many(self, verdicts: Iterable[Verdict]) -> None:
         """Keep several with one sync. Raises AuditError when the disk is full or cannot be written."""
+        verdicts = list(verdicts)
         try:
             self._journal.append_many(verdict.line() for verdict in verdicts)
         except TeacherError as error:
             raise AuditError(f"verdict not kept: {error}") from error
+        self._saw(verdicts)
+
+    def next_moment(self, now: datetime) -> datetime:
+        """`now`, or just after the newest verdict of the log where the clock went back: what is said later has to stand later."""
+        if self._newest is None:
+            self.verdicts()
+        return now if self._newest is None or now > self._newest else self._newest + timedelta(microseconds=1)
 
     def verdicts(self) -> list[Verdict]:
         """Every intact verdict of every writer, oldest first, each id once; lines that are no verdicts are passed over."""
@@ -53,7 +62,12 @@ class VerdictLog:
             except ValueError:
                 continue  # torn and patched up, or another tool's line
             found.setdefault(verdict.verdict_id, verdict)
-        return sorted(found.values(), key=moment)
+        ordered = sorted(found.values(), key=moment)
+        self._saw(ordered[-1:])
+        return ordered
+
+    def _saw(self, verdicts: Iterable[Verdict]) -> None:
+        self._newest = max([moment(verdict) for verdict in verdicts] + ([self._newest] if self._newest else []), default=None)
 
     def close(self) -> None:
         """Let go of the file; a later append opens it again."""

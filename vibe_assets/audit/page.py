@@ -16,10 +16,12 @@ from urllib.parse import parse_qs
 
 from vibe_assets.audit.desk import Desk, Refused, checked_name
 from vibe_assets.audit.log import AuditError
+from vibe_assets.audit.openapi import document
 from vibe_assets.audit.pictures import SIDES, Pictures
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.records import ATTRIBUTES
 from vibe_assets.web.guard import Guard, Receive, Scope, Send
+from vibe_assets.web.headers import adding, with_defaults, with_headers
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -33,10 +35,6 @@ COOKIE = "vibe_audit"
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
 }
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -46,7 +44,12 @@ def audit_app(desk: Desk, pictures: Pictures, *, hosts: Iterable[str], done: Cal
     app: App = _pages(desk, pictures, done)
     if token is not None:
         app = TokenDoor(app, token)
-    return with_headers(Guard(app, hosts))
+    return locked(Guard(app, hosts))
+
+
+def locked(app: App) -> App:
+    """The application with HEADERS on every answer, refusals included; what says nothing of caches is kept by none."""
+    return with_headers(with_defaults(app), HEADERS)
 
 
 def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette:
@@ -70,10 +73,15 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
             "photos": len(desk.photos), "blind_share": desk.blind_share,
         })  # fmt: skip
 
+    async def openapi(request: Request) -> Response:
+        return _json(document(desk))
+
     async def queue(request: Request) -> Response:
         asked = request.query_params
         annotator, without = checked_name(asked.get("annotator")), frozenset((asked.get("without") or "").split(",")[:MAX_AT_HAND])
-        view, scene = asked.get("view") or "all", asked.get("scene")
+        view, scene = asked.get("view") or "all", asked.get("scene") or None
+        if scene is not None and scene not in desk.vocabulary.scenes:
+            raise Refused("scene: no such scene in the taxonomy")
         items, left = await run_in_threadpool(desk.queue, annotator, view=view, scene=scene, without=without)
         return _json({"items": items, "left": left, "progress": await run_in_threadpool(desk.progress, annotator)})
 
@@ -87,7 +95,8 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
         return _json({"verdict_id": kept.verdict_id, "act": kept.act, "progress": progress})
 
     async def finish(request: Request) -> Response:
-        await _body(request)
+        if not isinstance(await _body(request), dict):
+            raise Refused("expected a JSON object", 400)
         await run_in_threadpool(done)
         return _json({"done": True})
 
@@ -96,7 +105,10 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
         found = desk.photos.get(request.path_params["image_id"])
         if found is None or size not in SIDES:
             raise Refused("no such photo in the sample", 404)
-        data = await run_in_threadpool(pictures.jpeg, found.image_id, found.path, size=size)
+        try:
+            data = await run_in_threadpool(pictures.jpeg, found.image_id, found.path, size=size)
+        except OSError as error:  # its text would name a path of this machine
+            raise Refused(f"the picture could not be made: {error.strerror}", 503) from error
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=31536000, immutable"})
 
     def _json(value: Any) -> Response:
@@ -110,6 +122,7 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
         routes=[
             Route("/", page),
             Route("/api/desk", about),
+            Route("/api/openapi.json", openapi),
             Route("/api/queue", queue),
             Route("/api/last", last),
             Route("/api/verdicts", verdict, methods=["POST"]),
@@ -149,32 +162,12 @@ class TokenDoor:
             await self.app(scope, receive, send)
         elif scope["method"] == "GET" and scope["path"] == "/" and self._matches(_asked_token(scope)):
             cookie = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
-            await self.app(scope, receive, _adding(send, {"set-cookie": cookie}))
+            await self.app(scope, receive, adding(send, {"set-cookie": cookie}))
         else:
             await PlainTextResponse("refused: open the link that `vibe audit` printed\n", 403)(scope, receive, send)
 
     def _matches(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())
-
-
-def with_headers(app: App) -> App:
-    """The application with HEADERS on every answer, refusals included."""
-
-    async def headed(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, _adding(send, HEADERS) if scope["type"] == "http" else send)
-
-    return headed
-
-
-def _adding(send: Send, headers: dict[str, str]) -> Send:
-    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-
-    async def adding(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), *encoded]}
-        await send(message)
-
-    return adding
 
 
 def _cookie(scope: Scope) -> str:

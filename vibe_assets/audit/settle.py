@@ -96,13 +96,14 @@ def truth_version(rows: pl.DataFrame) -> str:
 def settled_part(verdicts: Sequence[Verdict], *, now: datetime, quiet_s: float, done_at: datetime | None = None) -> list[Verdict]:
     """The verdicts, oldest first, up to the last pause of at least `quiet_s` seconds or up to `done_at`, whichever is later.
 
-    Nothing is rebuilt while somebody is at it; the part depends on the log and the clock alone, no state is kept.
+    Nothing is rebuilt while somebody is at it; the part depends on the log and the clock alone, no state is kept. A newest verdict that
+    lies further ahead of `now` than a pause was said before the clock went back: nobody can tell when, and waiting for it could take years.
     """
     times = [moment(verdict) for verdict in verdicts]
     pause = timedelta(seconds=quiet_s)
     for end in range(len(verdicts), 0, -1):
         following = times[end] if end < len(times) else now
-        if following - times[end - 1] >= pause or (done_at is not None and times[end - 1] <= done_at):
+        if abs(following - times[end - 1]) >= pause or (done_at is not None and times[end - 1] <= done_at):
             return list(verdicts[:end])
     return []
 

@@ -15,6 +15,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+ONCE = ("origin", "authorization", "content-type", "content-length", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
 
 class Guard:
@@ -46,6 +47,8 @@ class Guard:
         headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
         if names.count("host") != 1 or headers["host"] not in self.hosts:
             return "unknown Host"
+        if any(names.count(name) > 1 for name in ONCE):
+            return "one header twice"  # a proxy may have looked at the other one
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not _opens_a_page(scope, headers):
             return "request from another site"
         if "origin" in headers and urlsplit(headers["origin"]).netloc not in self.hosts:

@@ -25,7 +25,7 @@ HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "no-cache",  # a report is written anew under its old name
+    "cache-control": "private, no-cache",  # a report is written anew under its old name, and is no proxy's to keep
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - every address of the machine: no name that a browser could send
 
 
 class ServeError(RuntimeError):
