@@ -1,8 +1,10 @@
 """Libraries of 100, 1,000, 10,000 (100,000 with --full) made-up photos go in; time against size comes out for every stage.
 
-    python benchmarks/growth.py [--full]
+    python benchmarks/growth.py [--full] [--part heads,predictions ...]
 
-The exponent is the slope of log time over log size between the two largest: 1 is linear. Small sizes mostly show what starting costs.
+`--part` measures only these stages at the largest size and leaves the other figures of the result file as they are: 100,000 photos take
+longer than a shared machine is free. The exponent is the slope of log time over log size between the two largest sizes that a stage was
+measured at: 1 is linear. Small sizes mostly show what starting costs.
 """
 
 from __future__ import annotations
@@ -10,12 +12,12 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from measure import Bench, parser
+from measure import Bench, parser, seconds
 from pictures import write_library
 from students import hashes, rows
 
@@ -32,6 +34,8 @@ from vibe_assets.records import ANNOTATIONS, IMAGE_EMBEDDINGS
 from vibe_assets.settings import AuditSettings, LibrarySettings, SplitSettings, StudentSettings
 
 SEED, DIM = 42, 64
+SIZES = (100, 1_000, 10_000, 100_000)
+ALL = ("scan", "grouping", "conversion", "sampling", "heads", "predictions", "evaluation")
 
 
 def annotations(count: int) -> pl.DataFrame:
@@ -46,18 +50,19 @@ def annotations(count: int) -> pl.DataFrame:
     return table.match_to_schema(ANNOTATIONS.polars_schema(), missing_columns="insert")
 
 
-def stages(count: int, home: Path) -> dict[str, Callable[[], object]]:
-    """Each stage on the outputs of those before it, which are made here, outside the clock."""
+def stages(count: int, home: Path, *, part: Collection[str] = ALL) -> dict[str, Callable[[], object]]:
+    """Each stage on the outputs of those before it, which are made here, outside the clock, as far as `part` needs them."""
     rng, taxonomy = np.random.default_rng(SEED), Taxonomy.load()
     root = home / str(count)
-    write_library(root, count, (64, 48), distinct=64)
-    photos, annotated = rows(hashes(count)), annotations(count)
+    if "scan" in part:
+        write_library(root, count, (64, 48), distinct=64)
+    photo_rows, annotated = rows(hashes(count)), annotations(count)
 
     def converted() -> pl.DataFrame:
         return convert(annotated, taxonomy, min_object_confidence=0.7, include_non_main=False)
 
     def grouped() -> pl.DataFrame:
-        return group_photos(photos, previous_rows=None, settings=SplitSettings(near_duplicate_bits=6))
+        return group_photos(photo_rows, previous_rows=None, settings=SplitSettings(near_duplicate_bits=6))
 
     truth, groups = converted(), grouped()
     keys = tuple(sorted(truth["scene"].unique().drop_nulls()))
@@ -71,39 +76,72 @@ def stages(count: int, home: Path) -> dict[str, Callable[[], object]]:
     def trained() -> object:
         return train_head("scene", data, labels=keys, settings=StudentSettings(seed=SEED), provenance={"encoder": "e"})
 
-    head = trained()
+    head = trained() if {"predictions", "evaluation"} & {*part} else None
     embedded = pl.DataFrame({"folder_key": ["f-00000000"] * count, "image_id": truth["image_id"], "encoder": ["e"] * count,
                              "embedding": x}, schema_overrides={"embedding": pl.Array(pl.Float32, DIM)})  # fmt: skip
     embedded = embedded.match_to_schema(
         {**IMAGE_EMBEDDINGS.polars_schema(), "embedding": pl.Array(pl.Float32, DIM)}, missing_columns="insert"
     ).cast(IMAGE_EMBEDDINGS.polars_schema())
-    labelled = classify(embedded, {"scene": head})  # type: ignore[dict-item]
+    labelled = classify(embedded, {"scene": head}) if "evaluation" in part else None  # type: ignore[dict-item]
     return {
         "scan": lambda: scan_folder(root, folder_key(b""), b"", known_rows=None, settings=LibrarySettings()),
         "grouping": grouped,
         "conversion": converted,
         "sampling": lambda: draw_sample(
-            truth, groups, paths=photos.select("image_id", "rel_path"), settings=AuditSettings(sample_size=100)
+            truth, groups, paths=photo_rows.select("image_id", "rel_path"), settings=AuditSettings(sample_size=100)
         ),
         "heads": trained,
         "predictions": lambda: classify(embedded, {"scene": head}),  # type: ignore[dict-item]
-        "evaluation": lambda: evaluate_labels(labelled, truth, groups=groups),
+        "evaluation": lambda: evaluate_labels(labelled, truth, groups=groups),  # type: ignore[arg-type]
     }
 
 
-def main() -> None:
-    options = parser(__doc__, runs=1).parse_args()
-    bench = Bench("growth", options, seed=SEED, packages=("torch", "polars", "numpy", "pillow"))
-    sizes = (100, 1_000, 10_000, 100_000) if options.full else (100, 1_000, 10_000)
-    with tempfile.TemporaryDirectory(prefix="vibe-bench-") as home:
-        for count in sizes:
-            bench.turns({f"{name}, {count}": work for name, work in stages(count, Path(home)).items()}, warm=count == sizes[0])  # type: ignore[misc]
-    low, high = sizes[-2:]
+def earlier(bench: Bench) -> dict[str, list[dict[str, float]]]:
+    """Figures of the result file that is there."""
+    file = bench.options.out / f"{bench.name}.json"
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
+    found: dict[str, list[dict[str, float]]] = {}
+    for row in rows:
+        found.setdefault(row["variant"], [{}])[0][row["unit"]] = row["value"]
+    return found
+
+
+def timed(work: Callable[[], object]) -> Callable[[], dict[str, float]]:
+    """Wall-clock and CPU time; the CPU time leaves out the scan's workers."""
+
+    def run() -> dict[str, float]:
+        wall, cpu = seconds(work)
+        return {"s": wall, "cpu s": cpu}
+
+    return run
+
+
+def exponents(bench: Bench) -> None:
+    """Slope between the two largest sizes of every stage, of its CPU time; the scan's work is in other processes, so wall-clock time."""
     for name in {variant.partition(",")[0]: None for variant in bench.taken}:
-        slope = math.log(bench.median(f"{name}, {high}") / bench.median(f"{name}, {low}")) / math.log(high / low)
+        low, high = sorted(int(variant.partition(", ")[2]) for variant in bench.taken if variant.startswith(f"{name}, "))[-2:]
+        unit = "s" if name == "scan" else "cpu s"
+        slope = math.log(bench.median(f"{name}, {high}", unit) / bench.median(f"{name}, {low}", unit)) / math.log(high / low)
         bench.ratios[f"{name}_exponent"] = round(slope, 2)
-        print(f"growth {name}: exponent {slope:.2f}")
-    bench.work = {"sizes": list(sizes), "dim": DIM}
+        print(f"growth {name}: exponent {slope:.2f} from {low:,} to {high:,}")
+
+
+def main() -> None:
+    wanted = parser(__doc__, runs=1)
+    wanted.add_argument("--part", type=lambda text: text.split(","), help="stages to measure at the largest size, separated by commas")
+    options = wanted.parse_args()
+    bench = Bench("growth", options, seed=SEED, packages=("torch", "polars", "numpy", "pillow"))
+    sizes = SIZES if options.full or options.part else SIZES[:-1]
+    if options.part:
+        bench.taken.update(earlier(bench))
+    with tempfile.TemporaryDirectory(prefix="vibe-bench-") as home:
+        for count in sizes[-1:] if options.part else sizes:
+            works = stages(count, Path(home), part=options.part or ALL)
+            chosen = {f"{name}, {count}": timed(work) for name, work in works.items() if not options.part or name in options.part}
+            bench.taken = {variant: figures for variant, figures in bench.taken.items() if variant not in chosen}
+            bench.turns(chosen, warm=count == SIZES[0])
+    exponents(bench)
+    bench.work = {"sizes": sorted({int(variant.partition(", ")[2]) for variant in bench.taken}), "dim": DIM}
     bench.write()
 
 

@@ -8,19 +8,20 @@ Variants run in turns (A B C A B C ...). `vibe` is the whole of train_head: nine
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import numpy as np
-import torch
 from measure import Bench, Variant, parser
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from vibe_assets.heads import fit
-from vibe_assets.heads.losses import softmax_loss
+from vibe_assets.heads import fit, train
 from vibe_assets.heads.train import TrainingSet, train_head
 from vibe_assets.settings import StudentSettings
 
@@ -90,27 +91,33 @@ class Race:
         return seconds, float(chosen.score(self._standardised(self.test), self.y[self.test]))
 
     def vibe_to_peer_loss(self) -> tuple[float, float]:
-        """Seconds until the validation loss of scikit-learn's path is reached, and the loss reached then."""
-        started = time.perf_counter()
-        loss, reached = softmax_loss(), []
-        train, val = (self._rows(at) for at in (self.train, self.val))
+        """Seconds until the validation loss of scikit-learn is reached, moments of the vectors included, and the loss reached then."""
+        started, plain = time.perf_counter(), fit._held_out_loss
+        reached = (float("nan"), float("nan"))
 
-        def watched(logits: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            value = loss(logits, targets, mask)
-            if targets is val.targets and float(value) <= self.peer_loss:
-                reached.append((time.perf_counter() - started, float(value)))
+        def watched(model: Any, rows: Any, loss: Any, otherwise: float) -> float:
+            nonlocal reached
+            value = plain(model, rows, loss, otherwise)
+            if len(rows) == len(self.val) and value <= self.peer_loss:
+                reached = (time.perf_counter() - started, value)
+                raise _Reached
             return value
 
-        with fit.deterministic(seed=SEED, threads=self.threads):
-            fit.fit_path(fit.linear(self.data.x.shape[1], len(self.scenes)), train, val, watched, max_iterations=300)
-        return reached[0] if reached else (float("nan"), float("nan"))
+        with mock.patch.object(fit, "_held_out_loss", watched), fit.deterministic(seed=SEED, threads=1), contextlib.suppress(_Reached):
+            loss, _ = train._loss("scene", self.data, self.train)
+            rows = train._standardised(self.data, self.train, self.threads)
+            held = train._picked(self.data, self.val, rows)
+            model = fit.linear(self.data.x.shape[1], len(self.scenes))
+            train._along_path(model, rows, held, loss, settings=StudentSettings(seed=SEED), progress=False)
+        return reached
 
     def _standardised(self, at: np.ndarray) -> np.ndarray:
         mean, std = self.data.x[self.train].mean(axis=0), self.data.x[self.train].std(axis=0)
         return (self.data.x[at] - mean) / np.where(std < 1e-6, 1, std)
 
-    def _rows(self, at: np.ndarray) -> fit.Rows:
-        return fit.Rows(torch.from_numpy(self._standardised(at)), torch.from_numpy(self.y[at]), torch.ones(len(at), dtype=torch.bool))
+
+class _Reached(Exception):
+    """The loss was reached: what would follow is not timed."""
 
 
 def main() -> None:

@@ -51,15 +51,18 @@ def ratios() -> None:
 
 def growth() -> None:
     lines: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    for row in read("growth")["rows"]:
+    rows = read("growth")["rows"]
+    has_cpu = any(row["unit"] == "cpu s" for row in rows)  # older files have wall-clock times only
+    for row in rows:
         name, _, size = row["variant"].partition(", ")
-        lines[name].append((int(size), row["value"]))
+        if row["unit"] == ("cpu s" if has_cpu and name != "scan" else "s"):  # the scan's work is in other processes
+            lines[name].append((int(size), row["value"]))
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, points in lines.items():
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    sizes = [size for size, _ in next(iter(lines.values()))]
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+    sizes = sorted({size for points in lines.values() for size, _ in points})
     axes.plot(sizes, [1e-5 * size for size in sizes], color=INK, linestyle=":", label="linear (10 µs a photo)")
-    axes.set(xscale="log", yscale="log", xlabel="photos", ylabel="seconds")
+    axes.set(xscale="log", yscale="log", xlabel="photos", ylabel="CPU seconds (scan: seconds)" if has_cpu else "seconds")
     legend = axes.legend(frameon=False, labelcolor=INK, loc="upper left", ncols=2)
     legend.set_in_layout(True)
     save(figure, axes, "performance-growth.svg")

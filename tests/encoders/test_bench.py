@@ -21,6 +21,7 @@ def test_rates_are_positive_and_the_ratio_is_theirs(siglip: Path, tmp_path: Path
     assert min(result.decode_per_s, result.forward_per_s, result.end_to_end_per_s) > 0
     assert result.share_of_forward == pytest.approx(result.end_to_end_per_s / result.forward_per_s)
     assert "img/s" in str(result)
+    assert 0.99 < result.cosine_min <= result.cosine_mean < 1.00001
     assert result.row()["photos"] == 7
 
 

@@ -176,3 +176,25 @@ def test_a_tokenizer_whose_class_is_not_installed_is_read_from_its_json(siglip: 
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"tokenizer_class": "NoSuchTokenizer"}))
     rows = load_encoder(settings(f"siglip:{folder}")).encode_text(TEXTS)
     np.testing.assert_allclose(rows, load_encoder(settings(f"siglip:{siglip}")).encode_text(TEXTS), atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_replaced_pooling_attention_equals_torchs_own(masked: bool) -> None:
+    from vibe_assets.encoders.rewire import BatchFirstAttention
+
+    torch.manual_seed(0)
+    original = torch.nn.MultiheadAttention(16, 4, batch_first=True).eval()
+    query, rows = torch.randn(3, 1, 16), torch.randn(3, 7, 16)
+    mask = torch.zeros(12, 1, 7).masked_fill(torch.rand(12, 1, 7) < 0.4, -1e9) if masked else None
+    with torch.no_grad():
+        expected = original(query, rows, rows, attn_mask=mask)[0]
+        got = BatchFirstAttention(original)(query, rows, rows, attn_mask=mask)[0]
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["siglip", "naflex"])
+def test_photos_gain_the_same_vector_alone_as_in_a_batch(model: str, request: pytest.FixtureRequest) -> None:
+    encoder = load_encoder(settings(f"siglip:{request.getfixturevalue(model)}"))
+    together = encode(encoder, pictures())
+    alone = np.concatenate([encode(encoder, [image]) for image in pictures()])
+    np.testing.assert_allclose(together, alone, atol=1e-5)

@@ -16,12 +16,12 @@ from PIL import Image
 
 from tests.export.library import FOLDER, NAMES, build
 from vibe_assets.export.formats import FORMATS
-from vibe_assets.export.tables import guarded
 from vibe_assets.labels.files import read_labels
 from vibe_assets.labels.taxonomy import Taxonomy
 from vibe_assets.records import ATTRIBUTES, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages.export import ExportError, Selection, export_labels, select_rows
 from vibe_assets.stages.platform import Platform
+from vibe_assets.strangers import spreadsheet_cell
 
 PATHS = sorted(b"album/" + name for name in NAMES)
 
@@ -128,12 +128,12 @@ def test_csv_keeps_every_name_and_no_cell_begins_a_formula(awkward: Platform, ou
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\x00"])
 def test_cells_that_a_spreadsheet_would_run_are_quoted(text: str) -> None:
-    assert guarded(text) == f"'{text}"
+    assert spreadsheet_cell(text) == f"'{text}"
 
 
 @pytest.mark.parametrize(("value", "cell"), [(None, ""), (True, "true"), (False, "false"), (0.5, "0.5"), ("IMG-1.jpg", "IMG-1.jpg")])
 def test_other_cells_stay_as_they_are(value: Any, cell: str) -> None:
-    assert guarded(value) == cell
+    assert spreadsheet_cell(value) == cell
 
 
 def test_json_lines_are_read_back_as_labels(awkward: Platform, out: Path, expected: dict[str, Any]) -> None:

@@ -256,7 +256,8 @@ def test_vectors_with_nan_are_refused():
 
 
 def test_targets_come_from_labels_with_parents_and_unknowns():
-    truth = [Labels("p1", "scene.b", {"has_person": True, "has_text": None}, ("object.food.cake",)), None, Labels("p2", None)]
+    said = [Labels("p1", "scene.b", {"has_person": True, "has_text": None}, ("object.food.cake",)), Labels("p2", None)]
+    truth = pl.DataFrame([said[0].row(), {**dict.fromkeys(said[0].row()), "image_id": "p0"}, said[1].row()])
     scenes, known = build_targets("scene", truth, labels=SCENES)
     assert scenes.tolist() == [1, -1, -1]
     assert known.tolist() == [True, False, False]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,40 +13,11 @@ from tests.encoders import models
 from tests.export.library import FOLDER, NAMES, build
 from vibe_assets.encoders.base import load_encoder
 from vibe_assets.export.contact_sheet import Shot, render_sheet
-from vibe_assets.export.nearest import Hit, nearest
+from vibe_assets.export.nearest import Hit
 from vibe_assets.records import IMAGE_EMBEDDINGS
 from vibe_assets.stages.embeddings import embed_folder
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.search import Query, query_photo, query_text, search
-
-
-def unit(rows: Any) -> Any:
-    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
-
-
-@pytest.mark.parametrize("blocks", [1, 3, 50])
-@pytest.mark.parametrize("grouped", [False, True])
-def test_the_nearest_are_those_of_a_full_sort(blocks: int, grouped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vibe_assets.export.nearest.BLOCK_ROWS", 37)
-    rng = np.random.default_rng(1)
-    vectors, query = unit(rng.normal(size=(500, 16))), unit(rng.normal(size=16))
-    ids = [f"{at:04d}" for at in range(500)]
-    groups = {image_id: ids[at // 7 * 7] for at, image_id in enumerate(ids)} if grouped else None
-    parts = [(ids[at : at + 500 // blocks], vectors[at : at + 500 // blocks]) for at in range(0, 500, 500 // blocks)]
-    found = nearest(parts, query, 24, groups=groups, without={ids[0]})
-    wanted: dict[str, str] = {}
-    for at in np.argsort(-(vectors @ query), kind="stable"):
-        group = groups[ids[at]] if groups else ids[at]
-        if group != ids[0]:
-            wanted.setdefault(group, ids[at])
-    assert [hit.image_id for hit in found] == list(wanted.values())[:24]
-
-
-def test_ties_go_to_the_smaller_id_and_few_photos_are_enough() -> None:
-    vectors = unit(np.ones((3, 4)))
-    assert [hit.image_id for hit in nearest([(["b", "c", "a"], vectors)], vectors[0], 2)] == ["a", "b"]
-    assert nearest([], vectors[0], 5) == []
-    assert nearest([(["a"], np.full((1, 4), np.nan, np.float32))], vectors[0], 5) == []
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +99,21 @@ def test_vectors_of_another_encoder_are_passed_over_and_counted(tmp_path: Path) 
     platform.lake.replace(IMAGE_EMBEDDINGS, mixed, folder_key=FOLDER)
     found = search(platform, query_photo(platform, Path("album/plain.jpg")), every=True)
     assert (found.searched, found.skipped) == (3, 1)
+
+
+def test_a_second_search_reads_no_vector_of_the_lake_until_a_table_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform = build(tmp_path, NAMES[:6])
+    embed_folder(platform, FOLDER)
+    query = query_photo(platform, Path("album/plain.jpg"))
+    first = search(platform, query, every=True)
+    with monkeypatch.context() as patched:
+        patched.setattr("vibe_assets.lake.Lake.batches", lambda *args, **options: pytest.fail("the vectors were read again"))
+        assert search(platform, query, every=True).shots == first.shots
+    rows = platform.lake.read(IMAGE_EMBEDDINGS)
+    platform.lake.replace(IMAGE_EMBEDDINGS, rows.head(3), folder_key=FOLDER)
+    assert search(platform, query, every=True).searched == 3
+    kept = list((platform.settings.cache_dir / "search" / query.encoder.fingerprint).iterdir())
+    assert len(kept) == 1, "the index of the older table is gone"
 
 
 def test_a_photo_that_is_nowhere_is_named(embedded: Platform) -> None:

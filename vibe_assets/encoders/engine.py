@@ -1,9 +1,9 @@
 """Photos and prompts become unit vectors: one decode-ahead pipeline over a cache that survives a kill.
 
-    cache -> decode threads (read, verify, decode, shrink) -> bounded window -> batches -> encoder -> cache shards
+    cache -> chunks of `batch_size` photos -> compute (decode threads -> bounded window -> encoder) -> cache shards
 
-Pillow and torch release the GIL, so decoding runs while the model computes. Memory is flat: at most two batches of shrunk photos and one
-decoded photo per thread exist at a time, whatever the size of the library.
+Pillow and torch release the GIL, so decoding runs while the model computes. Memory is flat: at most three batches of shrunk photos and one
+decoded photo per thread exist at a time, whatever the size of the library. `compute` may be another engine's: see `PhotoEncoder`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import io
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from vibe_assets.encoders.base import Encoder
+from vibe_assets.encoders.base import Encoder, EncoderError, load_encoder
 from vibe_assets.records import PROMPT_EMBEDDINGS, PhotoRef
 from vibe_assets.settings import EncoderSettings, LibrarySettings
 
@@ -34,6 +34,7 @@ FLUSH_PHOTOS = 2048  # or this many photos: 6 MB of vectors
 UNIT_TOLERANCE = 1e-3
 NON_FINITE = "non_finite"
 CHANGED = "changed_since_scan"
+CHUNKS_AHEAD = 2  # decoded while the model is busy with the chunk before them
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,70 @@ class Failure:
     detail: str
 
 
+Copies = Sequence[PhotoRef]  # files with the same bytes; the first that can be read stands for the photo
+Chunk = Sequence[Copies]  # the photos of one batch
+Outcome = np.ndarray | Failure  # (d,) float32
+Compute = Callable[[Iterable[Chunk]], Iterable[Sequence[Outcome]]]  # a list per chunk, in the order of the chunks
+SaveVectors = Callable[[Sequence[str], np.ndarray], None]
+
+
+class PhotoEncoder:
+    """All that a process needs to turn chunks of photos into vectors: picklable, and the model is loaded where it is first called.
+
+    One chunk is one batch of the model, and a photo that cannot be read leaves its batch smaller: whoever computes the chunks of
+    `embed_photos` one by one therefore gets the same vectors, whatever runs beside it. `compute=` of `embed_photos` takes any callable that
+    is given an iterator of chunks and returns their outcomes in the same order, such as `PhotoEncoder.stream` or, with an engine that maps
+    a callable over items in order, `lambda chunks: engine.map(PhotoEncoder(settings, limits, fingerprint=encoder.fingerprint), chunks)`.
+
+    `fingerprint`: that of the encoder whose vectors are wanted. A process where the settings mean another one (`precision = "auto"` on a
+    processor without bf16, other weights under the same name) raises EncoderError instead of mixing the two.
+    """
+
+    def __init__(
+        self, settings: EncoderSettings, limits: LibrarySettings | None = None, *, fingerprint: str | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:  # fmt: skip
+        self.settings, self.limits, self.fingerprint = settings, limits or LibrarySettings(), fingerprint
+        self._encoder = encoder
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_encoder": None}
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded with the first use in this process."""
+        if self._encoder is None:
+            loaded = load_encoder(self.settings)
+            if self.fingerprint not in (None, loaded.fingerprint):
+                raise EncoderError(
+                    f"[encoder] name = {self.settings.name!r} is {loaded.fingerprint} in this process and {self.fingerprint} in the one "
+                    "that asked; set precision and revision instead of leaving them to the machine, and give both the same weights"
+                )
+            self._encoder = loaded
+        return self._encoder
+
+    def __call__(self, chunk: Chunk) -> list[Outcome]:
+        """The vector of every photo of a chunk, or why it has none."""
+        return next(self.stream([chunk]))
+
+    def stream(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]:
+        """As `__call__`, chunk after chunk, decoding ahead."""
+        for pixels in prepared(chunks, self.encoder, self.settings, self.limits):
+            readable = [value for value in pixels if not isinstance(value, Failure)]
+            vectors = iter(self.encoder.encode(readable) if readable else ())
+            yield [value if isinstance(value, Failure) else next(vectors) for value in pixels]
+
+
 def embed_photos(
     photos: Sequence[PhotoRef], encoder: Encoder, *, settings: EncoderSettings, cache_dir: Path, progress: bool = True,
-    limits: LibrarySettings | None = None, flush_s: float = FLUSH_S, flush_photos: int = FLUSH_PHOTOS,
+    limits: LibrarySettings | None = None, compute: Compute | None = None, flush_s: float = FLUSH_S, flush_photos: int = FLUSH_PHOTOS,
 ) -> pl.DataFrame:  # fmt: skip
     """IMAGE_EMBEDDINGS rows without folder_key, one per photo in the order given; a photo named twice is encoded once.
 
     A photo without a vector is a row with a reason: those of the decoder, `changed_since_scan` (the bytes are not those of the
     image_id: the vector would be cached under a wrong name) or `non_finite`. Failures are not cached: the next call tries again.
-    `limits` gives max_pixels and max_bytes. Raises EncoderError when the model or the disk fails; what was computed stays cached.
+    `limits` gives max_pixels and max_bytes. `compute` computes what no cache holds; without it this process does, with `encoder`.
+    Raises EncoderError when the model or the disk fails; what was computed stays cached.
     """
     from vibe_assets.encoders.cache import EmbeddingCache
 
@@ -65,13 +121,13 @@ def embed_photos(
     known = cache.load(ids, vectors)
     run = _Run(encoder, vectors, ids, flush_s=flush_s, flush_photos=flush_photos, save=cache.add)
     bar = tqdm(total=len(ids), initial=int(known.sum()), desc="embedding", unit="photo", disable=None if progress else True)
-    missing = [row for row in range(len(ids)) if not known[row]]
+    missing = np.flatnonzero(~known)
+    chunks = [missing[i : i + settings.batch_size].tolist() for i in range(0, len(missing), settings.batch_size)]
+    compute = compute or PhotoEncoder(settings, limits, encoder=encoder).stream
     try:
-        for batch in _batches(
-            prepared(missing, [copies[ids[row]] for row in missing], encoder, settings, limits or LibrarySettings()), settings.batch_size
-        ):
-            run.encode(batch)
-            bar.update(len(batch))
+        for rows, outcomes in zip(chunks, compute([copies[ids[row]] for row in rows] for rows in chunks), strict=True):
+            run.keep(rows, outcomes)
+            bar.update(len(rows))
     finally:  # an interrupt or a failing model must not cost what is done
         bar.close()
         run.flush()
@@ -95,26 +151,20 @@ def embed_prompts(encoder: Encoder, prompts: Mapping[str, Sequence[str]]) -> pl.
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------
-Prepared = tuple[int, np.ndarray | Failure]  # row, what `preprocess` gave
-SaveVectors = Callable[[Sequence[str], np.ndarray], None]
-
-
 def prepared(
-    rows: Sequence[int], copies: Sequence[Sequence[PhotoRef]], encoder: Encoder, settings: EncoderSettings, limits: LibrarySettings
-) -> Iterator[Prepared]:
-    """Rows in order, decoded ahead by `decode_workers` threads, never more than two batches ahead."""
-    ahead = 2 * settings.batch_size + settings.decode_workers
-    window: deque[tuple[int, Future[np.ndarray | Failure]]] = deque()
-    todo = iter(zip(rows, copies, strict=True))
+    chunks: Iterable[Chunk], encoder: Encoder, settings: EncoderSettings, limits: LibrarySettings
+) -> Iterator[list[np.ndarray | Failure]]:
+    """What `preprocess` gave for the photos of every chunk, in order; decoded by `decode_workers` threads, two chunks ahead at most."""
+    window: deque[list[Future[np.ndarray | Failure]]] = deque()
+    todo = iter(chunks)
     pool = ThreadPoolExecutor(settings.decode_workers, thread_name_prefix="decode")
     try:
         while True:
-            while len(window) < ahead and (item := next(todo, None)) is not None:
-                window.append((item[0], pool.submit(prepare, item[1], encoder, limits)))
+            while len(window) <= CHUNKS_AHEAD and (chunk := next(todo, None)) is not None:
+                window.append([pool.submit(prepare, copies, encoder, limits) for copies in chunk])
             if not window:
                 return
-            row, future = window.popleft()
-            yield row, future.result()
+            yield [future.result() for future in window.popleft()]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -152,24 +202,10 @@ def _wider_draft(size: tuple[int, int], full: tuple[int, int], draft_px: int) ->
     return None if min(size) >= wanted else -(-wanted * max(full) // min(full))
 
 
-# -- encoding ----------------------------------------------------------------------------------------------------------
-def _batches(items: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
-    """Lists of `size` arrays and the failures met on the way."""
-    batch: list[Prepared] = []
-    arrays = 0
-    for item in items:
-        batch.append(item)
-        arrays += not isinstance(item[1], Failure)
-        if arrays == size or len(batch) == 4 * size:
-            yield batch
-            batch, arrays = [], 0
-    if batch:
-        yield batch
-
-
+# -- keeping -----------------------------------------------------------------------------------------------------------
 @dataclass
 class _Run:
-    """Encodes batches into `vectors`, refuses what is not a unit vector, hands finished rows to `save` in chunks."""
+    """Puts outcomes into `vectors` and `failures`, refuses what is not a unit vector, hands finished rows to `save` in chunks."""
 
     encoder: Encoder
     vectors: np.ndarray
@@ -181,24 +217,21 @@ class _Run:
     pending: list[int] = field(default_factory=list)
     last_flush: float = field(default_factory=time.monotonic)
 
-    def encode(self, batch: Sequence[Prepared]) -> None:
-        rows = [row for row, value in batch if not isinstance(value, Failure)]
-        self.failures.update((self.ids[row], value) for row, value in batch if isinstance(value, Failure))
-        if rows:
-            self._keep(rows, self.encoder.encode([value for _, value in batch if not isinstance(value, Failure)]))
-        if len(self.pending) >= self.flush_photos or time.monotonic() - self.last_flush >= self.flush_s:
-            self.flush()
-
-    def _keep(self, rows: Sequence[int], encoded: np.ndarray) -> None:
-        if encoded.shape != (len(rows), self.encoder.dim):
-            raise ValueError(f"expected vectors of shape {(len(rows), self.encoder.dim)}, got {encoded.shape}")
-        lengths = np.linalg.norm(encoded, axis=1)
-        for row, vector, length in zip(rows, encoded, lengths, strict=True):
+    def keep(self, rows: Sequence[int], outcomes: Sequence[Outcome]) -> None:
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if isinstance(outcome, Failure):
+                self.failures[self.ids[row]] = outcome
+                continue
+            if outcome.shape != (self.encoder.dim,):
+                raise ValueError(f"expected vectors of shape {(self.encoder.dim,)}, got {outcome.shape}")
+            length = float(np.linalg.norm(outcome))
             if abs(length - 1) <= UNIT_TOLERANCE:  # false for nan
-                self.vectors[row] = vector
+                self.vectors[row] = outcome
                 self.pending.append(row)
             else:
                 self.failures[self.ids[row]] = Failure(NON_FINITE, f"the encoder gave a vector of length {length}")
+        if len(self.pending) >= self.flush_photos or time.monotonic() - self.last_flush >= self.flush_s:
+            self.flush()
 
     def flush(self) -> None:
         rows, self.pending, self.last_flush = self.pending, [], time.monotonic()
@@ -214,13 +247,23 @@ def _rows(
     place = {image_id: row for row, image_id in enumerate(ids)}
     failed = [failures.get(photo.image_id) for photo in photos]
     index = pl.Series([None if failure else place[photo.image_id] for photo, failure in zip(photos, failed, strict=True)], dtype=pl.UInt32)
-    unique = pl.Series(values=vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])).cast(pl.List(pl.Float32))
+    unique = _lists(vectors)
+    in_order = index.null_count() == 0 and len(index) == len(vectors) and bool((index == np.arange(len(index))).all())
     return pl.DataFrame(
         {
             "image_id": pl.Series([photo.image_id for photo in photos], dtype=pl.String),
             "encoder": pl.Series([fingerprint] * len(photos), dtype=pl.String),
-            "embedding": unique.gather(index),
+            "embedding": unique if in_order else unique.gather(index),
             "reason": pl.Series([failure and failure.reason for failure in failed], dtype=pl.String),
             "detail": pl.Series([failure and failure.detail for failure in failed], dtype=pl.String),
         }
     )
+
+
+def _lists(vectors: np.ndarray) -> pl.Series:
+    """(n, d) float32 as n lists over the same memory: at a million photos every copy of the matrix is 3 GB."""
+    import polars as pl
+    import pyarrow as pa
+
+    count, dim = vectors.shape
+    return pl.Series(pa.LargeListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int64) * dim), pa.array(vectors.reshape(-1))))

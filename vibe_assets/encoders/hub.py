@@ -17,7 +17,7 @@ VOLATILE = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "d
 
 
 def model_folder(target: str, settings: EncoderSettings, *, weights: Sequence[Sequence[str]]) -> Path:
-    """The local folder, or the hub's snapshot of it (from the hub's cache when offline).
+    """The local folder, or the hub's snapshot of it (from the hub's cache when offline). `org/name@revision` pins what it is.
 
     `weights`: patterns in order of preference; the first that matches is fetched. Raises EncoderError naming the remedy.
     """
@@ -31,14 +31,18 @@ def model_folder(target: str, settings: EncoderSettings, *, weights: Sequence[Se
         )
     from huggingface_hub import snapshot_download
 
+    target, _, pinned = target.partition("@")
+    if pinned and settings.revision and pinned != settings.revision:
+        raise EncoderError(f"{who} names revision {pinned!r}, [encoder] revision is {settings.revision!r}; keep one of the two")
+    wanted_revision = pinned or settings.revision
     try:
         for patterns in weights:
             wanted = [*SIDE_FILES, *patterns]
-            snapshot = Path(snapshot_download(target, revision=settings.revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
+            snapshot = Path(snapshot_download(target, revision=wanted_revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
             if any(next(snapshot.glob(pattern), None) for pattern in patterns):
                 break
     except Exception as error:  # the hub's own kinds, and those of whichever HTTP client it builds on
-        revision = f" at revision {settings.revision!r}" if settings.revision else ""
+        revision = f" at revision {wanted_revision!r}" if wanted_revision else ""
         raise EncoderError(
             f"{who}: {target}{revision} is neither a folder nor in the hub's cache, and it could not be fetched ({_first_line(error)}). "
             f"Check the spelling and the network, or run `hf download {target}` on a machine that is online and give the folder's path"
@@ -54,6 +58,17 @@ def weight_files(folder: Path, settings: EncoderSettings, *, weights: Sequence[S
     expected = " or ".join(patterns[0] for patterns in weights)
     raise EncoderError(
         f"[encoder] name = {settings.name!r}: {folder} holds no weights (expected {expected}); save or download the model again"
+    )
+
+
+def remedy_for(files: Sequence[Path]) -> str:
+    """What to do about weights that could not be read; pickles are named: of those only tensors are taken, and no code is run."""
+    pickles = [file.name for file in files if file.suffix != ".safetensors"]
+    if not pickles:
+        return "Save or download the model again, or choose another one"
+    return (
+        f"From {', '.join(pickles)} only tensors are read, never other Python objects, whose loading runs code of the file: "
+        "have its author save it as safetensors, or choose another model"
     )
 
 

@@ -8,7 +8,7 @@ then the centre). Without it: the size of the model's own input, mean and std 0.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +50,7 @@ class OnnxEncoder:
         self.name = settings.name
         self._who = f"[encoder] name = {settings.name!r}"
         self._recipe = _read_recipe(file.with_suffix(".json"), self._who)
+        files = weight_files(file, self._who)
         self._session = _session(file, settings, self._who)
         self._input, self._size = self._input_of()
         self._output = self._output_of()
@@ -57,7 +58,7 @@ class OnnxEncoder:
         self._std = np.asarray(self._recipe.std, np.float32).reshape(1, 3, 1, 1) * 255
         self.draft_px = 2 * max(self._size) if settings.decode_mode == "draft" else None
         self.fingerprint = encoder_fingerprint(
-            kind="onnx", weights=hash_files(_weight_files(file)),
+            kind="onnx", weights=hash_files(files),
             preprocessing={**self._recipe.model_dump(), "size": self._size, "input": self._input.name, "output": self._output},
             decode_mode=settings.decode_mode, draft_px=self.draft_px, precision="as in the file", version=VERSION,
         )  # fmt: skip
@@ -169,7 +170,36 @@ def _session(file: Path, settings: EncoderSettings, who: str) -> Any:
         raise EncoderError(f"{who}: {file} could not be loaded: {error}. Export the model again") from error
 
 
-def _weight_files(file: Path) -> list[Path]:
-    """The model and the external data that exporters put beside it."""
-    beside = [file.with_name(file.name + ".data"), file.with_name(file.name + "_data")]
-    return [file, *(path for path in beside if path.is_file())]
+def weight_files(file: Path, who: str) -> list[Path]:
+    """The model and the files with weights that it names. Raises EncoderError for one that lies outside its folder, by path or by link."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise EncoderError(f"{who} needs onnx, to see which other files the model reads: pip install 'vibe-assets[onnx]'") from error
+    try:
+        model = onnx.load(str(file), load_external_data=False)
+    except Exception as error:  # protobuf's own kinds
+        raise EncoderError(f"{who}: {file} could not be loaded: no ONNX model ({type(error).__name__}). Export the model again") from error
+    home = file.parent.resolve()
+    found = {file}
+    for name in sorted(_named_files(model)):
+        path = (home / name).resolve()
+        if not path.is_relative_to(home):
+            raise EncoderError(f"{who}: {file} reads weights from {name!r}, outside its folder; export the model again, into one folder")
+        if path.is_file():
+            found.add(path)
+    return sorted(found)
+
+
+def _named_files(message: Any) -> Iterator[str]:
+    """Every location of external data in a model, however deep: tensors of graphs, of their nodes' attributes, of functions."""
+    for field, value in message.ListFields():
+        if field.name == "external_data":
+            yield from (entry.value for entry in value if entry.key == "location")
+        elif field.message_type is not None:
+            for part in value if _is_many(value) else [value]:
+                yield from _named_files(part)
+
+
+def _is_many(value: Any) -> bool:
+    return not hasattr(value, "ListFields")

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from vibe_assets.encoders.base import EncoderError, encoder_fingerprint, hash_files
-from vibe_assets.encoders.hub import stable_config
+from vibe_assets.encoders.hub import remedy_for, stable_config
 from vibe_assets.encoders.torch_encoder import TextTower, TorchEncoder, choose_device, choose_precision, pixel_tower, unit_rows
 from vibe_assets.settings import EncoderSettings
 
 VERSION = 1
 CONFIG = "open_clip_config.json"
-WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+WEIGHT_PATTERNS = ("*.safetensors", "*.bin", "*.pth")  # those that open_clip looks for: beside others alone it leaves random weights
 
 
 def load(target: str, settings: EncoderSettings) -> TorchEncoder:
@@ -26,10 +26,10 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     folder = Path(target).expanduser()
     if folder.is_dir():
         source, architecture, files = f"local-dir:{folder.resolve()}", stable_config(folder / CONFIG), _folder_weights(folder, settings)
-        model, transform = _create(source, None, settings)
+        model, transform = _create(source, None, settings, files)
     else:
         source, tag, files = _known_weights(target, settings)
-        model, transform = _create(source, tag, settings)
+        model, transform = _create(source, tag, settings, files)
         architecture = target
     scale, bias = _temperature(model)
     device = choose_device(settings)
@@ -89,7 +89,9 @@ def _known_weights(target: str, settings: EncoderSettings) -> tuple[str, str, li
     return architecture, tag, [Path(file)]
 
 
-def _create(source: str, tag: str | None, settings: EncoderSettings) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
+def _create(
+    source: str, tag: str | None, settings: EncoderSettings, files: Sequence[Path]
+) -> tuple[Any, Callable[[Image.Image], torch.Tensor]]:
     import open_clip
 
     try:
@@ -98,9 +100,7 @@ def _create(source: str, tag: str | None, settings: EncoderSettings) -> tuple[An
             source, pretrained=tag, precision="fp32", device="cpu", weights_only=True
         )
     except Exception as error:
-        raise EncoderError(
-            f"[encoder] name = {settings.name!r}: {source} could not be loaded: {error}. Save or download the model again"
-        ) from error
+        raise EncoderError(f"[encoder] name = {settings.name!r}: {source} could not be loaded: {error}. {remedy_for(files)}") from error
     return model, transform
 
 

@@ -75,7 +75,8 @@ def pixel_tower(forward: Callable[[torch.Tensor], torch.Tensor], *, mean: Sequen
 
     def tower(batch: Sequence[np.ndarray]) -> torch.Tensor:
         pixels = stacked(batch).to(device)  # (b, c, h, w) uint8
-        return forward(((pixels.float() - shift) * factor).to(dtype))
+        values = ((pixels.float() - shift) * factor).to(dtype, memory_format=torch.channels_last)
+        return forward(values)
 
     return tower
 

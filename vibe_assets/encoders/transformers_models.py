@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from vibe_assets.encoders.base import EncoderError, encoder_fingerprint, hash_files
-from vibe_assets.encoders.hub import model_folder, stable_config, weight_files
+from vibe_assets.encoders.hub import model_folder, remedy_for, stable_config, weight_files
+from vibe_assets.encoders.rewire import rewired
 from vibe_assets.encoders.torch_encoder import (
     ImageTower,
     TextTower,
@@ -26,7 +27,7 @@ from vibe_assets.encoders.torch_encoder import (
 )
 from vibe_assets.settings import EncoderSettings
 
-VERSION = 1
+VERSION = 2  # 2: the pooling head's attention rounds elsewhere
 WEIGHTS = (("model.safetensors", "model-*.safetensors"), ("pytorch_model.bin", "pytorch_model-*.bin"))
 PREPROCESSING = (
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
@@ -38,12 +39,12 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     """Load a saved model. Raises EncoderError. Code that a hub repository carries is never run; weights are read as tensors only."""
     folder = model_folder(target, settings, weights=WEIGHTS)
     files = weight_files(folder, settings, weights=WEIGHTS)
-    model = _model(folder, settings)
+    model = _model(folder, settings, files)
     processor = _image_processor(folder, settings)
     scale, bias = _temperature(model)  # before the weights are rounded to bf16
     device = choose_device(settings)
     precision, dtype = choose_precision(settings, device)
-    model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    model = rewired(model.to(device=device, dtype=dtype).eval().requires_grad_(False))
 
     draft_px = 2 * input_px(processor) if settings.decode_mode == "draft" else None
     fingerprint = encoder_fingerprint(
@@ -62,7 +63,7 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
 
 
 # -- loading -----------------------------------------------------------------------------------------------------------
-def _model(folder: Path, settings: EncoderSettings) -> Any:
+def _model(folder: Path, settings: EncoderSettings, files: Sequence[Path]) -> Any:
     from transformers import AutoModel
 
     who = f"[encoder] name = {settings.name!r}: {folder}"
@@ -71,7 +72,7 @@ def _model(folder: Path, settings: EncoderSettings) -> Any:
             folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # transformers, safetensors and torch raise their own kinds on a damaged folder
-        raise EncoderError(f"{who} could not be loaded: {error}. Save or download the model again, or choose another one") from error
+        raise EncoderError(f"{who} could not be loaded: {error}. {remedy_for(files)}") from error
     if holes := sorted([*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]):
         raise EncoderError(
             f"{who}: {len(holes)} weights are missing or of another shape ({', '.join(holes[:3])} ...): "

@@ -1,4 +1,4 @@
-"""Tables go in (embeddings, truth, groups); arrays to train on come out: one row per photo, sorted by image_id."""
+"""Tables go in (embeddings, truth, groups); arrays to train on come out: one row per photo, sorted by split and image_id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibe_assets.heads.models import KINDS, HeadError
-from vibe_assets.records import Labels
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,64 +52,71 @@ class TrainingSet:
 
 
 def build_targets(
-    kind: str, truth: Sequence[Labels | None], *, labels: Sequence[str], closure: Closure | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Targets and mask of photos for a kind; None is a photo without truth, unknown for every label.
+    kind: str, rows: pl.DataFrame, *, labels: Sequence[str], closure: Closure | None = None
+) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
+    """Targets and mask of label rows (the columns of `Labels.row()`) for a kind; a null is unknown, null `objects` for every label.
 
     Objects are positive with all their parents when `closure` (for example `Taxonomy.closure`) is given; an object that is not
-    named is absent. Raises ValueError on a scene that is not among the labels: the caller checks labels before.
+    named is absent. One byte a label: a hundred labels of a million photos are 100 MB. Raises ValueError on a scene that is not among
+    the labels: the caller checks labels before.
     """
+    import polars as pl
+
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
     index = {label: at for at, label in enumerate(labels)}
     if len(index) != len(labels):
         raise ValueError(f"labels: expected each once, got {len(labels) - len(index)} repeated")
     if kind == "scene":
-        if foreign := {one.scene for one in truth if one and one.scene} - set(index):
+        if foreign := set(rows["scene"].drop_nulls().unique()) - set(index):
             raise ValueError(f"scenes: expected {sorted(index)}, got {sorted(map(str, foreign))}")
-        scenes = np.array([index[one.scene] if one and one.scene else -1 for one in truth], dtype=np.int64)
-        return scenes, scenes >= 0
-    targets = np.zeros((len(truth), len(labels)), dtype=np.int64)
-    mask = np.zeros((len(truth), len(labels)), dtype=bool)
-    for row, one in enumerate(truth):
-        if one is None:
-            continue
-        if kind == "attribute":
-            said = [one.attributes.get(name) for name in labels]
-            mask[row] = [value is not None for value in said]
-            targets[row] = [bool(value) for value in said]
-        else:
-            mask[row] = True
-            targets[row, [index[key] for key in (closure(one.objects) if closure else one.objects) if key in index]] = 1
-    return targets, mask
+        found = rows["scene"].replace_strict(index, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+        return found, found >= 0
+    if kind == "attribute":
+        columns = [rows[label].cast(pl.Boolean) for label in labels]
+        said = np.stack([column.fill_null(value=False).to_numpy() for column in columns], axis=1)
+        return said.astype(np.int8), np.stack([column.is_not_null().to_numpy() for column in columns], axis=1)
+    targets = np.zeros((rows.height, len(labels)), dtype=np.int8)
+    named = rows.select(pl.int_range(pl.len()).alias("row"), pl.col("objects").cast(pl.List(pl.String))).explode("objects").drop_nulls()
+    for (key,), part in named.group_by("objects"):
+        for label in closure([str(key)]) if closure else [str(key)]:
+            if label in index:
+                targets[part["row"].to_numpy(), index[label]] = 1
+    return targets, np.repeat(rows["objects"].is_not_null().to_numpy()[:, None], len(labels), axis=1)
 
 
 def training_set(
     kind: str, embeddings_rows: pl.DataFrame, truth_rows: pl.DataFrame, groups_rows: pl.DataFrame, *, labels: Sequence[str],
-    closure: Closure | None = None,
+    closure: Closure | None = None, read: Callable[[pl.Series], NDArray[np.float32]] | None = None,
 ) -> TrainingSet:  # fmt: skip
-    """Join IMAGE_EMBEDDINGS, label rows (the columns of `Labels.row()`) and PHOTO_GROUPS on image_id.
+    """Join IMAGE_EMBEDDINGS, label rows (the columns of `Labels.row()`) and PHOTO_GROUPS on image_id, sorted by split and image_id.
 
     Photos without a vector, truth or split are left out; copies of a photo count once. A null `objects` leaves an object row out.
+    With `read`, `embeddings_rows` only name the photos that have a vector, and `read(image_ids)` hands the vectors over, (n, d).
     """
     import polars as pl
 
     truth = truth_rows.unique("image_id", keep="last", maintain_order=True)
     if kind == "object":
         truth = truth.filter(pl.col("objects").is_not_null())
+    if read is None:
+        embeddings_rows = embeddings_rows.filter(pl.col("embedding").is_not_null()).unique("image_id", keep="first", maintain_order=True)
+    columns = ["scene"] if kind == "scene" else list(labels) if kind == "attribute" else ["objects"]
     joined = (
-        embeddings_rows.filter(pl.col("embedding").is_not_null())
-        .select("image_id", "embedding")
-        .unique("image_id", keep="first", maintain_order=True)
-        .join(truth, on="image_id", how="inner")
+        embeddings_rows.select("image_id")
+        .unique("image_id")
+        .join(truth.select("image_id", *columns), on="image_id", how="inner")
         .join(groups_rows.select("image_id", "group_id", "split").unique("image_id", keep="first"), on="image_id", how="inner")
-        .sort("image_id")
-    )  # fmt: skip
-    targets, mask = build_targets(
-        kind, [Labels.from_row(row) for row in joined.drop("embedding").iter_rows(named=True)], labels=labels, closure=closure
+        .sort("split", "image_id")
     )
+    targets, mask = build_targets(kind, joined, labels=labels, closure=closure)
+    if read is None:
+        places = joined.select("image_id").join(embeddings_rows, on="image_id", how="left", maintain_order="left")
+        x = vectors(places["embedding"])
+    else:
+        x = read(joined["image_id"])
     strings = {name: joined[name].to_numpy().astype(np.str_) for name in ("split", "group_id", "image_id")}
-    return TrainingSet(vectors(joined["embedding"]), targets, mask, strings["split"], strings["group_id"], strings["image_id"])
+    return TrainingSet(x, targets, mask, strings["split"], strings["group_id"], strings["image_id"])
 
 
 def vectors(column: pl.Series) -> NDArray[np.float32]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -85,19 +86,31 @@ class Deployments:
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        self.heads_dir.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+b") as log:
+        new = not self.path.exists()
+        try:
+            self.heads_dir.mkdir(parents=True, exist_ok=True)
+            opened = self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: repair access, then deploy again") from error
+        with opened as log:
             fcntl.flock(log, fcntl.LOCK_EX)
             yield log
+        if new:
+            sync_folder(self.heads_dir)
 
     def _append(self, log: BinaryIO, entry: Deployment) -> Deployment:
         # what a crash left after the last newline goes first: the next line would be glued to it
-        log.seek(0)
-        log.truncate(len(_whole_lines(log)))
-        log.seek(0, os.SEEK_END)
-        log.write((json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode())
-        log.flush()
-        os.fsync(log.fileno())
+        whole = len(_whole_lines(log))
+        line = (json.dumps(asdict(entry), ensure_ascii=False) + "\n").encode()
+        try:
+            log.truncate(whole)
+            if (written := log.write(line)) != len(line):
+                raise OSError(errno.ENOSPC, f"wrote {written} of {len(line)} bytes")
+            os.fsync(log.fileno())
+        except OSError as error:
+            with suppress(OSError):
+                log.truncate(whole)
+            raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: free disk space, then deploy again") from error
         return entry
 
     def _parse(self, content: bytes) -> list[Deployment]:
@@ -109,6 +122,15 @@ class Deployments:
             except (ValueError, TypeError) as error:
                 raise HeadError(f"{self.path}, line {number}: not a deployment ({error}); repair or remove this line") from error
         return entries
+
+
+def sync_folder(path: Path) -> None:
+    """A new name in a folder survives a power cut only when the folder is synced too."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _whole_lines(log: BinaryIO) -> bytes:

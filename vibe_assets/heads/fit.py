@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from vibe_assets.heads import picked
 from vibe_assets.heads.losses import Loss
+from vibe_assets.heads.picked import PickedRows
 
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)  # of 0.5 * strength * |weights|^2 beside a mean loss
 PATIENCE = 10  # iterations without a better held-out loss that end a strength
@@ -29,7 +31,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Rows:
-    """x (n, d) float32 standardised, targets and mask as the loss wants them."""
+    """What any module reads as x, with targets and mask as the loss wants them. A linear layer is fitted on `PickedRows` instead."""
 
     x: Tensor
     targets: Tensor
@@ -89,7 +91,8 @@ def linear(dim: int, classes: int) -> nn.Linear:
 
 
 def fit_path(
-    model: nn.Module, train: Rows, held_out: Rows | None, loss: Loss, *, strengths: Sequence[float] = STRENGTHS, max_iterations: int,
+    model: nn.Module, train: Rows | PickedRows, held_out: Rows | PickedRows | None, loss: Loss, *,
+    strengths: Sequence[float] = STRENGTHS, max_iterations: int,
     budgets: Sequence[int] | None = None, patient: bool = False, progress: bool = False,
 ) -> Path:  # fmt: skip
     """Fit `model` in place from the strongest L2 to the weakest, each from the best state of the one before.
@@ -117,7 +120,8 @@ def fit_path(
 
 
 def _fit_strength(
-    model: nn.Module, train: Rows, held_out: Rows | None, loss: Loss, *, strength: float, max_iterations: int, exact: bool,
+    model: nn.Module, train: Rows | PickedRows, held_out: Rows | PickedRows | None, loss: Loss, *, strength: float, max_iterations: int,
+    exact: bool,
     history: list[dict[str, Any]],
 ) -> Stop:  # fmt: skip
     optimiser = torch.optim.LBFGS(
@@ -145,7 +149,7 @@ def _fit_strength(
     return best
 
 
-def _objective(model: nn.Module, rows: Rows, loss: Loss, strength: float) -> Callable[[], Tensor]:
+def _objective(model: nn.Module, rows: Rows | PickedRows, loss: Loss, strength: float) -> Callable[[], Tensor]:
     """Closure for L-BFGS that remembers its last points: a step begins where the line search ended, already evaluated."""
     parameters = list(model.parameters())
     known: deque[tuple[Tensor, Tensor, list[Tensor]]] = deque(maxlen=4)
@@ -159,8 +163,15 @@ def _objective(model: nn.Module, rows: Rows, loss: Loss, strength: float) -> Cal
                 return value
         model.zero_grad()
         penalty = torch.stack([weight.double().square().sum() for weight in _weights(model)]).sum()
-        value = loss(model(rows.x), rows.targets, rows.mask) + 0.5 * strength * penalty
-        value.backward()
+        if isinstance(rows, PickedRows):
+            plain, *by_parameter = picked.loss_and_gradient(_layer(model), rows, loss)
+            value = plain + 0.5 * strength * penalty
+            value.backward()
+            for at, gradient in zip((_layer(model).weight, _layer(model).bias), by_parameter, strict=True):
+                at.grad = gradient if at.grad is None else at.grad + gradient
+        else:
+            value = loss(model(rows.x), rows.targets, rows.mask) + 0.5 * strength * penalty
+            value.backward()
         value = value.detach()
         known.append((point, value, [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]))
         return value
@@ -173,8 +184,16 @@ def _weights(model: nn.Module) -> list[Tensor]:
     return [parameter for parameter in model.parameters() if parameter.ndim > 1]
 
 
+def _layer(model: nn.Module) -> nn.Linear:
+    if not isinstance(model, nn.Linear):
+        raise TypeError(f"model: expected a linear layer for picked rows, got {type(model).__name__}")
+    return model
+
+
 @torch.no_grad()
-def _held_out_loss(model: nn.Module, rows: Rows | None, loss: Loss, otherwise: float) -> float:
+def _held_out_loss(model: nn.Module, rows: Rows | PickedRows | None, loss: Loss, otherwise: float) -> float:
+    if isinstance(rows, PickedRows):
+        return float(picked.mean_loss(_layer(model), rows, loss))
     return otherwise if rows is None else float(loss(model(rows.x), rows.targets, rows.mask))
 
 

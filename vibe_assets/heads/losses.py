@@ -10,18 +10,23 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # (logits (n, c), targets, mask) -> scalar, float64
+# (logits (n, c), targets, mask) -> scalar, float64; a fourth argument, known(mask) of all rows, makes it the share of these rows in a mean
+Loss = Callable[..., Tensor]
 POS_WEIGHT_CAP = 10.0
+
+
+def known(mask: Tensor) -> Tensor:
+    """What a mean is divided by: known rows, () for scenes or (c,) per label; at least 1."""
+    return mask.sum(dim=0).clamp(min=1)
 
 
 def softmax_loss(class_weights: Tensor | None = None) -> Loss:
     """Mean cross-entropy over the known rows; targets (n,) int64, mask (n,) bool; `class_weights` (c,) for imbalanced classes."""
 
-    def loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        each = functional.cross_entropy(logits, targets.clamp(min=0), weight=class_weights, reduction="none")  # (n,)
+    def loss(logits: Tensor, targets: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
+        each = functional.cross_entropy(logits, targets.long().clamp(min=0), weight=class_weights, reduction="none")  # (n,)
         # float64 sums: a float32 mean over many rows is too coarse for the line search near the optimum
-        weight = mask.double()
-        return (each.double() * weight).sum() / weight.sum().clamp(min=1)
+        return (each.double() * mask).sum() / (known(mask) if total is None else total)
 
     return loss
 
@@ -33,10 +38,9 @@ def sigmoid_loss(pos_weight: Tensor | None = None) -> Loss:
     strength means the same for each of them.
     """
 
-    def loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        each = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=pos_weight, reduction="none")  # (n, c)
-        weight = mask.double()
-        return ((each.double() * weight).sum(dim=0) / weight.sum(dim=0).clamp(min=1)).sum()
+    def loss(logits: Tensor, targets: Tensor, mask: Tensor, total: Tensor | None = None) -> Tensor:
+        each = functional.binary_cross_entropy_with_logits(logits, targets.float(), pos_weight=pos_weight, reduction="none")  # (n, c)
+        return ((each.double() * mask).sum(dim=0) / (known(mask) if total is None else total)).sum()
 
     return loss
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vibe_assets.heads.deployments import Deployment, Deployments
+from vibe_assets.heads.deployments import Deployment, Deployments, sync_folder
 from vibe_assets.heads.legacy import export_pt, import_pt
 from vibe_assets.heads.models import HeadCard, HeadError, TrainedHead
 
@@ -22,30 +22,34 @@ STALE_S = 24 * 3600.0  # unfinished folders of crashed writers older than this a
 
 
 def save_head(head: TrainedHead, heads_dir: Path) -> str:
-    """Write the head to heads_dir/VERSION and return the version; the same content again changes nothing.
+    """Write the head to heads_dir/VERSION and return the version; the same content again changes nothing, but mends a damaged folder.
 
-    The folder appears complete and durable or not at all. Raises OSError when the disk is full or not writable.
+    The folder appears complete and durable or not at all. Raises HeadError when the disk is full or not writable.
     """
     from safetensors.numpy import save
 
     final = heads_dir / head.version
-    if final.is_dir():
+    if final.is_dir() and _is_whole(final):
         return head.version
-    heads_dir.mkdir(parents=True, exist_ok=True)
-    _remove_stale(heads_dir)
     unfinished = heads_dir / f"{UNFINISHED}{uuid.uuid4().hex}"
     try:
+        heads_dir.mkdir(parents=True, exist_ok=True)
+        _remove_stale(heads_dir)
+        if final.is_dir():
+            final.rename(heads_dir / f"{UNFINISHED}damaged-{uuid.uuid4().hex}")
         unfinished.mkdir()
         arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays().items()}
         _write(unfinished / WEIGHTS, save(arrays, metadata={"version": head.version}))
         _write(unfinished / CARD, head.card.to_json().encode())
-        _sync_folder(unfinished)
+        sync_folder(unfinished)
         try:
             unfinished.replace(final)
         except OSError:
             if not final.is_dir():  # another writer was first with the same content: that one stays
                 raise
-        _sync_folder(heads_dir)
+        sync_folder(heads_dir)
+    except OSError as error:
+        raise HeadError(f"{final}: not saved: {error}; the heads in force stay: free disk space or repair access, train again") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return head.version
@@ -84,19 +88,19 @@ def saved_heads(heads_dir: Path) -> list[str]:
     return sorted(entry.parent.name for entry in heads_dir.glob(f"*/{CARD}") if not entry.parent.name.startswith("."))
 
 
+def _is_whole(folder: Path) -> bool:
+    try:
+        load_head(folder)
+    except HeadError:
+        return False
+    return True
+
+
 def _write(path: Path, content: bytes) -> None:
     with path.open("xb") as handle:
         handle.write(content)
         handle.flush()
         os.fsync(handle.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _remove_stale(heads_dir: Path) -> None:

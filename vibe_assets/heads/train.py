@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from vibe_assets.heads.scores import score_split
 from vibe_assets.settings import StudentSettings
 
 if TYPE_CHECKING:
-    from vibe_assets.heads.fit import Rows
     from vibe_assets.heads.losses import Loss
+    from vibe_assets.heads.picked import PickedRows
 
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
@@ -25,7 +25,8 @@ FOLDS = 5
 FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
 PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
 SMALL = 50_000_000  # numbers in the training vectors below which one thread is used: a second one gains little and waits for busy cores
-BLOCK = 8192  # rows per block of the moments: keeps float64 temporaries small
+SAMPLE = 65_536  # rows on which the strengths are tried first where there are many more
+BLOCK = 65_536  # rows whose numbers are checked at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +35,13 @@ class _Fit:
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
     held_rows: NDArray[np.intp]
     held_logits: NDArray[np.float32]
     selection: dict[str, Any]
     history: tuple[dict[str, Any], ...]
+    test_logits: NDArray[np.float32]
 
 
 def train_head(
@@ -50,8 +54,8 @@ def train_head(
     fewer than `settings.min_positives` positives in the train split, and attributes without both outcomes there, are left out and
     named in the card. `provenance` has the keys of PROVENANCE, `encoder` required. The test split only adds figures to the card.
     Where val has nothing to choose on (no photo; no label with both outcomes), folds of groups within train take its
-    place; with a single group, a fixed strength, uncalibrated. Repeats bit for bit for equal seed, `threads` (None: 1 or 2, by the
-    size of the data alone) and library versions.
+    place; with a single group, a fixed strength, uncalibrated. Repeats bit for bit for equal seed and library versions; `threads`
+    (None: 1 or 2, by the size of the data alone) change nothing but the time. Beside `data` it needs memory for labels and logits only.
     Raises ValueError on arguments that do not fit, HeadError when there is too little to learn from.
     """
     _check(kind, data, labels, provenance)
@@ -60,8 +64,7 @@ def train_head(
     names = tuple(labels[at] for at in kept)
     if kind != "scene":
         data = TrainingSet(data.x, data.targets[:, kept], data.mask[:, kept], data.splits, data.groups, data.image_ids)
-    mean, std = _moments(data.x, train)
-    fit = _fit(kind, data, train, mean=mean, std=std, classes=len(names), settings=settings, threads=threads, progress=progress)
+    fit = _fit(kind, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
 
     seen = np.bincount(data.targets[train], minlength=len(names)) > 0 if kind == "scene" else np.ones(len(names), bool)
     calibration = calibrate(kind, names, fit.held_logits, data.targets[fit.held_rows], data.mask[fit.held_rows], seen)
@@ -73,10 +76,10 @@ def train_head(
         kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
         n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,
         history=fit.history, calibration=calibration, thresholds=thresholds,
-        metrics=_metrics(kind, names, data, fit, calibration, thresholds, mean, std),
+        metrics=_metrics(kind, names, data, fit, calibration, thresholds),
         **{**provenance, "data_versions": dict(provenance.get("data_versions", {}))},
     )  # fmt: skip
-    return TrainedHead(fit.weight, fit.bias, mean, std, card)
+    return TrainedHead(fit.weight, fit.bias, fit.mean, fit.std, card)
 
 
 # -- what can be learned -----------------------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ def _check(kind: str, data: TrainingSet, labels: Sequence[str], provenance: Mapp
         )
     if kind != "scene" and data.targets.shape != (len(data.x), len(labels)):
         raise ValueError(f"targets: expected {(len(data.x), len(labels))}, got {data.targets.shape}")
-    if not np.isfinite(data.x).all():
+    if not all(np.isfinite(data.x[at : at + BLOCK]).all() for at in range(0, len(data.x), BLOCK)):
         raise ValueError("x: expected finite vectors, got NaN or infinity")
 
 
@@ -135,36 +138,25 @@ def _positives(kind: str, names: Sequence[str], data: TrainingSet) -> dict[str, 
     return counts
 
 
-def _moments(x: NDArray[np.float32], rows: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation (d,) of the rows; a constant column gets 1, so that it stays harmless."""
-    blocks = [rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK)]
-    mean = sum(x[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(rows)
-    variance = sum(np.square(x[block] - mean).sum(axis=0) for block in blocks) / len(rows)
-    std = np.sqrt(variance)
-    return np.asarray(mean, dtype=np.float32), np.where(std < 1e-6, 1.0, std).astype(np.float32)
-
-
 # -- fitting -----------------------------------------------------------------------------------------------------------
 def _fit(
-    kind: str, data: TrainingSet, train: NDArray[np.intp], *, mean: NDArray[np.float32], std: NDArray[np.float32], classes: int,
-    settings: StudentSettings, threads: int | None, progress: bool,
-) -> _Fit:  # fmt: skip
+    kind: str, data: TrainingSet, train: NDArray[np.intp], *, classes: int, settings: StudentSettings, threads: int | None, progress: bool
+) -> _Fit:
     import torch
 
-    from vibe_assets.heads import fit
+    from vibe_assets.heads import fit, picked
 
     threads = threads or (1 if len(train) * data.x.shape[1] < SMALL else 2)
-    with fit.deterministic(seed=settings.seed, threads=threads):
+    with fit.deterministic(seed=settings.seed, threads=1):  # `threads` share out rows, each on its own: no sum is split among them
         loss, correction = _loss(kind, data, train)
-        rows = _rows(data, train, mean, std)
-        val = data.rows("val")
-        groups = data.groups[train]
+        rows = _standardised(data, train, threads)
+        val, groups = data.rows("val"), data.groups[train]
         model = fit.linear(data.x.shape[1], classes)
         if _can_choose(kind, data, train, val):
-            held = _selectable(kind, _rows(data, val, mean, std), rows)
-            path = fit.fit_path(model, rows, held, loss, max_iterations=settings.max_epochs, progress=progress)
-            selection = {"by": "val", "n": len(val)}
-            held_rows, logits = val, model(held.x)
+            held = _picked(data, val, rows)
+            path, selection = _along_path(model, rows, _selectable(kind, held, rows), loss, settings=settings, progress=progress)
+            selection |= {"by": "val", "n": len(val)}
+            held_rows, logits = val, picked.logits(model, held)
         elif (folds := min(FOLDS, len(np.unique(groups)))) >= 2:
             path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
             selection = {"by": f"{folds} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
@@ -174,10 +166,33 @@ def _fit(
             selection = {"by": "nothing: one group only", "n": 0}
             held_rows, logits = train[:0], torch.zeros(0, classes)
         best = path.stops[-1] if selection["by"] != "val" else path.best
-        selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8), "threads": threads} | selection
-        state = {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
-        held_logits = logits.detach().numpy() - correction
-    return _Fit(state["weight"], state["bias"] - correction, held_rows, held_logits, selection, path.history)
+        selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8)} | selection
+        weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy() - correction
+        tested = picked.logits(model, _picked(data, data.rows("test"), rows)).numpy() - correction
+    return _Fit(weight, bias, rows.mean.numpy(), rows.std.numpy(), held_rows, logits.numpy() - correction, selection, path.history, tested)
+
+
+def _along_path(
+    model: Any, rows: PickedRows, held: PickedRows, loss: Loss, *, settings: StudentSettings, progress: bool
+) -> tuple[Any, dict[str, Any]]:
+    """Fit on all rows, `held` choosing. Of more than 2 * SAMPLE rows a sample goes first: it finds the strength at which all rows begin.
+
+    More rows never want a stronger penalty, so strengths above the sample's choice are not fitted on all rows. What is chosen is the
+    best on `held` of what was fitted on all of them, as without a sample.
+    """
+    import torch
+
+    from vibe_assets.heads import fit
+
+    strengths: Sequence[float] = fit.STRENGTHS
+    note: dict[str, Any] = {}
+    if len(rows) > 2 * SAMPLE:
+        sample = rows.only(torch.randperm(len(rows))[:SAMPLE].sort().values)
+        small = held.only(torch.randperm(len(held))[:SAMPLE].sort().values)
+        first = fit.fit_path(model, sample, small, loss, max_iterations=settings.max_epochs, progress=progress).best
+        strengths = [strength for strength in fit.STRENGTHS if strength <= first.strength]
+        note = {"sample": {"n": len(sample), "strength": first.strength, "loss": round(first.loss, 8)}}
+    return fit.fit_path(model, rows, held, loss, strengths=strengths, max_iterations=settings.max_epochs, progress=progress), note
 
 
 def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, NDArray[np.float32]]:
@@ -200,28 +215,35 @@ def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, 
     return sigmoid_loss(weights), weights.log().numpy()
 
 
-def _rows(data: TrainingSet, at: NDArray[np.intp], mean: NDArray[np.float32], std: NDArray[np.float32]) -> Rows:
-    """Standardised tensors of some photos; the one copy that indexing makes is standardised in place."""
+def _standardised(data: TrainingSet, at: NDArray[np.intp], threads: int) -> PickedRows:
+    """The rows to train on, with their own mean and deviation."""
     import torch
 
-    from vibe_assets.heads.fit import Rows
+    from vibe_assets.heads import picked
 
-    x = data.x[at]
-    x -= mean
-    x /= std
-    targets = data.targets[at].astype(np.int64 if data.targets.ndim == 1 else np.float32)
-    return Rows(torch.from_numpy(x), torch.from_numpy(targets), torch.from_numpy(data.mask[at]))
+    dim = data.x.shape[1]
+    plain = picked.PickedRows(
+        torch.from_numpy(data.x), torch.from_numpy(at), torch.zeros(dim), torch.ones(dim), torch.from_numpy(data.targets[at]),
+        torch.from_numpy(data.mask[at]), threads,
+    )  # fmt: skip
+    mean, std = picked.moments(plain)
+    return replace(plain, mean=mean, std=std)
 
 
-def _selectable(kind: str, held: Rows, train: Rows) -> Rows:
+def _picked(data: TrainingSet, at: NDArray[np.intp], like: PickedRows) -> PickedRows:
+    """Other rows, standardised as those trained on."""
+    import torch
+
+    return replace(like, at=torch.from_numpy(at), targets=torch.from_numpy(data.targets[at]), mask=torch.from_numpy(data.mask[at]))
+
+
+def _selectable(kind: str, held: PickedRows, train: PickedRows) -> PickedRows:
     """Held-out rows without scenes that training never saw: their loss grows with every step and would stop training at once."""
     import torch
 
-    from vibe_assets.heads.fit import Rows
-
     if kind != "scene":
         return held
-    return Rows(held.x, held.targets, held.mask & torch.isin(held.targets, train.targets[train.mask].unique()))
+    return replace(held, mask=held.mask & torch.isin(held.targets, train.targets[train.mask].unique()))
 
 
 def _can_choose(kind: str, data: TrainingSet, train: NDArray[np.intp], val: NDArray[np.intp]) -> bool:
@@ -233,7 +255,7 @@ def _can_choose(kind: str, data: TrainingSet, train: NDArray[np.intp], val: NDAr
 
 
 def _cross_validate(
-    kind: str, rows: Rows, groups: NDArray[np.str_], loss: Loss, model: Any, *, folds: int, settings: StudentSettings, progress: bool
+    kind: str, rows: PickedRows, groups: NDArray[np.str_], loss: Loss, model: Any, *, folds: int, settings: StudentSettings, progress: bool
 ) -> tuple[Any, Any, list[float]]:
     """Folds of groups choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
 
@@ -242,25 +264,22 @@ def _cross_validate(
     import torch
     from sklearn.model_selection import GroupKFold
 
-    from vibe_assets.heads import fit
-
-    def part(at: NDArray[np.intp]) -> Rows:
-        index = torch.from_numpy(at)
-        return fit.Rows(rows.x[index], rows.targets[index], rows.mask[index])
+    from vibe_assets.heads import fit, picked
 
     splitter = GroupKFold(folds, shuffle=True, random_state=settings.seed)
     plan: list[tuple[NDArray[np.intp], Any]] = []
     for inside, outside in splitter.split(np.zeros(len(groups)), groups=groups):
-        train = part(inside)
-        held = _selectable(kind, part(outside), train)
+        train = rows.only(torch.from_numpy(inside))
+        held = _selectable(kind, rows.only(torch.from_numpy(outside)), train)
         fold = fit.linear(rows.x.shape[1], model.out_features)
         plan.append((outside, fit.fit_path(fold, train, held, loss, max_iterations=settings.max_epochs, patient=True, progress=progress)))
     losses = [sum(path.stops[at].loss * len(outside) for outside, path in plan) / len(groups) for at in range(len(fit.STRENGTHS))]
     chosen = int(np.argmin(losses))
     logits = torch.zeros(len(groups), model.out_features)
     for outside, path in plan:
-        state = path.stops[chosen].state
-        logits[torch.from_numpy(outside)] = rows.x[torch.from_numpy(outside)] @ state["weight"].T + state["bias"]
+        model.load_state_dict(path.stops[chosen].state)
+        logits[torch.from_numpy(outside)] = picked.logits(model, rows.only(torch.from_numpy(outside)))
+    model.load_state_dict(fit.linear(rows.x.shape[1], model.out_features).state_dict())
     budgets = [int(np.median([path.stops[at].iteration for _, path in plan])) for at in range(chosen + 1)]
     final = fit.fit_path(
         model, rows, None, loss, strengths=fit.STRENGTHS[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets
@@ -270,7 +289,7 @@ def _cross_validate(
 
 def _metrics(
     kind: str, names: Sequence[str], data: TrainingSet, fit: _Fit, calibration: Mapping[str, Any],
-    thresholds: Mapping[str, Mapping[str, Any]], mean: NDArray[np.float32], std: NDArray[np.float32],
+    thresholds: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Figures of the photos that chose (val, or the folds), and of the test split where there is one."""
     raw = {"temperature": 1.0} if kind == "scene" else {"platt": {name: [1.0, 0.0] for name in names}}
@@ -285,5 +304,5 @@ def _metrics(
     chosen_on = "val" if fit.selection["by"] == "val" else "cross_validated"
     metrics = {chosen_on: figures(fit.held_logits, fit.held_rows)} if len(fit.held_rows) else {}
     if len(test := data.rows("test")):
-        metrics["test"] = figures(_rows(data, test, mean, std).x.numpy() @ fit.weight.T + fit.bias, test)
+        metrics["test"] = figures(fit.test_logits, test)
     return metrics

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from vibe_assets.photos.exif import Exif, read_exif
+from vibe_assets.storage import is_url
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
 OPENERS = tuple(name for name in FORMATS if name != "MPO")  # Pillow's JPEG reader tells MPO apart by itself
@@ -87,7 +88,28 @@ def _prepare() -> None:
 
 
 def read_photo(path: str | bytes | Path, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """Bytes of a regular file. Raises PhotoRejected (too_many_bytes, empty, io_error); a pipe or device is never waited for."""
+    """Bytes of a regular file, or of the object that an URL names. Raises PhotoRejected (too_many_bytes, empty, io_error).
+
+    A pipe or device is never waited for, and of an object no more than `max_bytes` and one are asked for.
+    """
+    data = _object_bytes(os.fsencode(path), max_bytes) if is_url(path) else _file_bytes(path, max_bytes)
+    if len(data) > max_bytes:  # a file that grew while it was read
+        raise PhotoRejected("too_many_bytes", f"more than {max_bytes} bytes")
+    if not data:
+        raise PhotoRejected("empty", "the file has no bytes")
+    return data
+
+
+def _object_bytes(url: bytes, max_bytes: int) -> bytes:
+    from vibe_assets.storage.objects import read_object
+
+    try:
+        return read_object(url, most=max_bytes + 1)
+    except OSError as error:
+        raise PhotoRejected("io_error", error.strerror or str(error)) from error
+
+
+def _file_bytes(path: str | bytes | Path, max_bytes: int) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(handle, "rb") as file:
@@ -96,14 +118,9 @@ def read_photo(path: str | bytes | Path, *, max_bytes: int = MAX_BYTES) -> bytes
                 raise PhotoRejected("io_error", "not a regular file")
             if status.st_size > max_bytes:
                 raise PhotoRejected("too_many_bytes", f"{status.st_size} bytes, at most {max_bytes} are allowed")
-            data = file.read(max_bytes + 1)
+            return file.read(max_bytes + 1)
     except OSError as error:
         raise PhotoRejected("io_error", error.strerror or str(error)) from error
-    if len(data) > max_bytes:  # grew while it was read
-        raise PhotoRejected("too_many_bytes", f"more than {max_bytes} bytes")
-    if not data:
-        raise PhotoRejected("empty", "the file has no bytes")
-    return data
 
 
 def open_photo(

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vibe_assets.photos.decode import looks_like_image
 from vibe_assets.records import FOLDER_SET
+from vibe_assets.storage import Place, Url, below
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from vibe_assets.storage.objects import Entry
 
 SLUG_LENGTH = 60
 MIN_MISSING_FOLDERS = 3  # fewer are an everyday clean-up, whatever their share
@@ -52,7 +55,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Discovery:
-    root: Path
+    root: Place
     folders: tuple[Folder, ...]
     problems: tuple[Problem, ...]
 
@@ -87,12 +90,23 @@ def folder_key(path_bytes: bytes) -> str:
     return f"{slug or ('folder' if path_bytes else 'root')}-{hashlib.sha256(path_bytes).hexdigest()[:8]}"
 
 
-def folder_path(root: Path, path_bytes: bytes) -> bytes:
-    """Absolute path of a folder below the root. Raises ValueError for anything but a plain relative path."""
+def folder_path(root: Place, path_bytes: bytes) -> bytes:
+    """Absolute path, or URL, of a folder below the root. Raises ValueError for anything but a plain relative path."""
     parts = path_bytes.split(b"/") if path_bytes else []
     if b"\0" in path_bytes or any(part in (b"", b".", b"..") for part in parts):
         raise ValueError(f"expected a plain path below the photo root, got {path_bytes!r}")
-    return os.path.join(os.fsencode(root), *parts)
+    return below(root, path_bytes)
+
+
+def list_objects(folder: Url) -> list[FileSeen]:
+    """Objects directly in a folder of a store, as `list_files` gives files; none where there is no such folder. Raises OSError."""
+    from vibe_assets.storage.objects import list_folder
+
+    return _objects_seen(entry for entry in list_folder(folder) if not hidden(entry.name))
+
+
+def _objects_seen(entries: Iterable[Entry]) -> list[FileSeen]:
+    return [FileSeen(entry.name, entry.size, entry.changed, is_link=False) for entry in entries if not entry.is_folder]
 
 
 def list_files(folder: bytes) -> list[FileSeen]:
@@ -120,16 +134,11 @@ def _look(entry: os.DirEntry[bytes]) -> FileSeen | None:
     return FileSeen(entry.name, status.st_size, status.st_mtime_ns, is_link)
 
 
-def discover_folders(root: Path) -> Discovery:
+def discover_folders(root: Place) -> Discovery:
     """Walk the root without following links to directories; every directory with a photo-like file becomes a folder."""
     folders: dict[str, Folder] = {}
     problems: list[Problem] = []
-    for path_bytes in _walk(root, problems):
-        try:
-            files = list_files(folder_path(root, path_bytes))
-        except OSError as error:
-            problems.append(_problem(path_bytes, UNREADABLE, error.strerror or str(error)))
-            continue
+    for path_bytes, files in _objects(root, problems) if isinstance(root, Url) else _files(root, problems):
         if not any(looks_like_image(file.name) for file in files):
             continue
         folder = Folder(folder_key(path_bytes), readable_path(path_bytes), path_bytes, len(files), _listing(files))
@@ -137,6 +146,30 @@ def discover_folders(root: Path) -> Discovery:
         if twin is not folder:
             problems.append(_problem(path_bytes, "key_collision", f"same key {folder.folder_key} as {twin.rel_path}; rename one"))
     return Discovery(root, tuple(sorted(folders.values(), key=lambda folder: folder.path_bytes)), tuple(problems))
+
+
+def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[bytes, list[FileSeen]]]:
+    """Every readable directory with its files."""
+    for path_bytes in _walk(root, problems):
+        try:
+            yield path_bytes, list_files(folder_path(root, path_bytes))
+        except OSError as error:
+            problems.append(_problem(path_bytes, UNREADABLE, error.strerror or str(error)))
+
+
+def _objects(root: Url, problems: list[Problem]) -> Iterator[tuple[bytes, list[FileSeen]]]:
+    """Every folder of a store with its objects; each is listed once, and nothing is opened."""
+    from vibe_assets.storage.objects import usable, walk
+
+    for path_bytes, found in walk(root, skip=hidden):
+        if isinstance(found, OSError):
+            problems.append(_problem(path_bytes, UNREADABLE, found.strerror or str(found)))
+            continue
+        for entry in found:
+            if entry.is_folder and not usable(entry.name):
+                below_it = path_bytes + b"/" + entry.name if path_bytes else entry.name
+                problems.append(_problem(below_it, UNREADABLE, "keys with '//' or '..' name no folder; copy the objects to plain keys"))
+        yield path_bytes, _objects_seen(found)
 
 
 def _walk(root: Path, problems: list[Problem]) -> Iterator[bytes]:
@@ -204,19 +237,21 @@ def _covered(path_bytes: bytes, unread: list[Problem]) -> bool:
     return any(path_bytes == problem.path_bytes or path_bytes.startswith(problem.path_bytes + b"/") for problem in unread)
 
 
-def _refuse_unreadable_root(root: Path, unread: list[Problem]) -> None:
+def _refuse_unreadable_root(root: Place, unread: list[Problem]) -> None:
     for problem in unread:
         if not problem.path_bytes:
             raise LibraryVanished(
-                f"photo root {root} cannot be read: {problem.detail}. Mount it, or correct [library] root in vibe.toml. Nothing was changed"
+                f"photo root {root} cannot be read: {problem.detail}. "
+                f"{'Mend it' if isinstance(root, Url) else 'Mount it'}, or correct [library] root in vibe.toml. Nothing was changed"
             )
 
 
-def _refuse_vanished(root: Path, found: int, missing: int, live: int, max_missing_share: float) -> None:
+def _refuse_vanished(root: Place, found: int, missing: int, live: int, max_missing_share: float) -> None:
     too_many = missing >= MIN_MISSING_FOLDERS and missing > max_missing_share * live
     if live and (not found or too_many):
         raise LibraryVanished(
             f"photo root {root}: {missing} of {live} known folders are missing, {found} found "
-            f"(at most {max_missing_share:.0%} may go missing at one look). Is the disk or share mounted? "
+            f"(at most {max_missing_share:.0%} may go missing at one look). "
+            f"{'Is it the right bucket and folder?' if isinstance(root, Url) else 'Is the disk or share mounted?'} "
             "If they were really removed, run `vibe folders --accept-missing`. Nothing was changed"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,11 +20,13 @@ from vibe_assets.photos.folders import (
     folder_key,
     folder_path,
     list_files,
+    list_objects,
     next_folder_set,
     readable_path,
 )
 from vibe_assets.records import RAW_PHOTOS
 from vibe_assets.settings import LibrarySettings
+from vibe_assets.storage import Place, Url, is_url
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,6 +38,7 @@ __all__ = [
 MIN_MISSING_PHOTOS = 10  # fewer are an everyday clean-up, whatever their share
 TRANSIENT = frozenset(["io_error", "decode_timeout", "decoder_crashed", "out_of_memory"])  # may end otherwise at the next look
 Row = dict[str, Any]
+Measure = Callable[[Sequence[bytes]], Iterable[Row]]  # paths -> one record each, in their order
 
 
 class Known(NamedTuple):
@@ -51,7 +54,7 @@ class Known(NamedTuple):
 
 
 def scan_folder(
-    root: Path,
+    root: Place,
     folder_key: str,
     path_bytes: bytes,
     *,
@@ -59,6 +62,7 @@ def scan_folder(
     settings: LibrarySettings,
     accept_missing: bool = False,
     progress: bool = False,
+    measure: Measure | None = None,
 ) -> pl.DataFrame:
     """RAW_PHOTOS rows of one folder, its sub-folders left out, sorted by path.
 
@@ -83,7 +87,7 @@ def scan_folder(
         if row is not None and row.image_id is not None and not file.is_link:  # it was read once: name and place are in order
             kept[path] = row
             continue
-        target, refusal = _judged(file, place, root)
+        target, refusal = _judged(file, place, root, settings.max_bytes)
         if refusal:
             rows[path] = _base(folder_key, path, file) | refusal
         elif row is not None:
@@ -92,7 +96,7 @@ def scan_folder(
             rows[path], unopened[path] = _base(folder_key, path, file), target
     if not accept_missing:
         _refuse_empty(place, len(rows) + len(kept), known)
-    _measure(rows, unopened, settings, progress)
+    _measure(rows, unopened, settings, progress, measure)
     deleted = [row for path, row in known.items() if path not in rows and path not in kept and row.image_id is not None]
     if not accept_missing:
         here = {row["image_id"] for row in rows.values()} | {row.image_id for row in kept.values()}
@@ -118,14 +122,16 @@ def _table(known_rows: pl.DataFrame, kept: Iterable[Known], deleted: Iterable[Kn
     return pl.concat([old, gone, new]).sort("path_bytes")
 
 
-def _files(root: Path, place: bytes, path_bytes: bytes, *, accept_missing: bool) -> list[FileSeen]:
+def _files(root: Place, place: bytes, path_bytes: bytes, *, accept_missing: bool) -> list[FileSeen]:
     """Files of the folder; none when it is gone and that is accepted. A folder reached through a link is refused."""
     try:
+        if isinstance(root, Url):
+            return list_objects(root / path_bytes.decode("utf-8") if path_bytes else root)
         if os.path.realpath(place) != os.path.join(os.path.realpath(os.fsencode(root)), *filter(None, [path_bytes])):
             raise NotADirectoryError(errno.ENOTDIR, "a link stands in its place")
         return list_files(place)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if accept_missing and Path(root).is_dir():
+        if accept_missing and isinstance(root, Path) and root.is_dir():
             return []
         raise LibraryVanished(_gone(place, error)) from error
     except OSError as error:
@@ -146,10 +152,10 @@ def _base(folder_key: str, path: bytes, file: FileSeen) -> Row:
     }  # fmt: skip
 
 
-def _judged(file: FileSeen, place: bytes, root: Path) -> tuple[bytes, Row | None]:
+def _judged(file: FileSeen, place: bytes, root: Place, max_bytes: int) -> tuple[bytes, Row | None]:
     """Where to read the file, and reason and detail where it is refused unopened."""
     path = os.path.join(place, file.name)
-    if file.is_link:
+    if isinstance(root, Path) and file.is_link:
         path = os.path.realpath(path)
         home = os.path.realpath(os.fsencode(root))
         if os.path.commonpath([home, path]) != home:
@@ -158,6 +164,10 @@ def _judged(file: FileSeen, place: bytes, root: Path) -> tuple[bytes, Row | None
         return path, {"reason": "io_error", "detail": file.error}
     if not looks_decodable(file.name):
         return path, {"reason": "unsupported_format", "detail": f"{suffix(file.name)} files are not read"}
+    if is_url(path) and not 0 < file.size <= max_bytes:  # the listing says as much as reading it would
+        reason = "too_many_bytes" if file.size else "empty"
+        detail = f"{file.size} bytes, at most {max_bytes} are allowed" if file.size else "the file has no bytes"
+        return path, {"reason": reason, "detail": detail}
     return path, None
 
 
@@ -174,7 +184,9 @@ def _still_holds(row: Known, file: FileSeen, settings: LibrarySettings) -> bool:
     return pixels is None or (reason == "too_many_pixels") == (pixels > settings.max_pixels)
 
 
-def _measure(rows: dict[bytes, Row], unopened: Mapping[bytes, bytes], settings: LibrarySettings, progress: bool) -> None:
+def _measure(
+    rows: dict[bytes, Row], unopened: Mapping[bytes, bytes], settings: LibrarySettings, progress: bool, measure: Measure | None
+) -> None:
     """Fill in the rows of the files that must be opened."""
     if not unopened:
         return
@@ -183,7 +195,8 @@ def _measure(rows: dict[bytes, Row], unopened: Mapping[bytes, bytes], settings: 
     from vibe_assets.photos.workers import measure_photos
 
     paths = list(unopened)
-    records = measure_photos([unopened[path] for path in paths], settings=settings)
+    places = [unopened[path] for path in paths]
+    records = measure(places) if measure else measure_photos(places, settings=settings)
     for path, record in zip(tqdm(paths, desc="photos", unit="photo", disable=None if progress else True), records, strict=True):
         rows[path] |= record
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
 from vibe_assets.photos.quality import MEASURE_PX, at_measuring_size, measure, perceptual_hash
+from vibe_assets.storage import is_url
 
 if TYPE_CHECKING:
     from pebble import ProcessFuture, ProcessPool
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 FREE_MEMORY = 256 * 1024 * 1024  # for the interpreter's own needs on top of what one photo may take
 BYTES_PER_PIXEL = 16  # worst case seen: decoded RGBA, white background, result and one scaled copy
+FETCH_S = 60.0  # for an object to arrive, on top of what decoding may take
 AHEAD = 4  # photos per worker that wait in the pipe; the pool walks over all that wait several times a second
 FEW = 4  # workers that are started for however few photos, so that the next folder need not start anew
 
@@ -119,18 +121,18 @@ class _Workers:
             yield first, self._settled(function, first, future)
 
     def _submit(self, function: Callable[..., dict[str, Any]], path: bytes) -> ProcessFuture:
-        arguments = (path, self.settings.max_pixels, self.settings.max_bytes)
+        arguments, limit_s = (path, self.settings.max_pixels, self.settings.max_bytes), _limit_s(path, self.settings)
         try:
-            return self._start().schedule(function, args=arguments, timeout=self.settings.decode_timeout_s)
+            return self._start().schedule(function, args=arguments, timeout=limit_s)
         except RuntimeError:  # the pool broke since the last call
             self.stop()
-            return self._start().schedule(function, args=arguments, timeout=self.settings.decode_timeout_s)
+            return self._start().schedule(function, args=arguments, timeout=limit_s)
 
     def _settled(self, function: Callable[..., dict[str, Any]], path: bytes, future: ProcessFuture) -> dict[str, Any]:
-        record = _outcome(future, self.settings)
+        record = _outcome(future, path, self.settings)
         if record is None:  # went down with the pool; it may not be this photo's doing, so it gets one more chance
             self.stop()
-            record = _outcome(self._submit(function, path), self.settings)
+            record = _outcome(self._submit(function, path), path, self.settings)
         return record or {"reason": "decoder_crashed", "detail": "the worker processes ended twice while it was decoded"}
 
 
@@ -199,14 +201,18 @@ def _no_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _outcome(future: ProcessFuture, settings: LibrarySettings) -> dict[str, Any] | None:
+def _limit_s(path: bytes, settings: LibrarySettings) -> float:
+    return settings.decode_timeout_s + (FETCH_S if is_url(path) else 0)
+
+
+def _outcome(future: ProcessFuture, path: bytes, settings: LibrarySettings) -> dict[str, Any] | None:
     """The record, a record with the reason, or None when the whole pool broke."""
     from pebble import ProcessExpired
 
     try:
         return future.result()
     except FutureTimeout:
-        return {"reason": "decode_timeout", "detail": f"not decoded within {settings.decode_timeout_s:g} s"}
+        return {"reason": "decode_timeout", "detail": f"not decoded within {_limit_s(path, settings):g} s"}
     except BrokenProcessPool:
         return None
     except ProcessExpired as error:

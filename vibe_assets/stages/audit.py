@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,13 +13,12 @@ from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.stages.verdicts import mark_done, verdict_log
+from vibe_assets.storage import below
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vibe_assets.audit.page import App
-
-ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - refused, not bound
 
 
 def open_desk(platform: Platform) -> Desk:
@@ -37,10 +35,10 @@ def open_desk(platform: Platform) -> Desk:
     said = platform.lake.read_live(PREDICTIONS).filter(pl.col("source") != "none").unique("image_id", keep="first")
     teacher = {row["image_id"]: Labels.from_row(row) for row in (truth if truth.height else sample).iter_rows(named=True)}
     student = {row["image_id"]: row for row in said.iter_rows(named=True)}
-    root = os.fsencode(platform.settings.root)
+    root = platform.settings.root
     desk_photos = [
         DeskPhoto(
-            row["image_id"], os.path.join(root, bytes(row["path_bytes"])), row["rel_path"],  # noqa: PTH118 - bytes: names need not be UTF-8
+            row["image_id"], below(root, bytes(row["path_bytes"])), row["rel_path"],
             row["width"] or 0, row["height"] or 0, row["inclusion_probability"], teacher.get(row["image_id"]),
         )
         for row in photos.iter_rows(named=True)
@@ -81,7 +79,7 @@ def serve_audit(platform: Platform, *, host: str, port: int, announce: Callable[
     """Serve the page until interrupted; `announce` is given its address. Raises ServeError when it cannot be served there."""
     import uvicorn
 
-    from vibe_assets.web.serve import LOOPBACK, ServeError, ensure_free, in_address
+    from vibe_assets.web.serve import ANY_ADDRESS, LOOPBACK, ServeError, ensure_free, in_address
 
     if host in ANY_ADDRESS:
         raise ServeError(f"--host {host}: give the one address or name that people will type, for example --host 192.168.1.20")

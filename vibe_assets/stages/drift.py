@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vibe_assets.lake import LakeError, warehouse_trouble
 from vibe_assets.records import AUTO_GROUND_TRUTH, METRICS, RAW_PHOTOS, fingerprint
 from vibe_assets.stages.index import index_card, write_page
 from vibe_assets.stages.lineage import label_versions, lineage
@@ -57,8 +58,11 @@ def published_metrics(platform: Platform) -> pl.DataFrame:
     file = platform.settings.warehouse_file
     if not file.exists():
         raise StageError(f"{file} was not published yet: materialise published_warehouse first")
-    with duckdb.connect(str(file), read_only=True) as connection:
-        return connection.sql(f"FROM {METRICS.name}").pl().with_columns(pl.col("at").dt.convert_time_zone("UTC"))
+    try:
+        with duckdb.connect(str(file), read_only=True) as connection:
+            return connection.sql(f"FROM {METRICS.name}").pl().with_columns(pl.col("at").dt.convert_time_zone("UTC"))
+    except duckdb.Error as error:
+        raise LakeError(warehouse_trouble(file, error)) from error
 
 
 def distinct_versions(platform: Platform) -> tuple[list[str], list[pl.DataFrame]]:

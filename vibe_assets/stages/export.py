@@ -16,6 +16,7 @@ from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_G
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import load_taxonomy
+from vibe_assets.storage import Url
 
 if TYPE_CHECKING:
     import polars as pl
@@ -133,6 +134,8 @@ def export_labels(
         raise ExportError(f"no format {name!r}; there are {', '.join(known)}")
     chosen = known[name]
     mode = checked_mode(name, mode, chosen.modes)
+    if mode == "link" and isinstance(platform.settings.root, Url):
+        raise ExportError(f"the photos lie in {platform.settings.root}: nothing can be linked to them; use --photos copy")
     folder = (into or exports_dir(platform) / name).expanduser().absolute()
     _refuse_photo_root(platform, folder)
     rows = select_rows(platform, selection)
@@ -182,7 +185,7 @@ def _versions(platform: Platform) -> Mapping[str, Any]:
 
 def _refuse_photo_root(platform: Platform, folder: Path) -> None:
     root = platform.settings.root
-    if folder == root or root in folder.parents:
+    if isinstance(root, Path) and (folder == root or root in folder.parents):
         raise ExportError(
             f"{folder} lies in the photo root: its pictures would become photos of the library; give a folder elsewhere with --into"
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.lake import write_text
 from vibe_assets.records import ATTRIBUTES, PREDICTIONS, Estimate
 from vibe_assets.stages.platform import Platform
+from vibe_assets.strangers import spreadsheet_cell
 
 if TYPE_CHECKING:
     from vibe_assets.evaluate.labels import Evaluation
@@ -102,9 +103,10 @@ def write_labels(platform: Platform) -> list[Path]:
     confidences = [pl.col(name).round(4) for name in rows.columns if name.endswith("_confidence")]
     first = ["rel_path", "scene", "scene_confidence", "objects", *ATTRIBUTES, "abstained", "teacher_scene"]
     flat = rows.with_columns(*lists, *confidences).select(*first, pl.exclude(first))
+    guarded = flat.with_columns(pl.col(pl.String).map_elements(spreadsheet_cell, return_dtype=pl.String))
     written = [
         write_text(folder / f"{LABELS_FILE}.jsonl", rows.write_ndjson()),
-        write_text(folder / f"{LABELS_FILE}.csv", flat.write_csv()),
+        write_text(folder / f"{LABELS_FILE}.csv", guarded.write_csv()),
     ]
     write_index(platform)
     return written

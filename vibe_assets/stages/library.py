@@ -10,6 +10,8 @@ from vibe_assets.records import FOLDER_SET, PHOTO_GROUPS, RAW_PHOTOS, fingerprin
 from vibe_assets.stages.platform import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import polars as pl
 
     from vibe_assets.photos.scan import Problem
@@ -53,6 +55,7 @@ def look_at_folders(platform: Platform, *, accept_missing: bool = False, now: da
 def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = False) -> pl.DataFrame:
     """Bring one folder's raw_photos up to date; unchanged files cost a stat call."""
     from vibe_assets.photos.scan import scan_folder as scan
+    from vibe_assets.stages.spread import measurer
 
     rows = scan(
         platform.settings.root,
@@ -61,18 +64,22 @@ def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = F
         known_rows=platform.lake.read(RAW_PHOTOS, folder_key=folder_key),
         settings=platform.settings.library,
         accept_missing=accept_missing,
+        measure=measurer(platform),
     )
     platform.lake.replace(RAW_PHOTOS, rows, folder_key=folder_key, commit=platform.commit)
     return rows
 
 
-def accepted_photos(platform: Platform, folder_key: str | None = None) -> pl.DataFrame:
-    """RAW_PHOTOS rows without a reason, one per image_id, of one folder or of the live library."""
+def accepted_photos(platform: Platform, folder_key: str | None = None, *, image_ids: Iterable[str] | None = None) -> pl.DataFrame:
+    """RAW_PHOTOS rows without a reason, one per image_id, of one folder or of the live library; only those of `image_ids`, if given."""
     import polars as pl
 
     lake = platform.lake
-    rows = lake.read_live(RAW_PHOTOS) if folder_key is None else lake.read(RAW_PHOTOS, folder_key=folder_key)
-    return rows.filter(pl.col("reason").is_null()).sort("image_id", "rel_path").unique("image_id", keep="first", maintain_order=True)
+    folders = lake.live_folders() if folder_key is None else [folder_key]
+    rows = lake.scan(RAW_PHOTOS).filter(pl.col("folder_key").is_in(folders) & pl.col("reason").is_null())
+    if image_ids is not None:
+        rows = rows.filter(pl.col("image_id").is_in(list(image_ids)))
+    return rows.sort("image_id", "rel_path").unique("image_id", keep="first", maintain_order=True).collect()
 
 
 def group_library(platform: Platform) -> pl.DataFrame:

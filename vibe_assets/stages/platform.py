@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from vibe_assets.lake import Lake
 from vibe_assets.records import FOLDER_SET, PhotoRef
 from vibe_assets.settings import Settings, load_settings
+from vibe_assets.storage import below
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from vibe_assets.engine import Engine
 
 
 class StageError(RuntimeError):
@@ -42,6 +45,13 @@ class Platform:
     def lake(self) -> Lake:
         return Lake(self.settings.lake_dir)
 
+    @cached_property
+    def engine(self) -> Engine:
+        """Where the expensive stages run, by `[engine]`."""
+        from vibe_assets.engine import open_engine
+
+        return open_engine(self.settings.engine)
+
     def folder_path(self, folder_key: str) -> bytes:
         """Relative path of a folder as bytes. Raises StageError for a key the library does not hold."""
         import polars as pl
@@ -53,10 +63,8 @@ class Platform:
 
     def photo_refs(self, rows: pl.DataFrame) -> list[PhotoRef]:
         """Where the photos of RAW_PHOTOS rows lie. Rejected rows must be filtered out before."""
-        import os
-
-        root = os.fsencode(self.settings.root)
+        root = self.settings.root
         return [
-            PhotoRef(image_id, os.path.join(root, bytes(path)), rel_path)  # noqa: PTH118 - bytes: names need not be UTF-8
+            PhotoRef(image_id, below(root, bytes(path)), rel_path)
             for image_id, path, rel_path in rows.select("image_id", "path_bytes", "rel_path").iter_rows()
         ]

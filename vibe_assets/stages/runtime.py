@@ -20,10 +20,10 @@ def predict_folder(platform: Platform, folder_key: str) -> pl.DataFrame:
     """Label one folder with the deployed heads; what was predicted before is replaced."""
     import polars as pl
 
-    from vibe_assets.heads.classifier import classify
+    from vibe_assets.stages.spread import classify_rows
 
     lake = platform.lake
-    said = classify(lake.read(IMAGE_EMBEDDINGS, folder_key=folder_key), deployed(platform), prompts_rows=lake.read(PROMPT_EMBEDDINGS))
+    said = classify_rows(platform, lake.read(IMAGE_EMBEDDINGS, folder_key=folder_key), deployed(platform), lake.read(PROMPT_EMBEDDINGS))
     teacher = lake.scan(AUTO_GROUND_TRUTH).select("image_id", teacher_scene="scene", teacher_objects="objects").collect()
     paths = accepted_photos(platform, folder_key).select("image_id", "rel_path")
     rows = (
@@ -43,20 +43,12 @@ def classify_paths(platform: Platform, paths: Sequence[Path]) -> pl.DataFrame:
     """
     import polars as pl
 
-    from vibe_assets.encoders.base import load_encoder
-    from vibe_assets.encoders.engine import embed_photos
     from vibe_assets.heads.classifier import classify
+    from vibe_assets.stages.embeddings import embed
 
     settings = platform.settings
     refs = _photo_refs(paths, settings.library)
-    vectors = embed_photos(
-        refs,
-        load_encoder(settings.encoder),
-        settings=settings.encoder,
-        cache_dir=settings.cache_dir,
-        progress=platform.progress,
-        limits=settings.library,
-    )
+    vectors = embed(platform, refs)
     said = classify(vectors.unique("image_id", maintain_order=True), deployed(platform), prompts_rows=platform.lake.read(PROMPT_EMBEDDINGS))
     named = pl.DataFrame(
         {"image_id": [ref.image_id for ref in refs], "rel_path": [ref.rel_path for ref in refs]}, schema_overrides={"image_id": pl.String}

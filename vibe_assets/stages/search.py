@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.export.contact_sheet import Shot
-from vibe_assets.lake import write_text
-from vibe_assets.records import ATTRIBUTES, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS, PhotoRef
+from vibe_assets.lake import checked_key, write_text
+from vibe_assets.records import ATTRIBUTES, FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS, PhotoRef
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
+from vibe_assets.storage import Place, Url, below
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from vibe_assets.encoders.base import Encoder
     from vibe_assets.export.nearest import Hit
+    from vibe_assets.export.vector_index import VectorIndex
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,9 @@ def query_photo(platform: Platform, path: Path) -> Query:
     from vibe_assets.photos.folders import readable_path
 
     settings = platform.settings
-    place = next((one for one in (path, settings.root / path) if one.is_file()), None)
-    if place is None:
-        raise StageError(f"{path}: no such photo, neither from here nor below {settings.root}")
+    place = _example(settings.root, path)
     data = read_photo(place, max_bytes=settings.library.max_bytes)
-    photo = PhotoRef(hashlib.sha256(data).hexdigest()[:32], os.fsencode(place.absolute()), readable_path(os.fsencode(path)))
+    photo = PhotoRef(hashlib.sha256(data).hexdigest()[:32], place, readable_path(os.fsencode(path)))
     encoder = load_encoder(settings.encoder)
     rows = embed_photos([photo], encoder, settings=settings.encoder, cache_dir=settings.cache_dir, progress=False, limits=settings.library)
     if rows["reason"][0] is not None:
@@ -80,63 +81,108 @@ def query_photo(platform: Platform, path: Path) -> Query:
     return Query(f"Like {photo.rel_path.rpartition('/')[2]}", vectors(rows["embedding"])[0], encoder, photo)
 
 
+def _example(root: Place, path: Path) -> bytes:
+    """Where the example lies: from here, or below the photo root. Raises StageError."""
+    if path.is_file():
+        return os.fsencode(path.absolute())
+    place = below(root, os.fsencode(path))
+    if isinstance(root, Path) and not (root / path).is_file():
+        raise StageError(f"{path}: no such photo, neither from here nor below {root}")
+    return place if isinstance(root, Url) else os.fsencode((root / path).absolute())
+
+
 def search(platform: Platform, query: Query, *, top: int = 24, every: bool = False) -> Found:
     """The nearest photos, best first, one per group of near-duplicates unless `every`, and their contact sheet in reports/search/.
 
     The example itself is never among them, nor (unless `every`) is its group. Raises StageError when no photo has a vector of the encoder.
     """
+    import numpy as np
+
     from vibe_assets.export.nearest import nearest
 
-    groups = dict(platform.lake.scan(PHOTO_GROUPS).select("image_id", "group_id").collect().iter_rows())
-    counted = [0, 0]
-    without: set[str] = set()
-    if query.photo is not None:
-        without = {query.photo.image_id} | (set() if every else {groups.get(query.photo.image_id, query.photo.image_id)})
-    blocks = _blocks(platform, query.encoder.fingerprint, counted)
-    hits = nearest(blocks, query.vector, top, groups=None if every else groups, without=without)
-    if not counted[0]:
+    index, skipped = library_index(platform, query.encoder.fingerprint)
+    if not index.count:
         raise StageError(
             f"no photo of the library has a vector of [encoder] name = {query.encoder.name!r} yet: materialise image_embeddings "
             "(`make ui`), or set encoder.name back"
         )
-    shots = _shots(platform, hits, groups, every=every)
-    page = _write_sheet(platform, query, shots, searched=counted[0], every=every)
-    return Found(tuple(shots), page, counted[0], counted[1])
+    groups = None if every else _groups(platform, index)
+    without = np.zeros(index.count, bool)
+    if query.photo is not None:
+        without = index.ids == query.photo.image_id.encode()
+        if groups is not None:
+            without = np.isin(groups, groups[without])
+    hits = nearest(index, query.vector, top, groups=groups, without=without)
+    shots = _shots(platform, hits, every=every)
+    page = _write_sheet(platform, query, shots, searched=index.count, every=every)
+    return Found(tuple(shots), page, index.count, skipped)
 
 
-def _blocks(platform: Platform, encoder: str, counted: list[int]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
-    """ids and unit rows of each folder; counts the photos searched and those passed over. A photo in two folders is met once."""
+def library_index(platform: Platform, encoder: str) -> tuple[VectorIndex, int]:
+    """The vectors of one encoder of the live library, and how many photos have none; written anew when a table moved.
+
+    It lies in cache_dir/search/ under the versions of the tables: a next search maps the same files.
+    """
+    from vibe_assets.export.vector_index import VectorIndex
+
+    home = platform.settings.cache_dir / "search" / checked_key(encoder)
+    folder = home / "-".join(str(platform.lake.version(table)) for table in (IMAGE_EMBEDDINGS, FOLDER_SET))
+    index = VectorIndex.open(folder)
+    if index is None:
+        met: set[str] = set()
+        index = VectorIndex.write(folder, _blocks(platform, encoder, met))
+        for other in home.iterdir():
+            if other != folder and not other.name.startswith("."):
+                shutil.rmtree(other, ignore_errors=True)
+        write_text(folder / "skipped", str(len(met) - index.count))
+    return index, int((folder / "skipped").read_text(encoding="utf-8"))
+
+
+def _blocks(platform: Platform, encoder: str, met: set[str]) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    """ids and unit rows, some thousand at a time; `met` collects every photo, with a vector of the encoder or not, once."""
     import polars as pl
 
     from vibe_assets.heads.dataset import vectors
 
-    met: set[str] = set()
-    for key in platform.lake.live_folders():
-        rows = platform.lake.read(IMAGE_EMBEDDINGS, folder_key=key)
-        rows = rows.unique("image_id", keep="first", maintain_order=True).filter(~pl.col("image_id").is_in(list(met)))
+    lake = platform.lake
+    for rows in lake.batches(IMAGE_EMBEDDINGS, ["image_id", "encoder", "embedding"], folder_keys=lake.live_folders()):
+        rows = rows.unique("image_id", keep="first", maintain_order=True)
+        rows = rows.filter(pl.Series([image_id not in met for image_id in rows["image_id"]], dtype=pl.Boolean))
         met.update(rows["image_id"])
         usable = rows.filter(pl.col("embedding").is_not_null() & (pl.col("encoder") == encoder))
-        counted[0] += usable.height
-        counted[1] += rows.height - usable.height
         if usable.height:
             yield usable["image_id"].to_list(), vectors(usable["embedding"])
 
 
-def _shots(platform: Platform, hits: list[Hit], groups: dict[str, str], *, every: bool) -> list[Shot]:
+def _groups(platform: Platform, index: VectorIndex) -> NDArray[np.int32]:
+    """A number for every row of the index, the same for photos of one group."""
+    import polars as pl
+
+    def numbers() -> NDArray[np.int32]:
+        ids = pl.DataFrame({"image_id": index.ids.astype(str)})
+        groups = platform.lake.scan(PHOTO_GROUPS).select("image_id", "group_id").unique("image_id", keep="first").collect()
+        named = ids.join(groups, on="image_id", how="left", maintain_order="left")
+        return named.select(pl.coalesce("group_id", "image_id").rank("dense").cast(pl.Int32)).to_series().to_numpy()
+
+    return index.side_file(f"groups-{platform.lake.version(PHOTO_GROUPS)}", numbers)
+
+
+def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:
     import polars as pl
 
     from vibe_assets.evaluate.gallery import thumbnails
 
     wanted = [hit.image_id for hit in hits]
-    photos = accepted_photos(platform).filter(pl.col("image_id").is_in(wanted))
-    refs = {ref.image_id: ref for ref in platform.photo_refs(photos)}
+    groups = platform.lake.scan(PHOTO_GROUPS).select("image_id", "group_id")
+    shown = groups.filter(pl.col("image_id").is_in(wanted)).collect()
+    members = groups.filter(pl.col("group_id").is_in(shown["group_id"].to_list())).collect()
+    photos = accepted_photos(platform, image_ids=[*wanted, *members["image_id"]])
+    refs = {ref.image_id: ref for ref in platform.photo_refs(photos.filter(pl.col("image_id").is_in(wanted)))}
     pictures = thumbnails({image_id: ref.path for image_id, ref in refs.items()})
     said = platform.lake.scan(PREDICTIONS).filter(pl.col("image_id").is_in(wanted)).collect()
     labels = {row["image_id"]: _labels(row) for row in said.iter_rows(named=True)}
-    sizes: dict[str, int] = {}
-    for image_id in accepted_photos(platform)["image_id"]:
-        group = groups.get(image_id, image_id)
-        sizes[group] = sizes.get(group, 0) + 1
+    sizes = dict(members.join(photos.select("image_id"), on="image_id").group_by("group_id").len().iter_rows())
+    group_of = dict(shown.iter_rows())
     highest = max((hit.cosine for hit in hits), default=1.0)
     lowest = min((hit.cosine for hit in hits), default=0.0)
     return [
@@ -145,7 +191,7 @@ def _shots(platform: Platform, hits: list[Hit], groups: dict[str, str], *, every
             hit.cosine,
             pictures.get(hit.image_id),
             labels.get(hit.image_id, ""),
-            0 if every else sizes.get(groups.get(hit.image_id, hit.image_id), 1) - 1,
+            0 if every else sizes.get(group_of.get(hit.image_id), 1) - 1,
             round(8 + 92 * (hit.cosine - lowest) / (highest - lowest), 1) if highest > lowest else 100.0,
         )
         for hit in hits

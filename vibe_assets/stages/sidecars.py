@@ -115,6 +115,11 @@ def _only(said: pl.DataFrame, source: str) -> pl.DataFrame:
     )
 
 
+def sidecar_root(platform: Platform) -> Path:
+    """The photo root, where sidecars lie beside their photos. Raises SettingsError for a bucket: nothing is ever written to one."""
+    return platform.settings.root_folder("sidecars are not written to a bucket; give a folder of their own with --into FOLDER")
+
+
 # -- writing -----------------------------------------------------------------------------------------------------------
 def write_sidecars(
     platform: Platform, selection: Selection, qualified: list[Qualification], *, into: Path | None = None, dry_run: bool = False,
@@ -128,7 +133,7 @@ def write_sidecars(
     chosen = select_rows(platform, selection).drop("rel_path", "path_bytes", "folder_key")
     rows = _files(platform, selection).join(chosen, on="image_id", how="left" if not selection.scenes else "inner", maintain_order="left")
     today = (now or datetime.now(UTC)).date().isoformat()
-    folder = into or platform.settings.root
+    folder = into or sidecar_root(platform)
     steps = stepped(range(rows.height), "sidecars", unit="photo", shown=platform.progress)
     for _, row in zip(steps, rows.iter_rows(named=True), strict=True):
         place = sidecar_path(folder, bytes(row["path_bytes"]))
@@ -169,7 +174,7 @@ def remove_sidecars(
     from vibe_assets.export.sidecar_files import find_sidecars, remove_sidecar
 
     below = [platform.folder_path(key) for key in folders] or None
-    for place in find_sidecars(into or platform.settings.root, below):
+    for place in find_sidecars(into or sidecar_root(platform), below):
         if (outcome := remove_sidecar(place, dry_run=dry_run)) is not None:
             yield outcome
 

@@ -33,7 +33,7 @@ def read_sources(platform: Platform) -> list[Source]:
     ]
     audited = audited_version(platform)
     if audited is not None:
-        sources.append(Source("audited_verdicts", audited, {"folder": str(settings.audit_dir)}))
+        sources.append(Source("audited_verdicts", audited, {"folder": str(settings.verdicts_dir)}))
     elif not settings.gates.require_audit:
         sources.append(Source("audited_verdicts", "none", {"note": "no audit yet; gates.require_audit is off"}))
     return sources

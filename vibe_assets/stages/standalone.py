@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vibe_assets.settings import Settings
 from vibe_assets.stages.platform import StageError
+from vibe_assets.storage import Place, below
 from vibe_assets.teacher.journal import Journal, Record, read_records
 
 if TYPE_CHECKING:
@@ -22,11 +23,11 @@ class OutputFile(Journal):
 
     def __init__(self, path: Path, fingerprint: str) -> None:
         super().__init__(path.resolve().parent, path.stem)
-        self.fingerprint = fingerprint
+        self.file, self.fingerprint = path.resolve().parent / f"{path.stem}.jsonl", fingerprint
 
     def records(self) -> Iterator[Record]:
-        if self.path.is_file():
-            yield from (record for record in read_records(self.path) if record.get("teacher") == self.fingerprint)
+        if self.file.is_file():
+            yield from (record for record in read_records(self.file) if record.get("teacher") == self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Answers:
 
 
 def annotate_root(
-    settings: Settings, root: Path, output: Path, *, limit: int | None = None, resume: bool = True, progress: bool = True
+    settings: Settings, root: Place, output: Path, *, limit: int | None = None, resume: bool = True, progress: bool = True
 ) -> Answers:
     """Annotate every photo below `root` into `output`; with `resume`, what the file holds is not asked again.
 
@@ -62,17 +63,15 @@ def annotate_root(
     return Answers(output, len(refs), len(records) - sum(failed.values()), failed)
 
 
-def find_photos(settings: Settings, root: Path) -> list[PhotoRef]:
+def find_photos(settings: Settings, root: Place) -> list[PhotoRef]:
     """The readable photos below a folder, each once, without a lake."""
     from vibe_assets.records import PhotoRef
 
     return [PhotoRef(*row) for row in scan_photos(settings, root).select("image_id", "path_bytes", "rel_path").iter_rows()]
 
 
-def scan_photos(settings: Settings, root: Path) -> pl.DataFrame:
+def scan_photos(settings: Settings, root: Place) -> pl.DataFrame:
     """RAW_PHOTOS rows of the readable photos below a folder, each once, without a lake; `path_bytes` are absolute here."""
-    import os
-
     import polars as pl
 
     from vibe_assets.photos.scan import discover_folders, scan_folder
@@ -84,5 +83,5 @@ def scan_photos(settings: Settings, root: Path) -> pl.DataFrame:
     ]
     rows = pl.concat(found) if found else pl.DataFrame(schema=RAW_PHOTOS.polars_schema())
     rows = rows.filter(pl.col("reason").is_null()).unique("image_id", keep="first", maintain_order=True)
-    absolute = [os.path.join(os.fsencode(root), path) for path in rows["path_bytes"]]  # noqa: PTH118 - bytes
+    absolute = [below(root, path) for path in rows["path_bytes"]]
     return rows.with_columns(path_bytes=pl.Series(absolute, dtype=pl.Binary))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import groups_of, load_taxonomy
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
 
     from vibe_assets.evaluate.compare import Comparison
     from vibe_assets.evaluate.labels import Evaluation
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 KINDS = ("scene", "attribute", "object")
 DERIVED = ("is_document", "is_screenshot")  # attributes that follow from the scene
-CODE_VERSION = "1"  # of the training, goes into every card
+CODE_VERSION = "2"  # of the training, goes into every card
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,13 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
     started = time.monotonic()
     lake, taxonomy = platform.lake, load_taxonomy(platform)
     labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
-    vectors, truth = library_vectors(platform), training_truth(platform)
-    data = training_set(kind, vectors, truth, lake.read(PHOTO_GROUPS), labels=labels, closure=taxonomy.closure)
+    embedded, truth = embedded_photos(platform), training_truth(platform)
+    data = training_set(
+        kind, embedded, truth, lake.read(PHOTO_GROUPS), labels=labels, closure=taxonomy.closure, read=partial(read_vectors, platform)
+    )
     tables = (AUTO_GROUND_TRUTH, AUDITED_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS)
     provenance = {
-        "encoder": vectors["encoder"][0],
+        "encoder": embedded["encoder"][0],
         "teacher": one_teacher(truth),
         "mapping": truth["mapping"][0],
         "data_versions": {table.name: lake.version(table) for table in tables},
@@ -68,6 +73,45 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
     return Trained(head, version, heads_dir / version, time.monotonic() - started)
 
 
+def embedded_photos(platform: Platform) -> pl.DataFrame:
+    """image_id and encoder of the live photos that have a vector. Raises StageError for none, or for vectors of several encoders."""
+    import polars as pl
+
+    rows = platform.lake.read_live(IMAGE_EMBEDDINGS, columns=["image_id", "encoder", "reason"]).filter(pl.col("reason").is_null())
+    _one_encoder(rows)
+    return rows.select("image_id", "encoder").unique("image_id", keep="first", maintain_order=True)
+
+
+def read_vectors(platform: Platform, image_ids: pl.Series) -> NDArray[np.float32]:
+    """Vectors (n, d) of some live photos, in their order: read a few thousand at a time into the one array that is returned."""
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from vibe_assets.heads.dataset import vectors
+
+    wanted, found = image_ids.to_arrow().cast(pa.string()), np.zeros(len(image_ids), bool)
+    x = np.empty((len(image_ids), 0), np.float32)
+    for rows in platform.lake.batches(IMAGE_EMBEDDINGS, ["image_id", "embedding"], folder_keys=platform.lake.live_folders()):
+        places = pc.index_in(rows["image_id"].to_arrow().cast(pa.string()), value_set=wanted)
+        rows = rows.with_columns(pl.Series("place", places.fill_null(-1).to_numpy())).filter(pl.col("place") >= 0)
+        rows = rows.filter(pl.col("embedding").is_not_null())
+        if rows.is_empty():
+            continue
+        part, at = vectors(rows["embedding"]), rows["place"].to_numpy()
+        if not found.any():
+            x = np.empty((len(image_ids), part.shape[1]), np.float32)
+        if part.shape[1] != x.shape[1]:
+            raise StageError(
+                f"vectors of {x.shape[1]} and of {part.shape[1]} numbers in image_embeddings: embed the library again with one encoder"
+            )
+        x[at], found[at] = part, True
+    if not found.all():
+        raise StageError(f"{int((~found).sum())} photos have no vector in image_embeddings: materialise it for their folders again")
+    return x
+
+
 def library_vectors(platform: Platform) -> pl.DataFrame:
     """Embeddings of the live library, one row per photo. Raises StageError for none, or for vectors of several encoders."""
     import polars as pl
@@ -75,11 +119,15 @@ def library_vectors(platform: Platform) -> pl.DataFrame:
     rows = (
         platform.lake.read_live(IMAGE_EMBEDDINGS).filter(pl.col("reason").is_null()).unique("image_id", keep="first", maintain_order=True)
     )
+    _one_encoder(rows)
+    return rows
+
+
+def _one_encoder(rows: pl.DataFrame) -> None:
     encoders = rows["encoder"].unique().to_list()
     if len(encoders) != 1:
         named = ", ".join(sorted(encoders)) or "none"
         raise StageError(f"expected vectors of one encoder, got {len(encoders)} ({named}): materialise image_embeddings of every folder")
-    return rows
 
 
 def training_truth(platform: Platform) -> pl.DataFrame:

@@ -25,6 +25,7 @@ def annotate_rows(
     platform: Platform, photos: pl.DataFrame, *, settings: TeacherBase, folder_key: str, limit: int | None = None
 ) -> pl.DataFrame:
     """Ask `settings`' teacher for every photo its journal does not hold; ANNOTATIONS rows, one per photo."""
+    from vibe_assets.stages.spread import asker
     from vibe_assets.teacher.annotate import annotate, annotation_rows, teacher_fingerprint
     from vibe_assets.teacher.journal import Journal
 
@@ -32,7 +33,8 @@ def annotate_rows(
     fingerprint = teacher_fingerprint(settings)
     journal = Journal(platform.settings.journal_dir / fingerprint, writer=folder_key)
     library = platform.settings.library
-    records = annotate(refs, settings=settings, journal=journal, limit=limit, progress=platform.progress, library=library)
+    ask = asker(platform, settings, writer=folder_key, teacher=fingerprint)
+    records = annotate(refs, settings=settings, journal=journal, limit=limit, progress=platform.progress, library=library, ask=ask)
     return annotation_rows(refs, records, folder_key=folder_key, teacher=fingerprint)
 
 

@@ -21,8 +21,8 @@ UNNAMED = "file"  # who said it, where an accepted file names nobody
 
 
 def verdict_log(platform: Platform) -> VerdictLog:
-    """The log in `audit/verdicts/`; every process opens its own."""
-    return VerdictLog(platform.settings.audit_dir / "verdicts")
+    """The log in `audit/verdicts/`, or where `library.journal` says; every process opens its own."""
+    return VerdictLog(platform.settings.verdicts_dir)
 
 
 def counted_verdicts(platform: Platform, *, now: datetime | None = None) -> list[Verdict]:
@@ -39,7 +39,7 @@ def mark_done(platform: Platform, now: datetime | None = None) -> datetime:
     """All that was said up to now counts, without waiting for a pause."""
     from vibe_assets.lake import write_text
 
-    at = now or datetime.now(UTC)
+    at = verdict_log(platform).next_moment(now or datetime.now(UTC))
     write_text(_done_file(platform), f"{at.isoformat()}\n")
     return at
 
@@ -61,7 +61,7 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     log = verdict_log(platform)
     settled = {row["image_id"]: row for row in truth_rows(log.verdicts()).iter_rows(named=True)}
     filled = {row["image_id"]: Labels.from_row(row) for row in platform.lake.read(AUDIT_SAMPLE).iter_rows(named=True)}
-    now = datetime.now(UTC).isoformat()
+    now = log.next_moment(datetime.now(UTC)).isoformat()
     verdicts = []
     for row in rows.iter_rows(named=True):
         row["annotator"] = row["annotator"] or UNNAMED

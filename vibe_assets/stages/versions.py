@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FILES = (".json", ".jsonl")
 SHORTEST = 4  # characters of a fingerprint or a head's version that may stand for it
+OTHER_LOGS = ("verdicts", "choices", "tags")  # what lies beside the teachers' answers where library.journal is set
 LISTED = 12  # names of a kind in an error message
 
 
@@ -69,8 +70,9 @@ def label_tables() -> tuple[str, ...]:
 
 def teachers(platform: Platform) -> list[str]:
     """Fingerprints of the teachers whose answers the journal holds."""
-    folder = platform.settings.journal_dir
-    return sorted(entry.name for entry in folder.iterdir() if any(entry.glob("*.jsonl"))) if folder.is_dir() else []
+    from vibe_assets.teacher.journal import journals_in
+
+    return [name for name in journals_in(platform.settings.journal_dir) if name not in OTHER_LOGS]
 
 
 def heads(platform: Platform) -> list[str]:

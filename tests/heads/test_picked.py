@@ -1,0 +1,86 @@
+"""Rows read block by block give the loss, gradient and moments of the whole matrix; a sample that goes first loses nothing."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.heads.examples import PROVENANCE, SCENES, SETTINGS, label_set, scene_set
+from vibe_assets.heads import fit, picked, train
+from vibe_assets.heads.losses import Loss, sigmoid_loss, softmax_loss
+from vibe_assets.heads.picked import PickedRows
+
+
+def rows_of(kind: str, *, threads: int = 1) -> PickedRows:
+    data = scene_set(700) if kind == "scene" else label_set(700)
+    mask = np.random.default_rng(5).random(data.mask.shape) < 0.8
+    return train._standardised(replace(data, mask=mask), data.rows("train"), threads)
+
+
+@pytest.mark.parametrize(("kind", "loss"), [("scene", softmax_loss()), ("object", sigmoid_loss(torch.tensor([1.0, 3.0, 2.0])))])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_give_the_loss_and_gradient_that_autograd_finds(
+    kind: str, loss: Loss, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picked, "BLOCK", 12 * 70)
+    monkeypatch.setattr(picked, "PART", 150)
+    rows = rows_of(kind, threads=threads)
+    layer = fit.linear(rows.x.shape[1], 3)
+    torch.nn.init.normal_(layer.weight, generator=torch.Generator().manual_seed(1))
+    x = (rows.x[rows.at] - rows.mean) / rows.std
+    expected = loss(layer(x), rows.targets, rows.mask)
+    expected.backward()
+    value, by_weight, by_bias = picked.loss_and_gradient(layer, rows, loss)
+    assert float(value) == pytest.approx(float(expected.detach()), rel=1e-6)
+    torch.testing.assert_close(by_weight, layer.weight.grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(by_bias, layer.bias.grad, rtol=1e-4, atol=1e-6)
+    assert float(picked.mean_loss(layer, rows, loss)) == float(value)
+    torch.testing.assert_close(picked.logits(layer, rows), layer(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_moments_are_those_of_the_rows_and_a_constant_column_stays_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picked, "BLOCK", 12 * 70)
+    data = scene_set(500)
+    x = data.x.copy()
+    x[:, 3], x[:, 4] = 0.25, x[:, 4] + 40
+    at = data.rows("train")[::3]
+    rows = train._standardised(replace(data, x=x), at, 1)
+    np.testing.assert_allclose(rows.mean.numpy(), x[at].mean(axis=0, dtype=np.float64), rtol=1e-5, atol=1e-7)
+    wanted = x[at].std(axis=0, dtype=np.float64)
+    wanted[3] = 1.0
+    np.testing.assert_allclose(rows.std.numpy(), wanted, rtol=1e-3)
+
+
+def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picked, "PART", 40)
+    few = SETTINGS.model_copy(update={"max_epochs": 3})
+    one, two = (
+        train.train_head("scene", scene_set(), labels=SCENES, settings=few, provenance=PROVENANCE, threads=threads) for threads in (1, 2)
+    )
+    assert one.version == two.version
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_sample_that_goes_first_costs_less_validation_loss_than_counts_as_a_gain(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = scene_set(6000, dim=24, noise=8.0, seed=seed)
+    whole = train.train_head("scene", data, labels=SCENES, settings=SETTINGS, provenance=PROVENANCE)
+    monkeypatch.setattr(train, "SAMPLE", 500)
+    sampled = train.train_head("scene", data, labels=SCENES, settings=SETTINGS, provenance=PROVENANCE)
+    assert sampled.card.selection["sample"]["n"] == 500
+    assert "sample" not in whole.card.selection
+    assert whole.card.selection["loss"] > 0.1, "there is something to lose"
+    assert sampled.card.selection["loss"] <= whole.card.selection["loss"] * (1 + fit.MIN_GAIN)
+
+
+def test_training_makes_no_copy_of_the_vectors() -> None:
+    data = scene_set(20_000, dim=128)
+    tracemalloc.start()
+    settings = SETTINGS.model_copy(update={"max_epochs": 2})
+    train.train_head("scene", data, labels=SCENES, settings=settings, provenance=PROVENANCE)
+    _, peak = tracemalloc.get_traced_memory()  # numpy's arrays; torch's are at most a block
+    tracemalloc.stop()
+    assert peak < data.x.nbytes / 2
