@@ -17,13 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets import table_files
 from vibe_assets.records import TABLES, Table
+from vibe_assets.storage import Place, Url
+from vibe_assets.storage.tables import scan_options, store_trouble, table_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import duckdb
     import polars as pl
+    from deltalake import DeltaTable
+
+    from vibe_assets.table_files import Torn
 
 KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,68}")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
@@ -38,38 +44,74 @@ class LakeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Lake:
-    """All tables below one folder."""
+    """All tables below one folder, or below one URL of an object store."""
 
-    root: Path
+    root: Place
 
     def __post_init__(self) -> None:
+        if isinstance(self.root, Url):
+            return  # library.lake takes plain URLs only
         if found := NO_LAKE_IN.search(str(self.root)):
             raise LakeError(f"{str(self.root)!r}: tables cannot lie below a name with {found[0]!r}; set library.home to another folder")
 
-    def path(self, table: Table) -> Path:
+    def path(self, table: Table) -> Place:
         return self.root / table.name
 
     def exists(self, table: Table) -> bool:
+        """Whether there has been a commit. Raises LakeError when a store does not say: silence is not an empty table."""
         from deltalake import DeltaTable
 
+        if isinstance(self.root, Url):
+            return self._found(table) is not None
         return DeltaTable.is_deltatable(str(self.path(table)))
 
     def version(self, table: Table) -> int | None:
         """Number of the newest commit, None before the first."""
-        from deltalake import DeltaTable
+        found = self._found(table)
+        return found.version() if found is not None else None
 
-        return DeltaTable(self.path(table)).version() if self.exists(table) else None
+    def _found(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        """The table at a version, None before the first commit. Raises LakeError."""
+        from deltalake.exceptions import TableNotFoundError
+
+        if not isinstance(self.root, Url):
+            return self._opened(table, version) if self.exists(table) else None
+        try:
+            return self._opened(table, version)
+        except TableNotFoundError:
+            return None
+
+    def _opened(self, table: Table, version: int | None = None) -> DeltaTable:
+        """The table at a version, the newest by default. Raises LakeError where a power cut or a hand damaged its log."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError, TableNotFoundError
+
+        path = self.path(table)
+        try:
+            return DeltaTable(str(path), version=version, storage_options=table_options(path))
+        except TableNotFoundError:
+            raise
+        except (DeltaError, OSError) as error:
+            if isinstance(path, Url):
+                raise LakeError(f"table {table.name} in {path} cannot be read: {store_trouble(path, error)}") from error
+            if not isinstance(error, DeltaError) or not (torn := table_files.torn_tail(path)):
+                raise
+            raise LakeError(f"table {table.name}: {torn[0]}; {table_files.REMEDY}") from error
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def scan(self, table: Table, *, version: int | None = None) -> pl.LazyFrame:
         """Lazy rows of one version; an empty frame with the right columns before the first write."""
         import polars as pl
 
-        if not self.exists(table):
+        loaded = self._found(table, version)
+        if loaded is None:
             return pl.LazyFrame(schema=table.polars_schema())
-        path = str(self.path(table))
-        special = not PLAIN_PATH.fullmatch(path)  # polars' own reader looks for 'my%20photos', and for columns in names with '='
-        return pl.scan_delta(path, version=version, use_pyarrow=special).select(list(table.columns)).cast(table.polars_schema())
+        path = self.path(table)
+        special = not PLAIN_PATH.fullmatch(str(path))  # polars' own reader looks for 'my%20photos', and for columns in names with '='
+        if isinstance(path, Path) and (torn := table_files.torn_data(path, _data_files(loaded))):  # polars would panic, and name no file
+            raise LakeError(f"table {table.name}: {torn}; {table_files.REMEDY}, making its rows anew replaces it")
+        rows = pl.scan_delta(loaded, use_pyarrow=special, storage_options=scan_options(path))
+        return rows.select(list(table.columns)).cast(table.polars_schema())
 
     def read(self, table: Table, *, folder_key: str | None = None, version: int | None = None) -> pl.DataFrame:
         """Rows of one folder, or of all."""
@@ -86,6 +128,28 @@ class Lake:
         rows = rows.filter(pl.col("folder_key").is_in(self.live_folders()))
         return (rows if columns is None else rows.select(list(columns))).collect()
 
+    def batches(
+        self, table: Table, columns: Iterable[str], *, folder_keys: Iterable[str], version: int | None = None, rows: int = 16_384
+    ) -> Iterator[pl.DataFrame]:
+        """Rows of some folders, a few at a time, for tables that would fill the memory: no more than some ten thousand are held at once."""
+        import polars as pl
+        import pyarrow.dataset as ds
+
+        if (found := self._found(table, version)) is None:
+            return
+        schema, wanted = table.polars_schema(), list(columns)
+        batches = found.to_pyarrow_dataset().to_batches(
+            columns=wanted,
+            filter=ds.field(table.key).isin(list(folder_keys)),
+            batch_size=rows,
+            batch_readahead=2,
+            fragment_readahead=1,
+            fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True, buffer_size=1 << 22),
+        )
+        for batch in batches:
+            if batch.num_rows:
+                yield pl.DataFrame(pl.from_arrow(batch)).cast({name: schema[name] for name in wanted})
+
     def live_folders(self) -> list[str]:
         """Keys of the folders of the newest folder set, sorted."""
         import polars as pl
@@ -101,9 +165,8 @@ class Lake:
 
     def history(self, table: Table) -> list[dict[str, Any]]:
         """Commits, newest first: version, timestamp and the metadata the writer gave."""
-        from deltalake import DeltaTable
-
-        return DeltaTable(self.path(table)).history() if self.exists(table) else []
+        found = self._found(table)
+        return found.history() if found is not None else []
 
     # -- writing -------------------------------------------------------------------------------------------------------
     def replace(self, table: Table, rows: pl.DataFrame, *, folder_key: str | None = None, commit: Mapping[str, str] | None = None) -> int:
@@ -130,48 +193,83 @@ class Lake:
         from deltalake import CommitProperties, DeltaTable, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
-        path = self.path(table)
-        _ensure_space(path, int(rows.estimated_size()))
+        path, store = self.path(table), table_options(self.root)
+        if isinstance(path, Path):
+            _ensure_space(path, int(rows.estimated_size()))
         data = rows.to_arrow(compat_level=None)
         properties = CommitProperties(custom_metadata=dict(commit or {}))
         for attempt in range(COMMIT_TRIES):
             try:
-                if not self.exists(table):
-                    path.mkdir(parents=True, exist_ok=True)
+                if new := not self.exists(table):
+                    if isinstance(path, Path):
+                        path.mkdir(parents=True, exist_ok=True)
                     DeltaTable.create(
                         str(path),
                         schema=data.slice(0, 0).schema,
                         partition_by=[table.key] if table.partitioned else None,
                         description=table.description,
                         mode="ignore",
+                        storage_options=store,
                     )
                 options: dict[str, Any] = {"mode": mode, **({"predicate": predicate} if predicate else {})}
-                write_deltalake(str(path), data, commit_properties=properties, **options)
-                return DeltaTable(str(path)).version()
+                loaded = self._opened(table)
+                before = -1 if new else loaded.version()
+                write_deltalake(loaded, data, commit_properties=properties, **options)
+                if isinstance(path, Path):  # a store answers when it has the bytes
+                    table_files.sync_commits(path, after=before)
+                return loaded.version()
             except CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
             except (DeltaError, OSError) as error:
-                cause = " ".join(re.sub(r"\x1b\[\d+m|↳", "", str(error)).split())  # one line, without colours
+                cause = store_trouble(path, error) if isinstance(path, Url) else _one_line(error)
+                remedy = "mend it" if isinstance(path, Url) else "free disk space or repair access"
                 raise LakeError(
-                    f"table {table.name} in {path}: {cause}. The last good version stays in force; "
-                    "free disk space or repair access, then run again"
+                    f"table {table.name} in {path}: {cause}. The last good version stays in force; {remedy}, then run again"
                 ) from error
         raise LakeError(f"table {table.name}: {COMMIT_TRIES} tries met other writers; run again when fewer run at once")
+
+    # -- after a power cut ---------------------------------------------------------------------------------------------
+    def torn(self) -> list[tuple[str, Torn]]:
+        """(table, file that is not what was written) of every table: newest commits, checkpoints and the data of the version in force."""
+        found = []
+        for table, path in self._local_tables():
+            tail = table_files.torn_tail(path)
+            if not tail and self.exists(table):
+                data = table_files.torn_data(path, _data_files(self._opened(table)))
+                tail = [data] if data else []
+            found += [(table.name, torn) for torn in tail]
+        return found
+
+    def repair(self) -> list[Path]:
+        """Set the torn newest commits of every table aside, as `*.damaged`: each table is as of its last commit that is whole."""
+        return [file for _, path in self._local_tables() for file in table_files.set_aside(path)]
+
+    def _local_tables(self) -> list[tuple[Table, Path]]:
+        """Those whose files are a disk's: a store has an object whole or not at all."""
+        return [(table, path) for table in TABLES.values() if isinstance(path := self.path(table), Path)]
 
     # -- SQL -----------------------------------------------------------------------------------------------------------
     def connect(self, warehouse: Path | None = None) -> duckdb.DuckDBPyConnection:
         """DuckDB in memory with every existing table as a view-like relation; `warehouse` attached read-only as `warehouse`."""
         import duckdb
-        from deltalake import DeltaTable
 
         connection = duckdb.connect()
         for table in TABLES.values():
-            if self.exists(table):
-                connection.register(table.name, DeltaTable(self.path(table)).to_pyarrow_dataset())
+            if (found := self._found(table)) is not None:
+                connection.register(table.name, found.to_pyarrow_dataset())
         if warehouse is not None and warehouse.exists():
             quoted = str(warehouse).replace("'", "''")
-            connection.execute(f"ATTACH '{quoted}' AS warehouse (READ_ONLY)")
+            try:
+                connection.execute(f"ATTACH '{quoted}' AS warehouse (READ_ONLY)")
+            except duckdb.Error as error:
+                raise LakeError(warehouse_trouble(warehouse, error)) from error
         return connection
+
+
+def warehouse_trouble(file: Path, error: Exception) -> str:
+    """What is wrong with the published file, and the one command that mends it."""
+    said = " ".join(str(error).split())
+    return f"{file} cannot be used: {said[:300]}. `vibe warehouse rebuild` writes it anew from the lake, whatever holds or damaged it"
 
 
 def checked_key(folder_key: str) -> str:
@@ -188,6 +286,17 @@ def conform(rows: pl.DataFrame, table: Table) -> pl.DataFrame:
     if missing or extra:
         raise ValueError(f"{table.name}: missing columns {missing}, unexpected columns {extra}")
     return rows.select(list(schema)).cast(schema)
+
+
+def _one_line(error: Exception) -> str:
+    """Without colours."""
+    return " ".join(re.sub(r"\x1b\[\d+m|↳", "", str(error)).split())
+
+
+def _data_files(table: DeltaTable) -> dict[str, int]:
+    """Path below the table -> bytes, of the data files of one version."""
+    files = table.get_add_actions()
+    return dict(zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True))
 
 
 def _ensure_space(path: Path, wanted: int) -> None:
@@ -215,6 +324,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # a write that finds the disk full does not say where
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

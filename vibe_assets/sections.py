@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, SecretStr, field_validator, model_validator
+
+from vibe_assets.storage import Url, parse_place
 
 DEFAULT_TEACHER_MODEL = "Qwen/Qwen3-VL-32B-Instruct"
 
@@ -25,9 +27,37 @@ class Section(BaseModel):
         return {name: None if name in optional and value == "" else value for name, value in values.items()}
 
 
+def _place(value: Any) -> Any:
+    return parse_place(value) if isinstance(value, str | Path) else value
+
+
+def _plain_place(value: Any) -> Any:
+    place = _place(value)
+    if isinstance(place, Url) and not place.plain:
+        raise ValueError(f"{place}: below a bucket, use letters, digits and . _ ~ + , @ : = - /")
+    return place
+
+
+def _local_folder(value: Any) -> Any:
+    if isinstance(place := _place(value), Url):
+        raise ValueError(f"caches, heads and reports need a folder, {place} is none; library.lake and library.journal may be URLs")
+    return place
+
+
+LocalFolder = Annotated[Path, BeforeValidator(_local_folder)]
+OptionalPlace = Annotated[Path | InstanceOf[Url] | None, BeforeValidator(_place)]
+OptionalPlainPlace = Annotated[Path | InstanceOf[Url] | None, BeforeValidator(_plain_place)]
+
+
 class LibrarySettings(Section):
-    root: Path | None = Field(None, description="folder of the photos; every sub-folder with photos is one partition")
-    home: Path = Field(Path("data"), description="where the lake, journals, heads and reports are written")
+    root: OptionalPlace = Field(
+        None, description="folder of the photos, or its URL (s3://bucket/photos); every sub-folder with photos is one partition"
+    )
+    home: LocalFolder = Field(Path("data"), description="folder where the lake, journals, heads and reports are written")
+    lake: OptionalPlainPlace = Field(None, description="folder or URL of the tables; without it, lake/ in home")
+    journal: OptionalPlainPlace = Field(
+        None, description="folder or URL of the teachers' answers, verdicts and choices; without it, folders in home"
+    )
     max_missing_share: float = Field(0.5, ge=0, le=1, description="a look that misses more of the known folders or photos than this fails")
     scan_workers: int = Field(2, ge=1, le=256, description="processes that decode photos during a scan")
     decode_timeout_s: float = Field(20.0, gt=0, description="seconds after which the decoding of one photo is given up")
@@ -123,7 +153,7 @@ class EncoderSettings(Section):
     name: str = Field(
         "handcrafted", description="handcrafted | siglip:NAME | hf:NAME | openclip:NAME | onnx:FILE (hub name or local folder)"
     )
-    revision: str | None = Field(None, description="hub revision to pin")
+    revision: str | None = Field(None, description="hub revision to pin; or write NAME@REVISION")
     batch_size: int = Field(32, ge=1, le=4096)
     decode_workers: int = Field(2, ge=1, le=256)
     decode_mode: Literal["draft", "full"] = Field("draft", description="draft: JPEG is scaled while it is decoded (about 3x faster)")
@@ -226,6 +256,33 @@ class NameSettings(Section):
         return self
 
 
+class EngineSettings(Section):
+    kind: Literal["local", "ray"] = Field(
+        "local", description="where scan, annotate, embed and predict run. local: in this process; ray: pip install 'vibe-assets[ray]'"
+    )
+    address: str = Field(
+        "",
+        pattern=r"^([^:/\s]+:[0-9]+)?$",
+        description="HOST:PORT of the head of a Ray cluster that this machine is a node of; empty starts one on this machine alone",
+    )
+    min_workers: int = Field(1, ge=1, le=10_000, description="actors that are started at once, each with a model of its own")
+    max_workers: int = Field(2, ge=2, le=10_000, description="actors at the most; more than min_workers, so that lost ones are replaced")
+    cpus: float = Field(1.0, gt=0, description="cores that one actor takes")
+    gpus: float = Field(0.0, ge=0, description="graphics processors that one actor takes; 0.5 shares one between two")
+    chunk: int = Field(32, ge=1, le=100_000, description="photos handed to an actor at a time, and done again when it dies")
+    tries: int = Field(3, ge=1, le=100, description="workers that a chunk may kill; then its photos go one by one, and get a reason")
+    connect_timeout_s: float = Field(10.0, gt=0, description="seconds in which the head must answer")
+
+    @model_validator(mode="after")
+    def _room_to_replace(self) -> EngineSettings:
+        if self.min_workers >= self.max_workers:
+            raise ValueError(
+                f"max_workers must be above min_workers, got {self.max_workers} and {self.min_workers}: a pool of fixed size waits for "
+                "ever when a node is lost"
+            )
+        return self
+
+
 class TaggerSettings(Section):
     """One model of the benchmark, [vlm.models.NAME]: an endpoint, or a local folder with or without an adapter."""
 
@@ -235,7 +292,7 @@ class TaggerSettings(Section):
     api_key_env: str = Field(
         "OPENAI_API_KEY", pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="name of the environment variable that holds the key"
     )
-    local: str = Field("", description="instead of base_url: folder or hub name of a model that transformers loads")
+    local: str = Field("", description="instead of base_url: folder or hub name (NAME@REVISION pins it) of a model that transformers loads")
     adapter: Path | None = Field(None, description="folder of a LoRA adapter for the local model")
     input_price: float | None = Field(None, ge=0, description="US dollars per million tokens of the question")
     output_price: float | None = Field(None, ge=0, description="US dollars per million tokens of the answer")

@@ -10,7 +10,7 @@ import os
 import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from pydantic import ValidationError, field_validator
 
@@ -19,6 +19,7 @@ from vibe_assets.sections import (
     AuditSettings,
     CandidateSettings,
     EncoderSettings,
+    EngineSettings,
     ExportSettings,
     GateSettings,
     LabelSettings,
@@ -33,6 +34,8 @@ from vibe_assets.sections import (
     TriageSettings,
     VlmSettings,
 )
+from vibe_assets.storage import Place, Url
+from vibe_assets.storage.place import shown_without_secrets
 
 __all__ = [
     "CONFIG_ENV",
@@ -50,6 +53,7 @@ __all__ = [
     "AuditSettings",
     "SplitSettings",
     "EncoderSettings",
+    "EngineSettings",
     "StudentSettings",
     "GateSettings",
     "ExportSettings",
@@ -67,6 +71,7 @@ class SettingsError(ValueError):
 
 class Settings(Section):
     library: LibrarySettings = LibrarySettings()
+    engine: EngineSettings = EngineSettings()
     teacher: TeacherSettings = TeacherSettings()
     labels: LabelSettings = LabelSettings()
     audit: AuditSettings = AuditSettings()
@@ -92,8 +97,8 @@ class Settings(Section):
         return self.config_file.parent if self.config_file else Path.cwd()
 
     @cached_property
-    def root(self) -> Path:
-        """Absolute photo root. Raises SettingsError when it is not set."""
+    def root(self) -> Place:
+        """Absolute photo root, or its URL. Raises SettingsError when it is not set."""
         if self.library.root is None:
             raise SettingsError("library.root is not set: run `vibe init PHOTO_FOLDER`, or set VIBE_LIBRARY__ROOT")
         return self._resolve(self.library.root)
@@ -102,13 +107,35 @@ class Settings(Section):
     def home(self) -> Path:
         return self._resolve(self.library.home)
 
-    @property
-    def lake_dir(self) -> Path:
-        return self.home / "lake"
+    def root_folder(self, purpose: str) -> Path:
+        """The photo root where it must be a folder. Raises SettingsError that names what needs one."""
+        if isinstance(self.root, Url):
+            raise SettingsError(f"library.root is {self.root}: {purpose}")
+        return self.root
+
+    @cached_property
+    def lake_dir(self) -> Place:
+        return self.home / "lake" if self.library.lake is None else self._resolve(self.library.lake)
+
+    @cached_property
+    def journal_dir(self) -> Place:
+        """The teachers' journals, each in a folder named by its fingerprint."""
+        return self.home / "journal" if self.library.journal is None else self._resolve(self.library.journal)
 
     @property
-    def journal_dir(self) -> Path:
-        return self.home / "journal"
+    def verdicts_dir(self) -> Place:
+        """What people say on the audit page."""
+        return self.audit_dir / "verdicts" if self.library.journal is None else self.journal_dir / "verdicts"
+
+    @property
+    def choices_dir(self) -> Place:
+        """What people keep of a series."""
+        return self.triage_dir / "choices" if self.library.journal is None else self.journal_dir / "choices"
+
+    @property
+    def tag_answers_dir(self) -> Place:
+        """What the models of the tag benchmark answered."""
+        return self.tags_dir / "answers" if self.library.journal is None else self.journal_dir / "tags"
 
     @property
     def cache_dir(self) -> Path:
@@ -161,7 +188,13 @@ class Settings(Section):
     def warehouse_file(self) -> Path:
         return self.home / "warehouse.duckdb"
 
-    def _resolve(self, path: Path) -> Path:
+    @overload
+    def _resolve(self, path: Path) -> Path: ...
+    @overload
+    def _resolve(self, path: Place) -> Place: ...
+    def _resolve(self, path: Place) -> Place:
+        if isinstance(path, Url):
+            return path
         path = path.expanduser()
         return path if path.is_absolute() else (self.base / path).resolve()
 
@@ -260,7 +293,8 @@ def _worded(error: ValidationError, config: Path | None) -> str:
             continue
         *sections, field = path or ("?",)
         where = f"[{'.'.join(sections)}] {field}" if sections else field
-        quiet = item["type"] in ("missing", "extra_forbidden") or isinstance(item["input"], dict) or field.startswith("api_key")
+        quiet = item["type"] in ("missing", "extra_forbidden") or isinstance(item["input"], dict) or "key" in field
+        quiet = quiet or not shown_without_secrets(item["input"])
         message = "no such setting; `vibe init` lists them all" if item["type"] == "extra_forbidden" else item["msg"]
         variable = f"VIBE_{'__'.join(path)}".upper()
         source = variable if variable in os.environ else config or "environment"

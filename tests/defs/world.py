@@ -41,6 +41,14 @@ min_teacher_agreement = 0.5
 min_readable_share = 0.5
 max_calibration_error = 1.0
 """
+KEYS = {  # every key the product knows of, set while anything runs here; tests/trust looks for them afterwards
+    "QWEN_API_KEY": "canary-teacher-Qf7/x+2mZk9=Lw-0001",
+    "CANDIDATE_KEY": "canary-candidate-Rb4/w+8nYj3=Xs-0002",
+    "OPENAI_API_KEY": "canary-tagger-Tc6/v+1pXh5=Kd-0003",
+    "UNSPLASH_ACCESS_KEY": "canary-unsplash-Ud8/u+5qWg7=Mf-0004",
+    "LABEL_STUDIO_API_KEY": "canary-labelstudio-Ve2/t+9rVf1=Nh-0005",
+    "HF_TOKEN": "canary-hub-Wg0/s+3sUd9=Pj-0006",
+}
 HEADS = ["attribute_head", "object_head", "scene_head"]
 
 
@@ -106,10 +114,11 @@ def build(folder: Path) -> DemoLibrary:
 def opened(folder: Path) -> Iterator[World]:
     """Open the installation of a folder: environment, instance and teacher, put back at the end."""
     answers = {"teacher-1": folder / "teacher_answers.jsonl", "": folder / "candidate_answers.jsonl"}
-    replay = ReplayTeacher(answers, folder / "photos")
+    replay = ReplayTeacher(answers, folder / "photos", api_key=KEYS["QWEN_API_KEY"])
     before = dict(os.environ)
     with running_replay(replay) as base_url:
-        os.environ |= {"VIBE_CONFIG": str(folder / "vibe.toml"), "QWEN_BASE_URL": base_url, "DAGSTER_HOME": str(folder / "dagster_home")}
+        places = {"VIBE_CONFIG": str(folder / "vibe.toml"), "QWEN_BASE_URL": base_url, "DAGSTER_HOME": str(folder / "dagster_home")}
+        os.environ |= places | KEYS
         try:
             with dg.DagsterInstance.get() as instance:
                 yield World(folder, instance, replay)

@@ -7,6 +7,7 @@ from vibe_assets.cli import (  # noqa: F401 - each adds its commands to `main`
     library,
     names,
     queries,
+    repair,
     reports,
     search,
     setup,

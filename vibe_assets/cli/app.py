@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vibe_assets.strangers import visible
+
 if TYPE_CHECKING:
     from vibe_assets.stages.platform import Platform
 
@@ -50,7 +52,7 @@ class Vibe(click.Group):
             return super().invoke(ctx)
         except Exception as error:
             if type(error).__name__ in USER_ERRORS or isinstance(error, OSError):
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(visible(error)) from error
             raise
 
 
@@ -94,9 +96,9 @@ def show(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=visible(title), title_justify="left", header_style="bold")
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(Text(visible(name)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+        table.add_row(*(Text(visible(value)) for value in row))
     Console().print(table)

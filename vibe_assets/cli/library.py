@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vibe_assets.cli.app import main, platform, show
+from vibe_assets.strangers import visible
 
 
 @main.command()
@@ -19,4 +20,4 @@ def folders(accept_missing: bool) -> None:
         scan_folder(home, key, accept_missing=True)
     show("Folders", ["partition", "folder", "files"], list(look.folders.select("folder_key", "rel_path", "files").iter_rows()))
     for problem in look.problems:
-        click.echo(f"cannot read {problem.rel_path}: {problem.reason} ({problem.detail})", err=True)
+        click.echo(visible(f"cannot read {problem.rel_path}: {problem.reason} ({problem.detail})"), err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vibe_assets.cli.app import main, platform, show
+from vibe_assets.strangers import spreadsheet_cell, visible
 
 
 @main.group()
@@ -28,7 +29,7 @@ def names_index(only_plan: bool, wanted: tuple[str, ...]) -> None:
     per_shard = rows.group_by("shard").agg(pl.len(), pl.col("listed").sum(), pl.col("set_aside").sum()).sort("shard")
     show("Shards", ["shard", "names", "faces", "set aside"], per_shard.rows())
     for name, detail in rows.filter(pl.col("reason").is_not_null()).select("name", "detail").iter_rows():
-        click.echo(f"{name}: {detail}", err=True)
+        click.echo(visible(f"{name}: {detail}"), err=True)
     shards = study.planned_shards(home)
     if unknown := sorted(set(wanted) - set(shards)):
         raise click.BadParameter(f"no such shard {', '.join(unknown)}; there are {', '.join(shards)}", param_hint="--shard")
@@ -82,7 +83,7 @@ def names_compare(folders: tuple[Path, ...], as_csv: bool) -> None:
 
     rows = comparison_rows([track for folder in folders for track in find_tracks(folder)])
     if as_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([COMPARED, *rows])
+        csv.writer(sys.stdout).writerows([COMPARED, *([spreadsheet_cell(value) for value in row] for row in rows)])
         return
     show("Results, the most accurate first", list(COMPARED), list(rows))
 

@@ -21,15 +21,19 @@ def sql(query: str, as_json: bool) -> None:
     """
     import duckdb
 
+    from vibe_assets.lake import warehouse_trouble
+    from vibe_assets.stages.warehouse import is_broken
+
     home = platform()
     connection = home.lake.connect(home.settings.warehouse_file)
     try:
         result = connection.sql(query)
+        rows = None if result is None else result.pl()
     except duckdb.Error as error:
-        raise click.ClickException(str(error)) from error
-    if result is None:
+        file = home.settings.warehouse_file
+        raise click.ClickException(warehouse_trouble(file, error) if is_broken(error) else str(error)) from error
+    if rows is None:
         return
-    rows = result.pl()
     if as_json:
         sys.stdout.write(rows.write_ndjson())
     else:
@@ -49,4 +53,5 @@ def bench_embed(folder: Path | None, most: int) -> None:
     from vibe_assets.encoders.bench import bench as measure
 
     settings = platform().settings
-    click.echo(str(measure(folder or settings.root, settings.encoder, limit=most)))
+    chosen = folder or settings.root_folder("name a folder to measure with: vibe bench embed FOLDER")
+    click.echo(str(measure(chosen, settings.encoder, limit=most)))

@@ -1,4 +1,4 @@
-"""Find photos by words or by example."""
+"""Find photos by words or by example, and pairs that are nearly the same."""
 
 from __future__ import annotations
 
@@ -39,3 +39,26 @@ def search(text: str | None, like: Path | None, top: int, every: bool, in_browse
     click.echo(found.page)
     if in_browser:
         click.launch(found.page.absolute().as_uri())
+
+
+@main.command()
+@click.option("--cosine", default=0.98, show_default=True, type=click.FloatRange(0.5, 1.0), help="Pairs of photos this close, or closer.")
+@click.option("--top", default=24, show_default=True, type=click.IntRange(0), help="Pairs to show, those that cross splits first.")
+def duplicates(cosine: float, top: int) -> None:
+    """Photos whose vectors nearly agree although their hashes do not: crops, re-edits, two scans of one print.
+
+    Such a pair is in no group of photo_groups. Where one photo is in train and the other in val or test, scores flatter the students.
+    """
+    from vibe_assets.stages.duplicates import find_duplicates
+
+    found = find_duplicates(platform(), cosine=cosine)
+    rows = [
+        (f"{pair.cosine:.4f}", pair.photo, pair.other, " / ".join(pair.splits) + (" (crosses)" if pair.crosses else ""))
+        for pair in found.pairs[:top]
+    ]
+    show("Near-duplicates by vector", ["cosine", "photo", "other", "splits"], rows)
+    crossing = sum(pair.crosses for pair in found.pairs)
+    click.echo(
+        f"{len(found.pairs):,} pairs of {found.compared:,} photos at {cosine} or closer, {crossing:,} of them across splits; "
+        f"{found.grouped:,} more are in one group already"
+    )

@@ -9,21 +9,29 @@ from pathlib import Path
 import click
 
 from vibe_assets.cli.app import OUT, main, platform
+from vibe_assets.strangers import visible
 
 
 @main.command()
-@click.argument("photos", required=False, type=click.Path(path_type=Path))
+@click.argument("photos", required=False)
 @click.option("--output", type=OUT, default=Path("vibe.toml"), show_default=True)
 @click.option("--force", is_flag=True, help="Write over an existing file.")
-def init(photos: Path | None, output: Path, force: bool) -> None:
+def init(photos: str | None, output: Path, force: bool) -> None:
     """Write a commented vibe.toml.
 
     \b
-    Example: vibe init ~/Pictures
+    Examples:
+      vibe init ~/Pictures
+      vibe init s3://my-bucket/photos
     """
     from vibe_assets.operate.setup import write_settings
+    from vibe_assets.storage import parse_place
 
-    click.echo(f"wrote {write_settings(output, root=photos, force=force)}; look through it, then run `vibe doctor`")
+    try:
+        root = parse_place(photos) if photos else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="PHOTOS") from error
+    click.echo(f"wrote {write_settings(output, root=root, force=force)}; look through it, then run `vibe doctor`")
 
 
 @main.command()
@@ -34,7 +42,7 @@ def doctor() -> None:
     sick = 0
     for finding in examine(platform().settings):
         mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
-        click.echo(f"{mark} {finding.what}: {finding.detail}")
+        click.echo(f"{mark} {finding.what}: {visible(finding.detail)}")
         if not finding.ok:
             sick += 1
             click.echo(f"     -> {finding.remedy}")
@@ -46,13 +54,23 @@ def doctor() -> None:
 @click.option("--port", default=3000, show_default=True)
 @click.option("--no-daemon", is_flag=True, help="Serve the pages only: no sensors, schedules or queued runs.")
 @click.option("--read-only", is_flag=True, help="Show, but allow no run and no change.")
-def ui(host: str, port: int, no_daemon: bool, read_only: bool) -> None:
-    """Serve the Dagster UI and daemon of this installation, guarded against other sites' pages."""
+@click.option(
+    "-w", "--workspace", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Code servers to use: a workspace file."
+)
+@click.option("--served-as", multiple=True, metavar="HOST[:PORT]", help="Name that people reach the proxy in front by; may be repeated.")
+def ui(host: str, port: int, no_daemon: bool, read_only: bool, workspace: Path | None, served_as: tuple[str, ...]) -> None:
+    """Serve the Dagster UI and daemon of this installation, guarded against other sites' pages.
+
+    \b
+    Examples:
+      vibe ui --read-only --no-daemon
+      vibe ui --host 0.0.0.0 --served-as photos.example.org -w deploy/workspace.yaml     behind a proxy that asks who it is
+    """
     from vibe_assets.demo.run import teacher_for_demo
     from vibe_assets.operate.ui import serve
 
     with teacher_for_demo(platform().settings):
-        serve(host=host, port=port, daemon=not no_daemon, read_only=read_only)
+        serve(host=host, port=port, daemon=not no_daemon, read_only=read_only, workspace=workspace, served_as=served_as)
 
 
 @main.command()

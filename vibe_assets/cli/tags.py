@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vibe_assets.cli.app import main, platform, show
+from vibe_assets.strangers import visible
 
 
 @main.group()
@@ -41,7 +42,7 @@ def tags_ingest(batch: str, **source: Any) -> None:
     rejected = done.rows["reason"].drop_nulls().len()
     click.echo(f"batch {done.batch}: {done.rows.height - rejected} new photos, {rejected} rejected, {done.known} known before")
     if done.stopped:
-        click.echo(f"it stopped early: {done.stopped}", err=True)
+        click.echo(visible(f"it stopped early: {done.stopped}"), err=True)
     if done.pruned:
         click.echo(f"removed as older than vlm.keep_days: {', '.join(done.pruned)}")
 

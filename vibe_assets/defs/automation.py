@@ -1,13 +1,12 @@
 """What happens unattended: sensors that see the outside world move, schedules, and the jobs people start by hand."""
 
-import json
 import os
 from collections.abc import Mapping
 
 import dagster as dg
 
 from vibe_assets.defs.partitions import folders
-from vibe_assets.records import ANNOTATIONS
+from vibe_assets.records import ANNOTATIONS, fingerprint
 from vibe_assets.stages.library import Look, look_at_folders
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.sources import candidate_version, read_sources
@@ -54,11 +53,9 @@ def moved(name: str, version: str, facts: Mapping[str, str], partition: str | No
     return dg.AssetMaterialization(name, partition=partition, tags={VERSION_TAG: version}, metadata={"version": version, **facts})
 
 
-def latest_version(instance: dg.DagsterInstance, name: str, partition: str | None = None) -> str | None:
-    """Version that the instance knows a source by; None when it was never reported."""
-    records = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=dg.AssetKey(name), asset_partitions=[partition] if partition else None), limit=1
-    ).records
+def latest_version(instance: dg.DagsterInstance, name: str) -> str | None:
+    """Version that the instance knows an unpartitioned source by; None when it was never reported."""
+    records = instance.fetch_materializations(dg.AssetKey(name), limit=1).records
     event = records[0].asset_materialization if records else None
     return (event.tags or {}).get(VERSION_TAG) if event else None
 
@@ -84,13 +81,18 @@ def know_pools(instance: dg.DagsterInstance) -> None:
             instance.event_log_storage.initialize_concurrency_limit_to_default(pool)
 
 
-def folder_events(look: Look, known: Mapping[str, str], instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
-    """Events for the folders whose files moved, and for the set of folders; `known` is folder_key -> listing at the last look."""
-    events = []
-    for key, listing in look.listings.items():
-        before = known.get(key) or latest_version(instance, "folder_listing", key)
-        if before != listing:
-            events.append(moved("folder_listing", listing, {}, partition=key))
+def latest_versions(instance: dg.DagsterInstance, name: str) -> dict[str, str]:
+    """Partition -> version that the instance knows a source by: one query, where one a partition took 18 s for 1,000 folders."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(name), dg.DagsterEventType.ASSET_MATERIALIZATION, tag_keys=[VERSION_TAG]
+    )
+    return {partition: found[VERSION_TAG] for partition, found in tags.items()}
+
+
+def folder_events(look: Look, instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
+    """Events for the folders whose files moved since the instance last heard of them, and for the set of folders."""
+    known = latest_versions(instance, "folder_listing")
+    events = [moved("folder_listing", listing, {}, partition=key) for key, listing in look.listings.items() if known.get(key) != listing]
     if look.listings and latest_version(instance, "folder_set") != look.version:  # an empty library must never start training
         problems = {"problems": "; ".join(f"{p.rel_path}: {p.reason}" for p in look.problems[:20])} if look.problems else {}
         events.append(moved("folder_set", look.version, {"folders": str(len(look.listings)), **problems}))
@@ -111,13 +113,11 @@ def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     look = look_at_folders(platform)  # LibraryVanished fails the tick: the last good state stays in force
     partitions = set(context.instance.get_dynamic_partitions(folders.name or ""))
     new, gone = sorted(look.listings.keys() - partitions), sorted(partitions - look.listings.keys())
-    known = json.loads(context.cursor) if context.cursor else {}
-    if known == look.listings and not new and not gone:
+    seen = fingerprint(look.listings)  # a cursor is stored with every tick: the listings of 10,000 folders would be half a megabyte
+    if (context.cursor or fingerprint({})) == seen and not new and not gone:
         return dg.SkipReason(f"{len(partitions)} folders, nothing moved")
     requests = ([folders.build_add_request(new)] if new else []) + ([folders.build_delete_request(gone)] if gone else [])
-    return dg.SensorResult(
-        cursor=json.dumps(look.listings), dynamic_partitions_requests=requests, asset_events=folder_events(look, known, context.instance)
-    )
+    return dg.SensorResult(cursor=seen, dynamic_partitions_requests=requests, asset_events=folder_events(look, context.instance))
 
 
 @dg.sensor(

@@ -136,5 +136,5 @@ def report_outside_world(platform: Platform, instance: dg.DagsterInstance) -> No
     instance.add_dynamic_partitions(folders.name or "", sorted(look.listings.keys() - partitions))
     for gone in sorted(partitions - look.listings.keys()):
         instance.delete_dynamic_partition(folders.name or "", gone)
-    for event in [*folder_events(look, {}, instance), *source_events(platform, instance)]:
+    for event in [*folder_events(look, instance), *source_events(platform, instance)]:
         instance.report_runless_asset_event(event)

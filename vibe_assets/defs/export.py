@@ -5,10 +5,10 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from vibe_assets.defs.metadata import cell
 from vibe_assets.defs.resources import Installation
 from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
 from vibe_assets.stages.export import Selection, export_labels, exports_dir
+from vibe_assets.strangers import markdown_cell
 
 
 class ExportConfig(dg.Config):
@@ -35,7 +35,8 @@ def label_export(context: dg.AssetExecutionContext, config: ExportConfig, instal
     written = {name: export_labels(platform, name, Selection(config.source), into=base / name) for name in config.formats}
     lines = ["| format | photos | left out | folder | |", "|---|---:|---:|---|---|"]
     lines += [
-        f"| {name} | {done.photos:,} | {len(done.left_out):,} | {cell(done.folder)} | {'written' if done.written else 'nothing new'} |"
+        f"| {name} | {done.photos:,} | {len(done.left_out):,} | {markdown_cell(done.folder)} "
+        f"| {'written' if done.written else 'nothing new'} |"
         for name, done in written.items()
     ]
     sources = {f"labels from {source}": count for done in written.values() for source, count in done.labels_from.items()}

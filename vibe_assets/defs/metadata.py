@@ -11,6 +11,7 @@ import polars as pl
 
 from vibe_assets.records import Table
 from vibe_assets.stages.platform import Platform
+from vibe_assets.strangers import markdown_cell
 from vibe_assets.web.pages import report_link
 
 VOLATILE = ("latency_s", "at", "mtime_ns", "run_id", "created_at")  # differ between runs that found the same
@@ -60,7 +61,7 @@ def rejects_table(rejected: pl.DataFrame, *, most: int = 20) -> str:
     where = next(name for name in ("rel_path", "image_id", *rejected.columns) if name in rejected.columns)
     lines = [f"| {where} | reason | detail |", "|---|---|---|"]
     lines += [
-        f"| {cell(path)} | {cell(reason)} | {cell(detail)} |"
+        f"| {markdown_cell(path)} | {markdown_cell(reason)} | {markdown_cell(detail)} |"
         for path, reason, detail in rejected.select(where, "reason", "detail").head(most).iter_rows()
     ]
     more = rejected.height - most
@@ -70,14 +71,8 @@ def rejects_table(rejected: pl.DataFrame, *, most: int = 20) -> str:
 def counts_table(title: str, counts: Mapping[str, int | float]) -> dg.MarkdownMetadataValue:
     """Markdown table of named numbers."""
     return dg.MetadataValue.md(
-        "\n".join([f"| {title} | |", "|---|---:|", *(f"| {cell(name)} | {value:,} |" for name, value in counts.items())])
+        "\n".join([f"| {title} | |", "|---|---:|", *(f"| {markdown_cell(name)} | {value:,} |" for name, value in counts.items())])
     )
-
-
-def cell(text: object) -> str:
-    """Text made safe for a Markdown table cell: file names and answers are strangers' words."""
-    escaped = str("" if text is None else text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
-    return " ".join(escaped.replace("[", "\\[").replace("]", "\\]").split())[:200]
 
 
 def page_links(page: Path) -> dict[str, dg.MetadataValue]:

@@ -10,8 +10,10 @@ import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
 
+from vibe_assets.lake import LakeError, warehouse_trouble
 from vibe_assets.settings import load_settings
 from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.warehouse import is_broken, publish_tables, refuse_damaged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,26 +37,19 @@ class Warehouse(dg.ConfigurableResource):
     def publish(self, tables: "Mapping[str, pa.Table]") -> dict[str, int]:
         """Replace every named table by the given Arrow table, all or none; return the row counts.
 
-        Columns are matched by name. Raises duckdb.Error, after which the file still holds what it held before.
+        Columns are matched by name. Waits for readers. Raises duckdb.Error, after which the file still holds what it held before, and
+        LakeError for a file that is damaged or stays locked.
         """
         path = self.path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        counts: dict[str, int] = {}
-        with DuckDBResource(database=str(path)).get_connection() as connection:
-            connection.execute("BEGIN")
-            try:
-                for name, rows in tables.items():
-                    connection.register("incoming", rows)
-                    connection.execute(f'DROP TABLE IF EXISTS "{name}"')
-                    connection.execute(f'CREATE TABLE "{name}" AS FROM incoming LIMIT 0')
-                    connection.execute(f'INSERT INTO "{name}" BY NAME FROM incoming')
-                    connection.unregister("incoming")
-                    counts[name] = rows.num_rows
-                connection.execute("COMMIT")
-            except duckdb.Error:
-                connection.execute("ROLLBACK")
-                raise
-        return counts
+        refuse_damaged(path)
+        try:
+            with DuckDBResource(database=str(path)).get_connection() as connection:
+                return publish_tables(connection, tables)
+        except duckdb.Error as error:
+            if is_broken(error):
+                raise LakeError(warehouse_trouble(path, error)) from error
+            raise
 
     @contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:

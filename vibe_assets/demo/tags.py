@@ -134,7 +134,7 @@ def _taggers(platform: Platform, folder: Path) -> Iterator[None]:
     for name, (share, noise) in TAGGERS.items():
         lines = [{"path": one.name, "annotation": {"tags": said(one.image_id or "", one.raw_tags, name, share, noise)}} for one in found]
         files[name] = write_text(folder / f"{name}.jsonl", "\n".join(json.dumps(line) for line in lines) + "\n")
-    with running_replay(files, platform.settings.root) as base_url:
+    with running_replay(files, platform.settings.root_folder("the demo renders a folder")) as base_url:
         places = {f"VIBE_VLM__MODELS__{name.upper()}__BASE_URL": base_url for name in TAGGERS}
         os.environ |= places
         try:

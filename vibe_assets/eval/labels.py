@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from vibe_assets.records import (
     SPLITS,
 )
 from vibe_assets.settings import Settings, SettingsError, load_settings
+from vibe_assets.storage import below
 
 if TYPE_CHECKING:
     import polars as pl
@@ -219,8 +219,8 @@ def _photos(settings: Settings) -> dict[str, tuple[bytes, str]]:
     if settings.library.root is None:
         return {}
     rows = Lake(settings.lake_dir).read_live(RAW_PHOTOS, columns=("image_id", "path_bytes", "rel_path", "reason"))
-    root = os.fsencode(settings.root)
-    return {image_id: (b"/".join((root, path)), name) for image_id, path, name, reason in rows.iter_rows() if reason is None}
+    root = settings.root
+    return {image_id: (below(root, path), name) for image_id, path, name, reason in rows.iter_rows() if reason is None}
 
 
 def _write(evaluations: Sequence[Evaluation], folder: Path, *, photos: Mapping[str, tuple[bytes, str]], seed: int) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import NO_SCENE
 from vibe_assets.evaluate.labels import HEADLINE, LOWER_IS_BETTER
-from vibe_assets.evaluate.page import markdown_cell, percent, render, signed
+from vibe_assets.evaluate.page import percent, render, signed
 from vibe_assets.records import Estimate
+from vibe_assets.strangers import markdown_cell
 
 if TYPE_CHECKING:
     import polars as pl

@@ -44,12 +44,6 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{100 * value:+.{digits}f}".replace("-", "−")
 
 
-def markdown_cell(text: str) -> str:
-    """Text made safe for a Markdown table cell: file names and labels are strangers' words."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
-    return " ".join(escaped.replace("[", "\\[").replace("]", "\\]").split())[:200]
-
-
 def check_pictures(thumbnails: Mapping[str, str]) -> None:
     """Raises ValueError for a thumbnail that is not an inline picture: a page loads nothing."""
     for image_id, url in thumbnails.items():

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
 from vibe_assets.evaluate.labels import HEADLINE, Evaluation
-from vibe_assets.evaluate.page import TRUTHS, markdown_cell, percent
+from vibe_assets.evaluate.page import TRUTHS, percent
 from vibe_assets.evaluate.report_parts import Calibration, seen_only, share_rows, slice_tables
 from vibe_assets.records import Estimate
+from vibe_assets.strangers import markdown_cell
 
 
 def headline_markdown(evaluation: Evaluation) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 from urllib.parse import quote_from_bytes
 
 from vibe_assets.export.choice import Provenance, provenance
 from vibe_assets.records import ATTRIBUTES, Labels, PhotoRef
+from vibe_assets.storage import Place, below
 
 if TYPE_CHECKING:
     import polars as pl
@@ -66,8 +65,8 @@ class Item:
 class Items(Sequence[Item]):
     """The rows of a selection, turned into items one slice at a time."""
 
-    def __init__(self, rows: pl.DataFrame, root: Path | bytes) -> None:
-        self.rows, self.root = rows, os.fsencode(root)
+    def __init__(self, rows: pl.DataFrame, root: Place) -> None:
+        self.rows, self.root = rows, root
 
     def __len__(self) -> int:
         return self.rows.height
@@ -86,9 +85,8 @@ class Items(Sequence[Item]):
 
     def _item(self, row: dict[str, Any]) -> Item:
         path = bytes(row["path_bytes"])
-        place = os.path.join(self.root, path)  # noqa: PTH118 - bytes: names need not be UTF-8
         return Item(
-            PhotoRef(row["image_id"], place, row["rel_path"]),
+            PhotoRef(row["image_id"], below(self.root, path), row["rel_path"]),
             Labels.from_row(row),
             tuple(provenance(row)),
             quote_from_bytes(path, safe=b"/"),

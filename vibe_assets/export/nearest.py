@@ -1,9 +1,7 @@
-"""Blocks of unit vectors and one query vector go in; the nearest photos come out, exactly, one per group of near-duplicates."""
+"""An index of unit vectors and one query vector go in; the nearest photos come out, exactly, one per group of near-duplicates."""
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK_ROWS = 65_536  # cosines that are computed at a time
+    from vibe_assets.export.vector_index import VectorIndex
 
 
 @dataclass(frozen=True, order=True)
@@ -24,55 +22,44 @@ class Hit:
 
 
 def nearest(
-    blocks: Iterable[tuple[Sequence[str], NDArray[np.float32]]],
-    query: NDArray[np.float32],
-    top: int,
-    *,
-    groups: Mapping[str, str] | None = None,
-    without: Collection[str] = (),
-) -> list[Hit]:
+    index: VectorIndex, query: NDArray[np.float32], top: int, *, groups: NDArray[np.integer] | None = None,
+    without: NDArray[np.bool_] | None = None,
+) -> list[Hit]:  # fmt: skip
     """The `top` photos of the highest cosine, best first; ties by image_id, so that a search repeats.
 
-    `blocks` give ids and unit rows (n, d); `query` is (d,). With `groups` (image_id -> group) only the best photo of each group counts;
-    `without` names photos, or groups where there are groups, that are not wanted. Memory: the best of each group met so far, at most
-    `top` of them, and one block.
+    `query` is (d,). With `groups` (n,), a number for each row of the index, only the best photo of each group counts; `without` (n,)
+    marks rows that are not wanted. Cosines are those of the float32 vectors in float64. Memory: a few numbers a row.
     """
-    best: dict[str, Hit] = {}  # group -> its best photo; never more than the `top` best groups
-    left_out = frozenset(without)
-    for ids, vectors in blocks:
-        for start in range(0, len(ids), BLOCK_ROWS):
-            cosines = vectors[start : start + BLOCK_ROWS] @ query  # (rows,)
-            for at in _candidates(cosines, ids[start : start + BLOCK_ROWS], top, groups, left_out):
-                hit = Hit(float(cosines[at]), ids[start + at])
-                group = groups.get(hit.image_id, hit.image_id) if groups is not None else hit.image_id
-                if group not in best or _better(hit, best[group]):
-                    best[group] = hit
-            best = dict(heapq.nlargest(top, best.items(), key=lambda pair: _rank(pair[1])))
-    return sorted(best.values(), key=_rank, reverse=True)
-
-
-def _candidates(
-    cosines: NDArray[np.float32], ids: Sequence[str], top: int, groups: Mapping[str, str] | None, without: frozenset[str]
-) -> Iterable[int]:
-    """Rows in falling order of cosine, until `top` different groups are met and the cosine has fallen below theirs."""
-    met: set[str] = set()
-    last = -np.inf
-    for at in np.argsort(-cosines, kind="stable"):
-        group = groups.get(ids[at], ids[at]) if groups is not None else ids[at]
-        if group in without or ids[at] in without or not np.isfinite(cosines[at]):
-            continue
-        if len(met) == top and cosines[at] < last:
-            return
-        if group not in met and len(met) < top:
+    if not index.count or top < 1:
+        return []
+    cosines, bounds = index.estimates(query)
+    refused = ~np.isfinite(cosines) if without is None else ~np.isfinite(cosines) | without
+    cosines[refused] = -np.inf
+    at_least = cosines - bounds
+    threshold = _threshold(at_least, groups, top)
+    at_least = np.add(cosines, bounds, out=at_least)  # at most, from here on
+    rows = np.flatnonzero((at_least >= threshold) & np.isfinite(cosines))
+    exact = index.exact(rows, query)
+    hits: list[Hit] = []
+    met: set[int] = set()
+    for place in np.lexsort((index.ids[rows], -exact)):
+        group = int(rows[place] if groups is None else groups[rows[place]])
+        if group not in met:
             met.add(group)
-            last = float(cosines[at])
-        yield int(at)
+            hits.append(Hit(float(exact[place]), index.ids[rows[place]].decode()))
+        if len(hits) == top:
+            break
+    return hits
 
 
-def _rank(hit: Hit) -> tuple[float, tuple[int, ...]]:
-    """Higher cosine first, then the smaller id."""
-    return hit.cosine, tuple(-ord(letter) for letter in hit.image_id)
-
-
-def _better(one: Hit, other: Hit) -> bool:
-    return _rank(one) > _rank(other)
+def _threshold(at_least: NDArray[np.float32], groups: NDArray[np.integer] | None, top: int) -> float:
+    """A cosine that photos of `top` different groups are known to reach; -inf where there are fewer groups."""
+    asked = top
+    while asked < len(at_least):
+        best = np.argpartition(-at_least, asked - 1)[:asked]
+        best = best[np.argsort(-at_least[best], kind="stable")]
+        names, first = np.unique(best if groups is None else groups[best], return_index=True)
+        if len(names) >= top:
+            return float(at_least[best[np.sort(first)[top - 1]]])
+        asked *= 4
+    return -np.inf

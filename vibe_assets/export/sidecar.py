@@ -30,6 +30,7 @@ from vibe_assets.export.packet import (
     without,
 )
 from vibe_assets.export.xmp_tree import RDF, Edit, Element, SidecarError, applied, before, prefix_of
+from vibe_assets.strangers import xml_text
 
 LAYOUT = "1"
 
@@ -213,7 +214,7 @@ def _evidence(entries: Sequence[Entry]) -> Iterator[str]:
             "Audited": entry.n,
         }
         yield '   <rdf:li rdf:parseType="Resource">'
-        yield from (f"    <vibe:{name}>{escape(str(value))}</vibe:{name}>" for name, value in facts.items() if value not in (None, ""))
+        yield from (f"    <vibe:{name}>{escape(xml_text(value))}</vibe:{name}>" for name, value in facts.items() if value not in (None, ""))
         yield "   </rdf:li>"
     yield "  </rdf:Bag>"
     yield " </vibe:Labels>"

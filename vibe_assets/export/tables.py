@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.export.items import Item
 from vibe_assets.labels.files import labels_to_json
 from vibe_assets.records import ATTRIBUTES
+from vibe_assets.strangers import spreadsheet_cell
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROW_GROUP = 8192  # photos that are in memory at a time
-FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for a formula when a cell begins with it
 CSV_COLUMNS = (
     "file_name", "image_id", "rel_path", "path_uri", "width", "height", "group_id", "split", "scene", "scene_source", "scene_version",
     "scene_confidence", *(part for name in ATTRIBUTES for part in (name, f"{name}_source", f"{name}_confidence")), "objects",
@@ -47,7 +47,7 @@ def write_csv(items: Iterable[Item], folder: Path) -> None:
         table = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\r\n")
         table.writeheader()
         for item in items:
-            table.writerow({name: guarded(value) for name, value in csv_row(item).items()})
+            table.writerow({name: spreadsheet_cell(value) for name, value in csv_row(item).items()})
 
 
 def csv_row(item: Item) -> dict[str, Any]:
@@ -67,13 +67,6 @@ def csv_row(item: Item) -> dict[str, Any]:
             row[f"{kind}_version"] = entry.version
     row["object_confidences"] = ";".join(sure) if any(sure) else ""
     return row
-
-
-def guarded(value: Any) -> str:
-    """A cell that no spreadsheet runs: text that begins like a formula, or with a control character, gets a ' before it."""
-    text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    risky = text.lstrip(" ").startswith(FORMULA) or (text and (ord(text[0]) < 0x20 or ord(text[0]) == 0x7F))
-    return f"'{text}" if risky else text
 
 
 # -- Parquet -----------------------------------------------------------------------------------------------------------

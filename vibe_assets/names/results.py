@@ -16,6 +16,7 @@ import numpy as np
 from vibe_assets.lake import atomic_file, write_text
 from vibe_assets.names.metrics import HEADLINE, NOT_SHARES, NameScore, Scores, chance_accuracy, judge
 from vibe_assets.records import Estimate
+from vibe_assets.strangers import markdown_cell, spreadsheet_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,10 +128,12 @@ def find_tracks(folder: Path) -> list[Track]:
 def per_name_csv(rows: Sequence[NameScore]) -> str:
     """The per-name table, best F1 first."""
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv.writer(buffer)  # its own line ends, or it would not quote a stray one
     writer.writerow(COLUMNS)
     for one in rows:
-        writer.writerow([one.name, f"{one.precision:.6f}", f"{one.recall:.6f}", f"{one.f1:.6f}", one.support, one.predicted, one.hits])
+        writer.writerow(
+            [spreadsheet_cell(one.name), f"{one.precision:.6f}", f"{one.recall:.6f}", f"{one.f1:.6f}", one.support, one.predicted, one.hits]
+        )
     return buffer.getvalue()
 
 
@@ -140,11 +143,12 @@ def summary(track: Track) -> str:
     ranked = scores.ranked()
     lines = [f"# {track.name}", "", *figure_lines(scores), ""]
     lines += [f"Answers dealt out at random would be right for {percent(track.chance)}; one name of {len(track.names)} is "
-              f"{percent(1 / len(track.names))}. The highest recall is that of {scores.loudest.name}.", ""]  # fmt: skip
+              f"{percent(1 / len(track.names))}. The highest recall is that of {markdown_cell(scores.loudest.name)}.", ""]  # fmt: skip
     for title, rows in (("Best by F1", ranked[:5]), ("Worst by F1", ranked[-5:])):
         lines += [f"## {title}", "", "| name | F1 | precision | recall | true | said |", "|---|---:|---:|---:|---:|---:|"]
         lines += [
-            f"| {_cell(one.name)} | {' | '.join(map(percent, (one.f1, one.precision, one.recall)))} | {one.support} | {one.predicted} |"
+            f"| {markdown_cell(one.name)} | {' | '.join(map(percent, (one.f1, one.precision, one.recall)))} "
+            f"| {one.support} | {one.predicted} |"
             for one in rows
         ] + [""]
     if seconds := track.config.get("seconds"):
@@ -177,7 +181,7 @@ def comparison_rows(tracks: Sequence[Track]) -> list[tuple[str, ...]]:
 def comparison_markdown(tracks: Sequence[Track]) -> str:
     """The same rows as a Markdown table, for asset metadata."""
     lines = [f"| {' | '.join(COMPARED)} |", "|---|" + "---:|" * (len(COMPARED) - 1)]
-    return "\n".join(lines + [f"| {' | '.join(map(_cell, row))} |" for row in comparison_rows(tracks)])
+    return "\n".join(lines + [f"| {' | '.join(map(markdown_cell, row))} |" for row in comparison_rows(tracks)])
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -193,8 +197,9 @@ def _interval(name: str, one: Estimate | None) -> str:
     return "–" if one is None else f"{shown(name, one.value)} [{shown(name, one.low)}, {shown(name, one.high)}]"
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+def _unguarded(cell: str) -> str:
+    """A name as it was before `spreadsheet_cell`."""
+    return cell[1:] if cell.startswith("'") and spreadsheet_cell(cell[1:]) == cell else cell
 
 
 def _json(value: Any) -> str:
@@ -233,7 +238,7 @@ def _matched_names(folder: Path, predictions: NDArray[np.int64], truth: NDArray[
         for row in csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))):
             true = int(row["support"])
             counts = (true, int(row["predicted_count"]), round(float(row["recall"]) * true))
-            by_counts.setdefault(counts, []).append(row["name"])
+            by_counts.setdefault(counts, []).append(_unguarded(row["name"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{file}: expected the columns name, recall, support and predicted_count ({error!r})") from error
     keys = [(int(support[at]), int(said[at]), int(hits[at])) for at in range(classes)]

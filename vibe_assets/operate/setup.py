@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from vibe_assets.lake import Lake, write_text
 from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
+from vibe_assets.storage import Place, Url
 
 HEADER = """\
 # Settings of vibe_assets. Every value shown is the default; take a # away to change it.
@@ -22,7 +23,7 @@ HEADER = """\
 """
 
 
-def settings_template(root: Path | None = None) -> str:
+def settings_template(root: Place | None = None) -> str:
     """A vibe.toml with every setting, commented, with its meaning and default."""
     parts = [HEADER]
     for name, field in Settings.model_fields.items():
@@ -58,13 +59,15 @@ def _toml(value: Any) -> str:
     return json.dumps(str(value)) if isinstance(value, str | Path) else str(value)
 
 
-def write_settings(path: Path, *, root: Path | None = None, force: bool = False) -> Path:
+def write_settings(path: Path, *, root: Place | None = None, force: bool = False) -> Path:
     """Write a commented settings file. Raises SettingsError when there is one already."""
     if path.exists() and not force:
         raise SettingsError(f"{path} exists already; edit it, or use --force to write it anew")
-    if root is not None and not root.expanduser().is_dir():
-        raise SettingsError(f"{root}: no such folder; give the folder your photos are in")
-    return write_text(path, settings_template(root.expanduser().resolve() if root else None))
+    if isinstance(root, Path):
+        root = root.expanduser().resolve()
+        if not root.is_dir():
+            raise SettingsError(f"{root}: no such folder; give the folder your photos are in")
+    return write_text(path, settings_template(root))
 
 
 # -- doctor ------------------------------------------------------------------------------------------------------------
@@ -79,13 +82,15 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at photo root, home, taxonomy, teacher, encoder and Dagster home, one after the other."""
+    """Look at photo root, home, stores, taxonomy, teacher, encoder and Dagster home, one after the other."""
     looks: list[tuple[str, Callable[[Settings], Finding]]] = [
         ("photo root", _photo_root),
         ("home", _home),
+        *([("stores", _stores)] if _urls(settings) else []),
         ("taxonomy", _taxonomy),
         ("teacher", _teacher),
         ("encoder", _encoder),
+        ("engine", _engine),
         ("Dagster home", _dagster_home),
     ]
     for what, look in looks:
@@ -99,7 +104,7 @@ def _photo_root(settings: Settings) -> Finding:
     from vibe_assets.photos.scan import discover_folders
 
     root = settings.root
-    if not root.is_dir():
+    if isinstance(root, Path) and not root.is_dir():
         return Finding(
             "photo root", False, f"{root}: no such folder", "set library.root to the folder of your photos; is the drive mounted?"
         )
@@ -124,6 +129,25 @@ def _home(settings: Settings) -> Finding:
     write_text(home / ".doctor", "writable").unlink()
     free = shutil.disk_usage(home).free / 2**30
     return Finding("home", free > 1, f"{home}: writable, {free:.1f} GiB free", "free some space, or set library.home to another disk")
+
+
+def _urls(settings: Settings) -> dict[str, Url]:
+    """Setting -> object store that is written to."""
+    places = {"library.lake": settings.lake_dir, "library.journal": settings.journal_dir}
+    return {name: place for name, place in places.items() if isinstance(place, Url)}
+
+
+def _stores(settings: Settings) -> Finding:
+    """Whether the stores answer; nothing is written to them."""
+    from vibe_assets.storage.objects import list_folder
+
+    urls = _urls(settings)
+    for name, url in urls.items():
+        try:
+            list_folder(url)
+        except OSError as error:
+            return Finding("stores", False, f"{name} {url}: {error.strerror}", "see docs/guides/object-storage.md")
+    return Finding("stores", True, ", ".join(f"{name} {url} answers" for name, url in urls.items()))
 
 
 def _taxonomy(settings: Settings) -> Finding:
@@ -163,6 +187,20 @@ def _encoder(settings: Settings) -> Finding:
         f"{settings.encoder.name}: {vector.shape[1]} dimensions, {text} text tower",
         "try another encoder.name",
     )
+
+
+def _engine(settings: Settings) -> Finding:
+    from vibe_assets.engine import EngineError
+
+    if settings.engine.kind == "local":
+        return Finding("engine", True, "local: the stages run in their own process")
+    from vibe_assets.engine.ray_session import describe
+
+    try:
+        return Finding("engine", True, describe(settings.engine))
+    except EngineError as error:
+        said, _, remedy = str(error).rpartition("; ")
+        return Finding("engine", False, said or str(error), remedy)
 
 
 def _dagster_home(settings: Settings) -> Finding:

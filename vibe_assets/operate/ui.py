@@ -7,14 +7,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vibe_assets.settings import load_settings
 from vibe_assets.web.guard import Application, Guard
+from vibe_assets.web.headers import with_defaults
 from vibe_assets.web.pages import ADDRESS_ENV, ReportPages
-from vibe_assets.web.serve import ensure_free, in_address, served_hosts
+from vibe_assets.web.serve import ANY_ADDRESS, ServeError, ensure_free, in_address, served_hosts
+
+if TYPE_CHECKING:
+    from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 DEFINITIONS = "vibe_assets.definitions"
 DAEMON = (sys.executable, "-m", "dagster._daemon", "run", "-m", DEFINITIONS)
@@ -37,9 +42,10 @@ def daemon_environment() -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon() -> Iterator[subprocess.Popen[bytes]]:
+def running_daemon(workspace: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """The Dagster daemon as a child process; ended at the end of the block."""
-    process = subprocess.Popen(DAEMON, env=daemon_environment())  # noqa: S603
+    command = DAEMON if workspace is None else (*DAEMON[:-2], "-w", str(workspace))
+    process = subprocess.Popen(command, env=daemon_environment())  # noqa: S603
     try:
         yield process
     finally:
@@ -51,15 +57,27 @@ def running_daemon() -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, read_only: bool = False) -> None:
-    """Serve until interrupted or terminated, then end the daemon too. Raises ServeError when the port is taken."""
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    daemon: bool = True,
+    read_only: bool = False,
+    workspace: Path | None = None,
+    served_as: Sequence[str] = (),
+) -> None:
+    """Serve until interrupted or terminated, then end the daemon too. Raises ServeError when the port is taken.
+
+    `workspace` names code location servers to use instead of one of our own; `served_as` the HOST[:PORT] that people reach an
+    authenticating proxy in front of us by.
+    """
     import uvicorn
     from dagster import DagsterInstance
     from dagster._core.nux import set_nux_seen
     from dagster._core.workspace.context import WorkspaceProcessContext
-    from dagster._core.workspace.load_target import ModuleTarget
     from dagster_webserver.app import create_app_from_workspace_process_context
 
+    hosts = ui_hosts(host, port, served_as)
     ensure_free(host, port)
     dagster_home()
     reports = load_settings().reports_dir
@@ -69,18 +87,35 @@ def serve(*, host: str = "127.0.0.1", port: int = 3000, daemon: bool = True, rea
         stack.enter_context(_ended_in_order())
         instance = stack.enter_context(DagsterInstance.get())
         if daemon:
-            stack.enter_context(running_daemon())
-        target = ModuleTarget(module_name=DEFINITIONS, attribute=None, working_directory=str(Path.cwd()), location_name=None)
-        workspace = stack.enter_context(WorkspaceProcessContext(instance, target, read_only=read_only))
-        app = create_app_from_workspace_process_context(workspace)
-        guarded = guarded_app(app, reports, served_hosts(host, port))
+            stack.enter_context(running_daemon(workspace))
+        context = stack.enter_context(WorkspaceProcessContext(instance, _target(workspace), read_only=read_only))
+        guarded = guarded_app(create_app_from_workspace_process_context(context), reports, hosts)
         print(f"Dagster UI on http://{in_address(host)}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
         uvicorn.run(guarded, host=host, port=port, log_level="warning")
 
 
+def ui_hosts(host: str, port: int, served_as: Sequence[str] = ()) -> set[str]:
+    """Values of the Host header to answer. Raises ServeError for every address of a machine without a name that people reach it by."""
+    if host not in ANY_ADDRESS:
+        return served_hosts(host, port) | set(served_as)
+    if not served_as:
+        raise ServeError(
+            f"--host {host} needs --served-as HOST[:PORT]: the name that people reach the authenticating proxy in front of it by"
+        )
+    return served_hosts("127.0.0.1", port) | set(served_as)  # a container's own health check asks by loopback
+
+
+def _target(workspace: Path | None) -> WorkspaceLoadTarget:
+    from dagster._core.workspace.load_target import ModuleTarget, WorkspaceFileTarget
+
+    if workspace is not None:
+        return WorkspaceFileTarget([str(workspace)])
+    return ModuleTarget(module_name=DEFINITIONS, attribute=None, working_directory=str(Path.cwd()), location_name=None)
+
+
 def guarded_app(app: Application, reports: Path, hosts: Iterable[str]) -> Application:
     """The Dagster UI with the reports folder below /reports/, both behind the guard."""
-    return Guard(ReportPages(app, reports), hosts)
+    return with_defaults(Guard(ReportPages(app, reports), hosts))
 
 
 @contextmanager

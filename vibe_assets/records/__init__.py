@@ -57,7 +57,7 @@ class PhotoRef:
     """A photo to read: its identity, where the bytes are, and the path to show people."""
 
     image_id: str
-    path: bytes  # absolute, as the file system spells it (names need not be UTF-8)
+    path: bytes  # absolute, as the file system spells it (names need not be UTF-8), or an URL; read_photo and open_photo read both
     rel_path: str
 
 

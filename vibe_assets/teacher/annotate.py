@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImportSummary", "annotate", "annotation_rows", "import_annotations", "teacher_fingerprint"]
 
+Ask = Callable[[Sequence[PhotoRef]], Iterable[Record]]  # photos -> a record each, in any order, on disk when it is handed over
 ENCODE_THREADS = min(4, os.cpu_count() or 1)  # Pillow lets go of the interpreter lock; more threads than cores only use memory
 ENCODED_AHEAD = 2 * ENCODE_THREADS  # photos being encoded or ready beyond those in flight: an answer's place is taken at once
 
@@ -63,6 +64,8 @@ def annotate(
     pace: Pace | None = None,
     client: type[TeacherClient] | None = None,
     teacher: str | None = None,
+    known: Mapping[str, Record] | None = None,
+    ask: Ask | None = None,
 ) -> list[Record]:
     """Ask the teacher for every photo that the journal has no answer of; return the records of these photos, in their order.
 
@@ -70,27 +73,44 @@ def annotate(
     after the photos that were never asked, so that a few hopeless ones do not eat up every `limit` (the number of photos
     asked in this run). Photos beyond it have no record, or keep their old failure. `on_record` is called in the event
     loop's thread for each new record, once it is on disk. `client` and `teacher`: another question's client and fingerprint.
+    `known`: what `journal.known()` returned, where the caller has just read it. `ask` asks instead of this process, each photo once.
 
     Raises TeacherError when the run cannot go on (no such server, bad key, full disk); what came in before is kept.
     """
     teacher = teacher or teacher_fingerprint(settings)
-    known = {key: record for key, record in journal.known().items() if record.get("teacher") == teacher}
+    held = journal.known() if known is None else known
+    found = {key: record for key, record in held.items() if record.get("teacher") == teacher}
     wanted = {photo.image_id: photo for photo in reversed(photos)}  # the first of equal photos counts
     ordered = [wanted[image_id] for image_id in dict.fromkeys(photo.image_id for photo in photos)]
-    answered = {photo.image_id for photo in ordered if _is_answer(known.get(photo.image_id))}
-    pending = sorted((photo for photo in ordered if photo.image_id not in answered), key=lambda photo: photo.image_id in known)
+    answered = {photo.image_id for photo in ordered if _is_answer(found.get(photo.image_id))}
+    pending = sorted((photo for photo in ordered if photo.image_id not in answered), key=lambda photo: photo.image_id in found)
     pending = pending[: max(0, limit)] if limit is not None else pending
-    if pending:
+    if pending and ask is not None:
+        for record in _asked(ask, pending, progress, len(answered)):
+            found[record["image_id"]] = record
+            if on_record is not None:
+                on_record(record)
+    elif pending:
         run = _Run(
             pending, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, len(answered),
             client,
         )  # fmt: skip
+        journal.claim()
         try:
             run_to_end(run.work())
         finally:
             journal.close()
-        known.update(run.records)
-    return [known[photo.image_id] for photo in ordered if photo.image_id in known]
+        found.update(run.records)
+    return [found[photo.image_id] for photo in ordered if photo.image_id in found]
+
+
+def _asked(ask: Ask, pending: Sequence[PhotoRef], progress: bool, done: int) -> Iterator[Record]:
+    from tqdm import tqdm
+
+    with tqdm(total=done + len(pending), initial=done, unit="photo", desc="annotate", disable=None if progress else True) as bar:
+        for record in ask(pending):
+            bar.update()
+            yield record
 
 
 class _Run:

@@ -25,10 +25,13 @@ from vibe_assets.teacher.prompts import load_prompt
 from vibe_assets.teacher.schema import ANSWER_JSON_SCHEMA, InvalidAnswer, parse_answer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from openai import APIConnectionError, APIStatusError
 
 FORMATS = ("json_schema", "json_object", "none")  # from the strictest; a server that refuses one is offered the next
 MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
 MAX_MESSAGE_CHARS = 300
 MAX_ODD_REJECTIONS = 20  # first requests that were all answered with 400: then it is the set-up, not the photos
 MIN_SECRET_CHARS = 8  # shorter "keys" (none, EMPTY, token) are words that may stand in an honest answer
@@ -92,7 +95,9 @@ class TeacherClient:
         limits = self._http.Limits(max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency)
         self._openai = openai.AsyncOpenAI(
             base_url=settings.base_url, api_key=key or "EMPTY", max_retries=0, timeout=timeout,
-            http_client=self._http.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False),
+            http_client=self._http.AsyncClient(
+                timeout=timeout, limits=limits, follow_redirects=False, event_hooks={"response": [self._cut_errors_short]}
+            ),
         )  # fmt: skip
         self._openai.organization = self._openai.project = None  # OPENAI_ORG_ID and the like are not this server's business
         self._rng = random.Random(seed)
@@ -146,7 +151,7 @@ class TeacherClient:
             failure = self._after_status(error, sent_at, asked)
         except (openai.APIConnectionError, self._http.TransportError) as error:
             failure = self._after_broken_connection(error)
-        except InvalidAnswer as error:
+        except (InvalidAnswer, self._http.DecodingError) as error:
             self.limit.praise()
             failure = _Again("invalid_answer", self._safe(str(error)))
         except Exception as error:  # anything else is a fault of ours or the SDK's: shown as it is, unless it quotes the key
@@ -201,6 +206,26 @@ class TeacherClient:
         if self.response_format == "json_object":
             return {**fields, "response_format": {"type": "json_object"}}
         return fields
+
+    async def _cut_errors_short(self, response: Any) -> None:
+        """The SDK reads the body of an error whole, however long: it gets the beginning, which is what a message needs."""
+        if response.status_code >= 400:
+            response.stream = self._first_bytes(response.stream)
+
+    def _first_bytes(self, stream: Any) -> Any:
+        class Beginning(self._http.AsyncByteStream):  # type: ignore[name-defined]
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                size = 0
+                async for part in stream:
+                    yield part
+                    size += len(part)
+                    if size > MAX_ERROR_BYTES:
+                        return
+
+            async def aclose(self) -> None:
+                await stream.aclose()
+
+        return Beginning()
 
     # -- what a failed try means ---------------------------------------------------------------------------------------
     def _server_is_there(self) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 REASONS = {
     "teacher_refused": "the teacher declined, or a content filter cut its answer",
@@ -18,6 +22,7 @@ REASONS = {
     "not_asked": "beyond the limit, or the run ended before",
 }
 MAX_DETAIL_CHARS = 500
+PART_CHARS = 12  # so many characters of a key in a row are masked wherever they stand
 
 
 class TeacherError(RuntimeError):
@@ -36,13 +41,44 @@ class TeacherFailure(Exception):
 
 
 def redact(value: Any, secret: str) -> Any:
-    """The same text (or JSON value) with every occurrence of `secret` replaced by ***."""
+    """The same text (or JSON value) with `secret` replaced by ***: whole, in base64 or URL-encoded, and any PART_CHARS characters of it.
+
+    A part that short of nothing but the secret is no coincidence, and error messages like to show the beginning of a key.
+    """
     if not secret:
         return value
     if isinstance(value, str):
-        return value.replace(secret, "***")
+        return _masked(value, secret)
     if isinstance(value, dict):
         return {redact(key, secret): redact(item, secret) for key, item in value.items()}
     if isinstance(value, list):
         return [redact(item, secret) for item in value]
     return value
+
+
+def _masked(text: str, secret: str) -> str:
+    spans: list[tuple[int, int]] = []
+    for part in _telling_parts(secret):
+        at = text.find(part)
+        while at >= 0:
+            spans.append((at, at + len(part)))
+            at = text.find(part, at + 1)
+    shown: list[str] = []
+    end = 0
+    for first, last in sorted(spans):
+        if first > end or not shown:
+            shown += [text[end:first], "***"]
+        end = max(end, last)
+    return "".join([*shown, text[end:]])
+
+
+@lru_cache(maxsize=32)
+def _telling_parts(secret: str) -> tuple[str, ...]:
+    """Texts that give the secret away: its PART_CHARS-character parts in every spelling, and each spelling whole."""
+    whole = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
+    for shift in range(3):  # base64 of the secret inside a longer text looks different by where it starts
+        coded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
+        known = coded[-(-shift * 8 // 6) : len(coded) - (0 if (shift + len(secret.encode())) % 3 == 0 else 1)]
+        whole |= {known, known.replace("+", "-").replace("/", "_")}
+    parts = {text[at : at + PART_CHARS] for text in whole for at in range(len(text) - PART_CHARS + 1)}
+    return tuple(sorted(parts | {text for text in whole if len(text) >= min(len(secret), PART_CHARS)}))

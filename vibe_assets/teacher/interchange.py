@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vibe_assets.lake import write_text
+from vibe_assets.storage import Place, Url
 from vibe_assets.teacher.failures import REASONS, TeacherError
 from vibe_assets.teacher.journal import Journal, Record
 from vibe_assets.teacher.schema import InvalidAnswer, normalise
@@ -56,13 +57,13 @@ class ImportSummary:
 
 
 def import_annotations(
-    file: Path, journal_root: Path, *, known_ids: Collection[str] | None = None, as_teacher: str | None = None
+    file: Path, journal_root: Place, *, known_ids: Collection[str] | None = None, as_teacher: str | None = None
 ) -> ImportSummary:
     """Bring the records of `file` into `journal_root/<teacher fingerprint>/`; the same file twice changes nothing.
 
     A line whose `teacher` is a model's name, or absent, belongs to nobody until `as_teacher` (a fingerprint) says whose it
-    is. Lines without a time count as old as the file. Rejected lines are written beside the journals as
-    `<name>-<hash>.rejected.jsonl`. Raises TeacherError when the file cannot be read, ValueError on a bad `as_teacher`.
+    is. Lines without a time count as old as the file. Rejected lines are written beside the journals, or beside `file` where those lie in
+    a store, as `<name>-<hash>.rejected.jsonl`. Raises TeacherError when the file cannot be read, ValueError on a bad `as_teacher`.
     """
     if as_teacher is not None and not _FINGERPRINT.fullmatch(as_teacher):
         raise ValueError(f"as_teacher: expected 16 hex digits, as `vibe teacher` shows them, got {as_teacher!r}")
@@ -87,6 +88,7 @@ def import_annotations(
         if key not in newest or _rank(record) >= _rank(newest[key]):
             newest[key] = record
     kept = _journalled(list(newest.values()), journal_root)
+    aside = Path(file).parent if isinstance(journal_root, Url) else journal_root
     return ImportSummary(
         kept=len(kept),
         by_teacher=dict(Counter(record["teacher"] for record in kept)),
@@ -94,7 +96,7 @@ def import_annotations(
         failures=sum(record["annotation"] is None for record in kept),
         unknown_photos=sum(record["image_id"] not in known_ids for record in kept) if known_ids is not None else 0,
         rejected=tuple(rejected),
-        rejected_file=_set_aside(rejected, journal_root, f"{Path(file).stem}-{hashlib.sha256(data).hexdigest()[:8]}"),
+        rejected_file=_set_aside(rejected, aside, f"{Path(file).stem}-{hashlib.sha256(data).hexdigest()[:8]}"),
     )
 
 
@@ -136,11 +138,11 @@ def _outcome(given: Mapping[str, Any]) -> dict[str, Any]:
     raise ValueError(f"annotation: expected an object, got {type(annotation).__name__}")
 
 
-def _journalled(records: list[Record], journal_root: Path) -> list[Record]:
+def _journalled(records: list[Record], journal_root: Place) -> list[Record]:
     """Append what is news to each teacher's journal; return it."""
     kept = []
     for teacher in sorted({record["teacher"] for record in records}):
-        with Journal(Path(journal_root) / teacher, IMPORT_WRITER) as journal:
+        with Journal(journal_root / teacher, IMPORT_WRITER) as journal:
             known = journal.known()
             news = [
                 record
@@ -161,11 +163,11 @@ def _rank(record: Record) -> tuple[bool, str]:
     return isinstance(record.get("annotation"), dict), str(record.get("at") or "")
 
 
-def _set_aside(rejected: list[RejectedLine], journal_root: Path, name: str) -> Path | None:
+def _set_aside(rejected: list[RejectedLine], folder: Path, name: str) -> Path | None:
     if not rejected:
         return None
     lines = [json.dumps({"line": item.line, "reason": item.reason, "text": item.text}, ensure_ascii=False) for item in rejected]
-    return write_text(Path(journal_root) / f"{name}.rejected.jsonl", "\n".join(lines) + "\n")
+    return write_text(folder / f"{name}.rejected.jsonl", "\n".join(lines) + "\n")
 
 
 def _text(value: Any) -> str | None:

@@ -12,9 +12,13 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vibe_assets.storage import Place, Url
 from vibe_assets.teacher.failures import TeacherError
+
+if TYPE_CHECKING:
+    from vibe_assets.storage.object_log import ObjectLog
 
 _WRITER = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]{0,99}")
 Record = dict[str, Any]
@@ -25,23 +29,40 @@ class Journal:
 
     Not opened, and nothing created, before the first append. Safe to append to from several threads; a second process that
     writes under the same name is refused, under another name it is welcome.
+
+    Where `folder` is an URL, every append is one object (see storage.object_log), a second process of the same name is welcome, too, and
+    a record may be met twice by a reader.
     """
 
-    def __init__(self, folder: Path, writer: str) -> None:
+    def __init__(self, folder: Place, writer: str) -> None:
         self._descriptor: int | None = None
+        self._objects: ObjectLog | None = None
         self._lock = threading.Lock()
         if not _WRITER.fullmatch(writer):
             raise ValueError(
                 f"expected a writer's name that can be a file's (1 to 100 characters, no '/', no '.' in front), got {writer!r}"
             )
-        self.folder = Path(folder)
-        self.path = self.folder / f"{writer}.jsonl"
+        self.folder = folder
+        self.path = folder / f"{writer}.jsonl"
+        if isinstance(folder, Url):
+            from vibe_assets.storage.object_log import ObjectLog
+
+            self._objects = ObjectLog(folder, writer)
 
     # -- reading -------------------------------------------------------------------------------------------------------
     def records(self) -> Iterator[Record]:
-        """Every intact record of every file of the folder; torn or damaged lines are passed over."""
-        for path in sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []:
-            yield from read_records(path)
+        """Every intact record of every file of the folder; torn or damaged lines are passed over.
+
+        Raises TeacherError when a store cannot be read: to take that for an empty journal would ask, and pay, again.
+        """
+        if self._objects is not None:
+            try:
+                yield from intact_records(self._objects.lines())
+            except OSError as error:
+                raise TeacherError(f"{self.folder}: {error.strerror or error}; the journal cannot be read") from error
+        elif isinstance(self.folder, Path):
+            for path in sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []:
+                yield from read_records(path)
 
     def known(self) -> dict[str, Record]:
         """Newest record of each photo, by image_id. A failure never hides an answer, however new it is."""
@@ -64,6 +85,11 @@ class Journal:
         was kept before stays, and a half-written line is taken back.
         """
         lines = [_line(record) for record in records]
+        if self._objects is not None:
+            try:
+                return self._objects.append(lines)
+            except OSError as error:
+                raise TeacherError(f"{self.folder}: {error.strerror or error}; answers kept so far stay; mend it, run again") from error
         with self._lock:
             descriptor = self._opened()
             try:
@@ -73,8 +99,22 @@ class Journal:
             except OSError as error:
                 raise TeacherError(f"{self.path}: {error}; answers kept so far stay: free disk space, then run again") from error
 
+    def claim(self) -> None:
+        """Raises TeacherError when another process is writing to the file: better now than with the first answers, which were paid for.
+
+        A file that is not there yet is not made: the first append does that.
+        """
+        if isinstance(self.path, Path) and self.path.exists():
+            with self._lock:
+                self._opened()
+
     def close(self) -> None:
-        """Let go of the file; a later append opens it again."""
+        """Let go of the file; a later append opens it again. Small objects of a store are merged."""
+        if self._objects is not None:
+            self._objects.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
         with self._lock:
             if self._descriptor is not None:
                 os.close(self._descriptor)
@@ -87,11 +127,13 @@ class Journal:
         self.close()
 
     def __del__(self) -> None:
-        self.close()  # a journal that was simply forgotten must not lock out the next
+        self._let_go()  # a journal that was simply forgotten must not lock out the next
 
     def _opened(self) -> int:
         if self._descriptor is not None:
             return self._descriptor
+        assert isinstance(self.folder, Path)
+        assert isinstance(self.path, Path)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
@@ -114,13 +156,29 @@ class Journal:
 def read_records(path: Path) -> Iterator[Record]:
     """Intact records of one file. A line counts when it is a JSON object with a string `image_id`."""
     with path.open("rb") as handle:
-        for line in handle:
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):  # torn by a crash; the photo is simply asked again
-                continue
-            if isinstance(record, dict) and isinstance(record.get("image_id"), str):
-                yield record
+        yield from intact_records(handle)
+
+
+def intact_records(lines: Iterable[bytes]) -> Iterator[Record]:
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):  # torn by a crash; the photo is simply asked again
+            continue
+        if isinstance(record, dict) and isinstance(record.get("image_id"), str):
+            yield record
+
+
+def journals_in(folder: Place) -> list[str]:
+    """Names of the journals that lie side by side in a folder, as teachers' do, sorted."""
+    if isinstance(folder, Url):
+        from vibe_assets.storage.objects import list_folder
+
+        try:
+            return sorted(entry.name.decode() for entry in list_folder(folder) if entry.is_folder and entry.name)
+        except OSError as error:
+            raise TeacherError(f"{folder}: {error.strerror or error}; the journal cannot be read") from error
+    return sorted(entry.name for entry in folder.iterdir() if any(entry.glob("*.jsonl"))) if folder.is_dir() else []
 
 
 def _rank(record: Record) -> tuple[bool, str]:

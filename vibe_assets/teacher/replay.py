@@ -32,6 +32,8 @@ from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.hostile import hostile_answer
 from vibe_assets.teacher.images import probe_image
 from vibe_assets.teacher.replay_answers import Answers, AnswerSource
+from vibe_assets.web.guard import Application, Guard
+from vibe_assets.web.serve import LOOPBACK, served_hosts
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 FAULTS = ("429", "500", "503", "timeout", "dropped", "refusal", "invalid_json", "fenced", "hostile", "filtered", "cut")
@@ -175,7 +177,7 @@ class ReplayTeacher:
             image = _image(payload)
         except (ValueError, RecursionError) as error:
             return "400", _error(400, str(error), "invalid_request_error")
-        wanted = (payload.get("response_format") or {}).get("type")
+        wanted = payload["response_format"].get("type") if isinstance(payload.get("response_format"), dict) else None
         if (wanted == "json_schema" and self.faults.no_json_schema) or (wanted and self.faults.no_response_format):
             return "400", _error(400, f"response_format of type {wanted!r} is not supported", "invalid_request_error")
         model = str(payload.get("model"))
@@ -215,7 +217,7 @@ class _Dropped(Response):
 
 
 def create_app(teacher: ReplayTeacher) -> Starlette:
-    """The ASGI app: POST /v1/chat/completions, GET /v1/models, GET /stats."""
+    """The ASGI app: POST /v1/chat/completions, GET /v1/models, GET /stats. It knows no browser: `_config` puts the guard before it."""
     routes = [
         Route("/v1/chat/completions", teacher.chat, methods=["POST"]),
         Route("/v1/models", teacher.models),
@@ -228,7 +230,7 @@ def create_app(teacher: ReplayTeacher) -> Starlette:
 def serve(teacher: ReplayTeacher, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve until interrupted. Raises TeacherError when the port is taken."""
     with _bound(host, port) as bound:
-        uvicorn.Server(_config(teacher)).run(sockets=[bound])
+        uvicorn.Server(_config(teacher, host, bound.getsockname()[1])).run(sockets=[bound])
 
 
 @contextmanager
@@ -247,7 +249,7 @@ def running_replay(
         answers if isinstance(answers, ReplayTeacher) else ReplayTeacher(answers, photo_root, faults=faults, api_key=api_key, cache=cache)
     )
     with _bound(host, port) as bound:
-        server = uvicorn.Server(_config(teacher))
+        server = uvicorn.Server(_config(teacher, host, bound.getsockname()[1]))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="vibe-replay", daemon=True)
         thread.start()
         try:
@@ -258,10 +260,13 @@ def running_replay(
             thread.join(timeout=10)
 
 
-def _config(teacher: ReplayTeacher) -> uvicorn.Config:
+def _config(teacher: ReplayTeacher, host: str, port: int) -> uvicorn.Config:
+    app: Application = create_app(teacher)
+    if host in LOOPBACK:  # beyond this machine its clients know it by names that are not known here
+        app = Guard(app, served_hosts(host, port))
     # A dropped connection is an error in the server's eyes, and here it is wanted: only what is fatal is logged.
     return uvicorn.Config(
-        create_app(teacher), log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
+        app, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
     )
 
 

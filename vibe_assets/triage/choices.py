@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from vibe_assets.heads.series_data import Preference
+from vibe_assets.storage import Place
 from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
 
@@ -58,14 +58,25 @@ class Choice:
 class ChoiceLog:
     """Append-only JSON lines, one file per writing process, under the rules of the teacher's journal: whole lines, synced."""
 
-    def __init__(self, folder: Path, *, writer: str | None = None) -> None:
+    def __init__(self, folder: Place, *, writer: str | None = None) -> None:
         self.folder = folder
         self._journal = Journal(folder, writer or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(3)}")
 
     def append(self, *choices: Choice) -> None:
-        """Keep the choices: when this returns, they are on disk. Raises ChoiceError when the disk refuses."""
+        """Keep the choices: when this returns, they are on disk. Raises ChoiceError when the disk refuses.
+
+        Where the clock went back, a choice is dated just after the newest one of its series and person: what is said later stands later.
+        """
+        newest = {(choice.series_id, choice.reviewer): choice.at for choice in self.choices()}
+        lines = []
+        for choice in choices:
+            before = newest.get((choice.series_id, choice.reviewer), "")
+            if choice.at <= before:
+                choice = replace(choice, at=(datetime.fromisoformat(before) + timedelta(microseconds=1)).isoformat())
+            newest[choice.series_id, choice.reviewer] = choice.at
+            lines.append(choice.line())
         try:
-            self._journal.append_many(choice.line() for choice in choices)
+            self._journal.append_many(lines)
         except TeacherError as error:
             raise ChoiceError(f"not kept: {error}") from error
 

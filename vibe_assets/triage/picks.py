@@ -19,6 +19,7 @@ from vibe_assets.lake import write_text
 from vibe_assets.records.series import BEST_OF_SERIES, IMAGE_QUALITY, PHOTO_SERIES
 from vibe_assets.settings import TriageSettings
 from vibe_assets.stages.platform import Platform
+from vibe_assets.strangers import spreadsheet_cell
 from vibe_assets.triage.learn import chosen_head, features_of, members_of, quality_of, series_vectors
 from vibe_assets.triage.pages import pictures, render
 from vibe_assets.triage.rules import rule_scores
@@ -155,7 +156,7 @@ def _csv(rows: pl.DataFrame) -> str:
     columns = ("series_id", "rel_path", "rank", "pick", "verdict", "probability", "score", "image_id", "model")
     writer.writerow(columns)
     for row in rows.select(columns).iter_rows():
-        writer.writerow([f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" else value for value in row])
+        writer.writerow([spreadsheet_cell(value) if isinstance(value, str) else value for value in row])
     return buffer.getvalue()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.audit.page import with_headers
+from vibe_assets.audit.page import locked
 from vibe_assets.audit.pictures import Pictures
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.triage.choices import ChoiceError
@@ -27,7 +27,7 @@ MAX_BODY = 16 * 1024
 
 def review_app(desk: TriageDesk, pictures: Pictures, *, hosts: Iterable[str]) -> Any:
     """The application; `hosts`: values of the Host header to answer."""
-    return with_headers(Guard(_pages(desk, pictures), hosts))
+    return locked(Guard(_pages(desk, pictures), hosts))
 
 
 def _pages(desk: TriageDesk, pictures: Pictures) -> Starlette:
@@ -74,6 +74,8 @@ def _pages(desk: TriageDesk, pictures: Pictures) -> Starlette:
             data = await run_in_threadpool(pictures.jpeg, image_id, desk.paths[image_id])
         except PhotoRejected as rejected:
             return PlainTextResponse(f"{rejected.reason}: {rejected.detail}\n", 410)
+        except OSError as error:  # its text would name a path of this machine
+            return PlainTextResponse(f"the picture could not be made: {error.strerror}\n", 503)
         return Response(data, media_type="image/jpeg", headers={"cache-control": "private, max-age=3600"})
 
     return Starlette(
@@ -101,7 +103,7 @@ async def _json(request: Request) -> dict[str, Any] | None:
             return None
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
 

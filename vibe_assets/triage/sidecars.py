@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from vibe_assets.export.pick_sidecar import RATING, Pick
 from vibe_assets.export.sidecar_files import Outcome, find_sidecars, remove_pick, sidecar_path, write_pick
 from vibe_assets.records import RAW_PHOTOS
 from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.sidecars import sidecar_root
+from vibe_assets.storage import below, is_url
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,7 +33,7 @@ def write_picks(
     import polars as pl
 
     today = (now or datetime.now(UTC)).date().isoformat()
-    folder, stars = into or platform.settings.root, platform.settings.triage.rating
+    folder, stars = into or sidecar_root(platform), platform.settings.triage.rating
     files = platform.lake.read_live(RAW_PHOTOS, columns=["image_id", "folder_key", "path_bytes", "rel_path", "reason"])
     files = files.filter(pl.col("reason").is_null()).join(rows.drop("rel_path"), on="image_id", how="inner").sort("rel_path", "pick")
     done: set[Path] = set()
@@ -38,7 +41,7 @@ def write_picks(
         place = sidecar_path(folder, bytes(row["path_bytes"]))
         done.add(place)
         pick = _pick(row, stars)
-        embedded = embedded_rating(_photo(platform, bytes(row["path_bytes"]))) if pick else ""
+        embedded = embedded_rating(below(platform.settings.root, bytes(row["path_bytes"]))) if pick else ""
         yield write_pick(place, pick, today=today, dry_run=dry_run, embedded=embedded)
     for place in find_sidecars(folder):
         if place not in done and (outcome := remove_pick(place, dry_run=dry_run)) is not None:
@@ -47,20 +50,21 @@ def write_picks(
 
 def remove_picks(platform: Platform, *, into: Path | None = None, dry_run: bool = False) -> Iterator[Outcome]:
     """Take our picks out of the sidecars below the photo root, or below `into`; labels and what others wrote stay."""
-    for place in find_sidecars(into or platform.settings.root):
+    for place in find_sidecars(into or sidecar_root(platform)):
         if (outcome := remove_pick(place, dry_run=dry_run)) is not None:
             yield outcome
 
 
-def embedded_rating(photo: Path) -> str:
+def embedded_rating(photo: bytes | Path) -> str:
     """What somebody's stars within a photo say, '' for none: a sidecar would hide them. Cameras write 0 or nothing."""
     from PIL import Image
 
     from vibe_assets.export.packet import descriptions, rdf_of
     from vibe_assets.export.xmp_tree import SidecarError
+    from vibe_assets.photos.decode import read_photo
 
     try:
-        with Image.open(photo) as image:
+        with Image.open(io.BytesIO(read_photo(photo)) if is_url(photo) else os.fsdecode(photo)) as image:
             stars = image.getexif().get(EXIF_RATING)
             packet = image.info.get("xmp") or b""
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -77,10 +81,6 @@ def embedded_rating(photo: Path) -> str:
         if said not in RATING.silent:
             return f"rated {said} within the photo"
     return ""
-
-
-def _photo(platform: Platform, path_bytes: bytes) -> Path:
-    return Path(os.fsdecode(os.path.join(os.fsencode(platform.settings.root), path_bytes)))  # noqa: PTH118 - bytes
 
 
 def _pick(row: Mapping[str, Any], stars: int) -> Pick | None:

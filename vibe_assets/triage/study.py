@@ -27,7 +27,7 @@ MEASURE = "1"  # version of the quality measures
 
 def choice_log(platform: Platform) -> ChoiceLog:
     """Where the review page keeps what people chose."""
-    return ChoiceLog(platform.settings.triage_dir / "choices")
+    return ChoiceLog(platform.settings.choices_dir)
 
 
 # -- series ------------------------------------------------------------------------------------------------------------

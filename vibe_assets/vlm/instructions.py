@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vibe_assets.engine import LocalEngine, Lost, Task, in_order
 from vibe_assets.lake import write_text
 from vibe_assets.records import PHOTO_GROUPS, fingerprint
 from vibe_assets.records.tags import INSTRUCTION_DATASET, TAGGED_PHOTOS
@@ -131,22 +132,54 @@ def _judged(platform: Platform, candidates: list[dict[str, Any]], knobs: Dataset
     prompt, least = prompt_of(platform), knobs.min_tags or platform.settings.vlm.min_tags
     reserved = benchmark_groups(platform, knobs.benchmark_batches)
     ordered = sorted(candidates, key=lambda one: (one["image_id"] not in kept, one["origin"] == "auto", _lot(knobs.seed, one["image_id"])))
+    wanted = [(one["path_bytes"], one["image_id"], one["tags"], one["image_id"] not in kept) for one in ordered]
+    chosen = [at for at, one in enumerate(ordered) if _reason(one, least, reserved, set(), None) is None]
+    built = _built(platform, WriteRecords(prompt), wanted, chosen)
     rows: list[dict[str, Any]] = []
     taken: set[str] = set()
-    for one in ordered:
+    for at, one in enumerate(ordered):
         reason = _reason(one, least, reserved, taken, knobs.max_samples)
-        if reason is None and not reachable(one["path_bytes"], one["image_id"], thorough=one["image_id"] not in kept):
+        said = built(at) if reason is None else None
+        if reason is None and said is None:
             reason = "unreachable"
         if reason is None:
             taken.add(one["image_id"])
         tags = one.pop("tags")
         rows.append(
             {
-                **one, "ground_truth_tags": tags, "messages": None if reason else messages(prompt, one["path_bytes"], tags),
-                "reason": reason, "detail": None if reason is None else REASONS[reason],
+                **one, "ground_truth_tags": tags, "messages": said, "reason": reason,
+                "detail": None if reason is None else REASONS[reason],
             }
         )  # fmt: skip
     return rows
+
+
+Wanted = tuple[bytes | None, str | None, list[str], bool]  # path, image_id, tags, whether the file's bytes are to be checked
+
+
+@dataclass(frozen=True)
+class WriteRecords:
+    """For an engine: candidates -> their messages, None where the photo is not there any more."""
+
+    prompt: str
+
+    def __call__(self) -> Task:
+        return lambda candidates, tries: map(self.write, candidates)
+
+    def write(self, candidate: Wanted) -> str | None:
+        path, image_id, tags, thorough = candidate
+        if path is None or not reachable(path, image_id, thorough=thorough):
+            return None
+        return messages(self.prompt, path, tags)
+
+
+def _built(platform: Platform, write: WriteRecords, wanted: Sequence[Wanted], chosen: Sequence[int]) -> Callable[[int], str | None]:
+    """What gives a candidate's messages by its place: in this process one by one as they are needed, elsewhere all `chosen` beforehand."""
+    if isinstance(platform.engine, LocalEngine):
+        return lambda at: write.write(wanted[at])
+    said = in_order(platform.engine.arrivals(write, [wanted[at] for at in chosen]))
+    known = {at: None if isinstance(one, Lost) else one for at, one in zip(chosen, said, strict=True)}
+    return known.__getitem__
 
 
 def _reason(one: Mapping[str, Any], least: int, reserved: set[str], taken: set[str], most: int | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,9 @@ def question(prompt: str) -> dict[str, Any]:
 
 
 def load_local(base: str, *, adapter: Path | None = None, device: str = "auto", four_bit: bool = False) -> LocalModel:
-    """Load the model, and attach the adapter where one is given.
+    """Load the model, and attach the adapter where one is given. `base`: a folder, or a hub name that may end in @REVISION.
+
+    Code that a repository carries is never run; of weights that are pickled only tensors are read.
 
     bf16 on CUDA devices that have it, fp32 elsewhere; `four_bit` quantises the frozen weights to NF4 (CUDA with bitsandbytes only).
     Raises VlmError when folder, hub name, adapter or device cannot be used, or the adapter belongs to another base.
@@ -68,14 +71,15 @@ def load_local(base: str, *, adapter: Path | None = None, device: str = "auto", 
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     where = chosen_device(device)
-    source = checked_source(base)
+    name, revision = named_and_pinned(checked_source(base))
     options: dict[str, Any] = {"dtype": torch.bfloat16 if where.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32}
     if four_bit:
         options |= {"quantization_config": _nf4(where), "device_map": {"": where}}
     try:
-        processor = AutoProcessor.from_pretrained(source)
-        model = AutoModelForImageTextToText.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
+        safe = {"trust_remote_code": False, **({"revision": revision} if revision else {})}
+        processor = AutoProcessor.from_pretrained(name, **safe)
+        model = AutoModelForImageTextToText.from_pretrained(name, weights_only=True, **safe, **options)
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
         raise VlmError(
             f"{base}: no vision-language model that transformers can load ({_first_line(error)}); give the folder of a saved model, "
             f"or run `hf download {base}` on a machine that is online"
@@ -91,11 +95,16 @@ def attach(model: Any, adapter: Path, base: str) -> Any:
     """The model with a LoRA adapter in front of its frozen weights. Raises VlmError when the two do not belong together."""
     from peft import PeftModel
 
-    config = adapter / "adapter_config.json"
+    config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
     if not config.is_file():
         raise VlmError(f"{adapter}: no adapter there (adapter_config.json is missing); `vibe vlm finetune` writes one")
+    if not weights.is_file():
+        raise VlmError(
+            f"{adapter}: {weights.name} is missing; an adapter_model.bin is never loaded, as that may run code of the file: "
+            "have its author save it as safetensors, or train the adapter here (`vibe vlm finetune`)"
+        )
     trained_on = str(json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
-    if Path(trained_on).name != Path(base).name:
+    if Path(named_and_pinned(trained_on)[0]).name != Path(named_and_pinned(base)[0]).name:
         raise VlmError(f"{adapter} was trained on {trained_on}, not on {base}; set `local` to the model it belongs to")
     with names_of_old():
         return PeftModel.from_pretrained(model, str(adapter))
@@ -128,6 +137,14 @@ def checked_source(base: str) -> str:
     if folder.is_absolute() or base.startswith((".", "~")) or base.count("/") != 1:
         raise VlmError(f"{base}: no such folder; give the path of a saved model, or a hub name such as Qwen/Qwen2.5-VL-3B-Instruct")
     return base
+
+
+def named_and_pinned(source: str) -> tuple[str, str]:
+    """(folder or hub name, revision); the revision is '' for folders and where none is given."""
+    if Path(source).is_dir():
+        return source, ""
+    name, _, revision = source.partition("@")
+    return name, revision
 
 
 def _nf4(device: torch.device) -> Any:

@@ -71,7 +71,7 @@ def ask(
     """image_id -> journalled record, for the photos that were asked about now or before."""
     prompt = prompt_of(platform)
     version = model.fingerprint(prompt)
-    journal = Journal(platform.settings.tags_dir / "answers" / f"{model.name}-{version}", "answers")
+    journal = Journal(platform.settings.tag_answers_dir / f"{model.name}-{version}", "answers")
     if model.local:
         return _ask_local(platform, model, prompt, photos, journal, version, limit)
     try:

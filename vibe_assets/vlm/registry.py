@@ -17,6 +17,7 @@ from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.tags import ANSWER_VERSION, TAGS_JSON_SCHEMA, load_prompt
 
 CARD = "card.json"
+VOLATILE = frozenset({"base_model_name_or_path", "revision", "peft_version", "inference_mode", "auto_mapping"})  # of adapter_config.json
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,15 @@ class Model:
 
     @cached_property
     def adapter_version(self) -> str | None:
-        """Hash of the adapter's weights."""
+        """Hash of the adapter's weights, and of the settings of its that change an answer."""
         if self.adapter is None:
             return None
         weights = self.adapter / "adapter_model.safetensors"
         if not weights.is_file():
             raise VlmError(f"[vlm.models.{self.name}] adapter: {weights} is missing; `vibe vlm finetune` writes it")
         with weights.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        return fingerprint({"weights": digest, "config": _adapter_config(self.adapter / "adapter_config.json")})
 
     @cached_property
     def identity(self) -> str:
@@ -138,6 +140,14 @@ def _resolved(local: str, base: Path) -> str:
     """A folder is named from where the settings lie; hub names stay as they are."""
     folder = base / Path(local).expanduser()
     return str(folder.resolve()) if local and folder.is_dir() else local
+
+
+def _adapter_config(file: Path) -> dict[str, Any]:
+    """How the weights are applied: rank, alpha, modules ...; where the base lies and which library wrote it say nothing about that."""
+    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    kept = {name: value for name, value in said.items() if name not in VOLATILE}
+    words = {name: sorted(value) for name, value in kept.items() if isinstance(value, list) and all(isinstance(one, str) for one in value)}
+    return kept | words  # lists of modules are sets: saved in any order
 
 
 def _weights_of(source: str) -> list[tuple[str, int, int]]:

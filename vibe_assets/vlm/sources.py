@@ -14,6 +14,7 @@ from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TR
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import load_taxonomy
+from vibe_assets.storage import below
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.found import Found
 
@@ -92,9 +93,9 @@ def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
         remedy = "`vibe audited FILE` brings them" if truth == "audited" else "materialise auto_ground_truth first"
         raise VlmError(f"the library has no {truth} labels yet; {remedy}")
     taxonomy, rows = load_taxonomy(platform), labels.join(accepted_photos(platform), on="image_id", how="inner").sort("image_id")
-    root = os.fsencode(platform.settings.root)
+    root = platform.settings.root
     return [
-        Found(truth, row["image_id"], row["rel_path"], label_tags(row, taxonomy), os.path.join(root, row["path_bytes"]),  # noqa: PTH118
+        Found(truth, row["image_id"], row["rel_path"], label_tags(row, taxonomy), below(root, row["path_bytes"]),
               image_id=row["image_id"], phash=row["phash"])
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip

@@ -20,6 +20,7 @@ from urllib.parse import urlencode, urlsplit
 from vibe_assets.lake import atomic_file
 from vibe_assets.settings import VlmSettings
 from vibe_assets.teacher.client import http_library
+from vibe_assets.teacher.failures import redact
 from vibe_assets.teacher.pace import Pace, retry_after_s
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.found import Found
@@ -149,13 +150,13 @@ class _Api:
             try:
                 answer = self._client.get(url, headers=headers)
             except self._http.TransportError as error:
-                detail = f"{type(error).__name__}: {error}".replace(self._key, "***")
+                detail = redact(f"{type(error).__name__}: {error}", self._key)
             else:
                 left = answer.headers.get("x-ratelimit-remaining", "")
                 self.fetched.remaining = int(left) if left.isdigit() else self.fetched.remaining
                 if answer.status_code == 200:
-                    return _json(answer.content)
-                detail = f"HTTP {answer.status_code}: {' '.join(answer.text[:200].split())}".replace(self._key, "***")
+                    return redact(_json(answer.content), self._key)
+                detail = f"HTTP {answer.status_code}: {redact(' '.join(answer.text[:2000].split()), self._key)[:200]}"
                 self._refusal(answer, detail)
             time.sleep(self.pace.wait_s(attempt, self._rng))
         raise _Stop(f"{detail} (5 tries)")

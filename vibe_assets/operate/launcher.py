@@ -1,0 +1,129 @@
+"""A run that the queue lets go comes in; a process that has its imports already comes out, where Dagster would start an interpreter.
+
+Dagster starts one interpreter a run, and most of a small folder's run is spent importing. Here a server process imports once and is
+forked for every run: a run still has a process of its own, and queue, pools, monitoring, retries and cancelling stay Dagster's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import socket
+import sys
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, DagsterRun
+    from dagster._core.instance import InstanceRef
+
+PROCESS_TAG = ".dagster/vibe_process"  # with this prefix the UI does not show it
+IMPORTED = "vibe_assets.operate.warm"  # what the server imports
+PACKAGE = Path(__file__).parents[1]
+
+
+class WarmRunLauncher(DefaultRunLauncher):
+    """Dagster's own launcher with a quicker start for runs of this platform. Others, and other systems than Linux, get Dagster's."""
+
+    _code: int | None = None  # when the code of the running server was written
+    _processes: tuple[BaseProcess, ...] = ()
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Start the run; what fails in it is in its event log."""
+        if not self._warm(context):
+            super().launch_run(context)
+            return
+        run = context.dagster_run
+        arguments = (run.run_id, self._instance.get_ref(), dict(os.environ))
+        process = get_context("forkserver").Process(target=execute, args=arguments, name=f"run {run.run_id}")
+        process.start()
+        self._processes = (*(one for one in self._processes if one.is_alive()), process)  # is_alive() also buries the dead
+        where = {"host": socket.gethostname(), "pid": process.pid, "started": started(process.pid or 0)}
+        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: json.dumps(where)})
+        self._run_ids.add(run.run_id)
+
+    def _warm(self, context: LaunchRunContext) -> bool:
+        """Whether the server can run it: its code is ours, and as it was when the server started (a daemon's restart makes it so)."""
+        origin = context.job_code_origin
+        pointer = origin.repository_origin.code_pointer if origin else None
+        if sys.platform != "linux" or not str(getattr(pointer, "module", "")).startswith(f"{PACKAGE.name}."):
+            return False
+        written = max(file.stat().st_mtime_ns for file in PACKAGE.rglob("*.py"))
+        if self._code is None:
+            self._code = written
+            get_context("forkserver").set_forkserver_preload([IMPORTED])
+        return self._code == written
+
+    def terminate(self, run_id: str) -> bool:
+        """Ask the run to end; it is marked as cancelled when it did."""
+        run = self._instance.get_run_by_id(run_id)
+        where = _process_of(run)
+        if run is None or run.is_finished or where is None:
+            return bool(super().terminate(run_id))
+        self._instance.report_run_canceling(run)
+        if not _lives(where):
+            self._instance.report_run_canceled(run, "its process had ended before")
+            return True
+        if where["host"] != socket.gethostname():
+            return False
+        os.kill(where["pid"], signal.SIGTERM)
+        return True
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Whether its process lives; the code server watches over those that it started."""
+        where = _process_of(run)
+        if where is None or _lives(where):
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"process {where['pid']} has ended")
+
+
+def execute(run_id: str, ref: InstanceRef, environment: dict[str, str]) -> None:
+    """Body of the process: the run, as `dagster api execute_run` does it; the server's environment may be older than the run's."""
+    from dagster import DagsterInstance
+    from dagster._cli.api import _execute_run_command_body
+    from dagster._utils.interrupts import capture_interrupts
+
+    os.environ.clear()
+    os.environ.update(environment)
+    with capture_interrupts(), DagsterInstance.from_ref(ref) as instance:
+        try:
+            _execute_run_command_body(run_id, instance, lambda event: None, set_exit_code_on_failure=False)
+        except BaseException as error:
+            _report_failed(instance, run_id, error)
+            raise
+        finally:
+            atexit._run_exitfuncs()  # a forked process leaves without them, and with them the workers that decode end
+
+
+def _report_failed(instance: DagsterInstance, run_id: str, error: BaseException) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_failed(run, f"the run did not start: {type(error).__name__}: {error}")
+
+
+def _process_of(run: DagsterRun | None) -> dict[str, Any] | None:
+    return json.loads(run.tags[PROCESS_TAG]) if run is not None and PROCESS_TAG in run.tags else None
+
+
+def _lives(where: dict[str, Any]) -> bool:
+    """A process elsewhere counts as living: it cannot be asked from here."""
+    return where["host"] != socket.gethostname() or (where["started"] is not None and started(where["pid"]) == where["started"])
+
+
+def started(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot, which tells it from a later one of the same id; None when it has ended."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if state in "ZX" else int(fields[18])
