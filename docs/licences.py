@@ -48,9 +48,8 @@ INSIDE = """
 ## Copyleft inside wheels
 
 A wheel can carry libraries under other licences than its own. GCC's runtime libraries are under an exception that asks nothing of a
-program, the LGPL ones can be exchanged. **x265 in pillow-heif** is an encoder under the GPL-2.0 that is loaded together with the decoder;
-vibe_assets only decodes with it. Who hands on an image or an installer with that wheel hands on x265 too; pillow-heif built against a
-libheif without x265 avoids it.
+program, the LGPL ones can be exchanged. HEIC photos are read with pi-heif, the decoder without x265 (GPL-2.0), which pillow-heif's wheel
+carries; the tests alone use pillow-heif, to make their photos.
 """
 
 

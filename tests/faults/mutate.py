@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.faults.mutations import MUTATIONS, Mutation
 from tests.faults.table import PAGE, ROOT, Row, rows
 
-LIMIT_S = 280
+LIMIT_S = 60
 
 
 def mutated(folder: Path, mutation: Mutation) -> None:

@@ -81,9 +81,9 @@ def looks_like_image(name: bytes) -> bool:
 @cache
 def _prepare() -> None:
     """Load every Pillow plugin (an allow-list only works on loaded ones) and add HEIC."""
-    import pillow_heif
+    import pi_heif
 
-    pillow_heif.register_heif_opener()
+    pi_heif.register_heif_opener()
     Image.init()
 
 

@@ -173,7 +173,7 @@ def _context() -> Any:
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
     context = _ForkServer()
-    context.set_forkserver_preload([__name__, "imagehash", "scipy.fftpack", "pillow_heif"])
+    context.set_forkserver_preload([__name__, "imagehash", "scipy.fftpack", "pi_heif"])
     return context
 
 
