@@ -267,13 +267,12 @@ def test_a_library_restored_with_new_times_can_still_be_linked(tmp_path: Path) -
 
 
 def test_a_heic_photo_is_copied_as_jpeg_where_readers_need_it(tmp_path: Path) -> None:
-    import pillow_heif
     import polars as pl
+    from pillow_heif import from_pillow
 
     platform = build(tmp_path / "lib", (b"one.jpg", b"two.jpg"))
-    pillow_heif.register_heif_opener()
     place = platform.settings.root / "album" / "one.jpg"
-    Image.new("RGB", (64, 48), (200, 30, 30)).save(place, "HEIF")
+    from_pillow(Image.new("RGB", (64, 48), (200, 30, 30))).save(place)
     image_id = sound(place)
 
     def renamed(rows: pl.DataFrame) -> pl.DataFrame:

@@ -55,4 +55,8 @@ def test_every_test_of_this_room_is_in_the_table() -> None:
     here = {
         f"tests/faults/{file.name}::{name}" for file in HERE.glob("test_*.py") if file != Path(__file__) for name in test_functions(file)
     }
-    assert here - {"tests/faults/test_teacher.py::test_the_caps_are_what_the_page_says"} <= told
+    told |= {
+        "tests/faults/test_teacher.py::test_the_caps_are_what_the_page_says",
+        "tests/faults/test_daemon_killed.py::test_a_daemon_killed_in_mid_build_is_gone_on_with_where_it_ended",  # not promised
+    }
+    assert here <= told

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from pillow_heif import from_pillow
 
 from tests.photos.library import bomb_png, picture, save
 from vibe_assets.photos.decode import Decoded, PhotoRejected, open_photo, thumbnail_markdown
@@ -17,7 +18,10 @@ from vibe_assets.photos.decode import Decoded, PhotoRejected, open_photo, thumbn
 
 def stored(image: Image.Image, format: str, **options: object) -> io.BytesIO:
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    if format == "HEIF":  # what decodes it for the product cannot write it
+        from_pillow(image).save(buffer, **options)
+    else:
+        image.save(buffer, format, **options)
     return io.BytesIO(buffer.getvalue())
 
 
