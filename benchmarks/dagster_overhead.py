@@ -4,8 +4,8 @@
 
 Every folder of the installation holds one tiny photo and counts as made and judged (see installation.py). `look` is the folder sensor,
 `tick` what the daemon asks of the automation conditions, with its cursor read and written. A run embeds one folder of 2 MP photos and
-judges it: `cold` starts an interpreter as Dagster's own launcher does, `warm` forks a server as the launcher on trial does; both start the
-workers that decode. CPU seconds decide: the machine is shared.
+judges it: `cold` starts an interpreter as Dagster's own launcher does, `warm` forks a server as `run_launcher` of dagster.yaml does. CPU seconds
+decide: the machine is shared.
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ from vibe_assets.definitions import defs
 from vibe_assets.defs.automation import folder_sensor
 from vibe_assets.defs.drive import Driver, report_outside_world
 from vibe_assets.operate.launcher import WarmRunLauncher
-from vibe_assets.stages.library import scan_folder
 from vibe_assets.stages.platform import Platform
 
 SIZES, PHOTOS = (100, 1_000, 10_000), (1, 10, 100)
 STAGE = "image_embeddings"
-LAUNCHER = "\nrun_launcher:\n  module: vibe_assets.operate.launcher\n  class: WarmRunLauncher\n"
 
 
 # -- nothing moved -----------------------------------------------------------------------------------------------------
@@ -151,18 +149,25 @@ def anew(folder: Path, work: Variant) -> Variant:
     return run
 
 
+def scanned_elsewhere(key: str) -> None:
+    """Scan in another process: a process has one fork server, and the one that decodes photos would be it."""
+    code = (
+        "from vibe_assets.stages.library import scan_folder; from vibe_assets.stages.platform import Platform; "
+        f"scan_folder(Platform.open(progress=False), {key!r})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def one_folder(bench: Bench, photos: int) -> None:
     """A run of a folder of `photos`, started in two ways."""
     with tempfile.TemporaryDirectory(prefix="vibe-bench-") as home:
         folder = install(Path(home), 1, photos=0)
-        with (folder / "dagster_home" / "dagster.yaml").open("a", encoding="utf-8") as shipped:
-            shipped.write(LAUNCHER)
         write_library(next((folder / "photos").glob("*/*")), photos, TWO_MP)
         with opened(folder) as instance:
             platform = Platform.open(run_id="benchmark", progress=False)
             report_outside_world(platform, instance)
             (key,) = instance.get_dynamic_partitions("photo_folders")
-            scan_folder(platform, key)
+            scanned_elsewhere(key)
             ways = {"cold": cold(instance, key), "warm": warm(instance, key)}
             bench.turns({f"{name}, {photos} photos": anew(folder, way) for name, way in ways.items()}, warm=True)
     bench.ratio(f"warm_start_vs_cold_cpu_{photos}", f"cold, {photos} photos", f"warm, {photos} photos", unit="cpu s")

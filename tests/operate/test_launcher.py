@@ -105,6 +105,16 @@ def test_another_process_with_the_same_id_is_not_taken_for_the_run(instance: dg.
     assert sleeper.poll() is None
 
 
+def test_a_run_that_dagster_s_own_launcher_started_is_watched_too(instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]) -> None:
+    run, health = starting(instance), instance.run_launcher.check_run_worker_health
+    assert health(run).status == WorkerStatus.RUNNING, "it has not begun"
+    instance.report_engine_event(f"Started process for run (pid: {sleeper.pid}).", run)
+    assert health(run).status == WorkerStatus.RUNNING
+    sleeper.kill()
+    sleeper.wait()
+    assert health(run).status == WorkerStatus.NOT_FOUND
+
+
 def test_a_cancelled_run_is_asked_to_end(instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]) -> None:
     run = at_work(instance, sleeper)
     assert instance.run_launcher.terminate(run.run_id)

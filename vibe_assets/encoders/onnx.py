@@ -131,7 +131,7 @@ def load(target: str, settings: EncoderSettings) -> OnnxEncoder:
     who, file = f"[encoder] name = {settings.name!r}", Path(target).expanduser()
     if not file.is_file():
         raise EncoderError(f"{who}: no such file: {file}. Give the path of an exported image tower (.onnx)")
-    if settings.precision in ("bf16", "int8"):
+    if settings.precision == "bf16":
         raise EncoderError(
             f"{who}: an ONNX file carries its own precision; set [encoder] precision to auto, or export it in the precision wanted"
         )

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vibe_assets.encoders.base import EncoderError, encoder_fingerprint, hash_files
 from vibe_assets.encoders.hub import remedy_for, stable_config
-from vibe_assets.encoders.torch_encoder import TextTower, TorchEncoder, choose_device, choose_precision, in_eight_bits, pixel_tower, unit_rows
+from vibe_assets.encoders.torch_encoder import TextTower, TorchEncoder, choose_device, choose_precision, pixel_tower, unit_rows
 from vibe_assets.settings import EncoderSettings
 
 VERSION = 1
@@ -35,7 +35,6 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     device = choose_device(settings)
     precision, dtype = choose_precision(settings, device)
     model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-    in_eight_bits(model.visual, settings)
     shrink, mean, std = _split_transform(transform, settings)
 
     preprocessing = dict(model.visual.preprocess_cfg)

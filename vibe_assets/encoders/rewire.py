@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import linear, scaled_dot_product_attention
 
 
 class BatchFirstAttention(nn.Module):
@@ -17,25 +17,19 @@ class BatchFirstAttention(nn.Module):
 
     def __init__(self, original: nn.MultiheadAttention) -> None:
         super().__init__()
-        self.heads, self.out_proj = original.num_heads, original.out_proj
-        width, bias = original.embed_dim, original.in_proj_bias
-        self.query = _layer(original.in_proj_weight[:width], None if bias is None else bias[:width])
-        self.key_value = _layer(original.in_proj_weight[width:], None if bias is None else bias[width:])
-
-    @staticmethod
-    def fits(original: nn.MultiheadAttention) -> bool:
-        """Whether this can stand in for it, given that key and value are one tensor."""
-        one_width = original.in_proj_weight is not None and original.bias_k is None
-        return bool(original.batch_first and one_width and not original.add_zero_attn)
+        self.heads = original.num_heads
+        self.in_proj_weight, self.in_proj_bias, self.out_proj = original.in_proj_weight, original.in_proj_bias, original.out_proj
 
     def forward(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None, **_: bool
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, None]:
-        """(b, q, d), (b, n, d), the same (b, n, d), and an additive (b * heads, q, n) -> (b, q, d). Other options say what is returned beside."""
+        """(b, q, d), (b, n, d), the same (b, n, d), and an additive (b * heads, q, n) -> (b, q, d)."""
         if key is not value:
             raise ValueError("expected key and value to be one tensor, got two")
-        wanted = self.query(query)
-        keys, values = self.key_value(key.contiguous()).chunk(2, dim=-1)
+        width = query.shape[-1]
+        bias = (None, None) if self.in_proj_bias is None else self.in_proj_bias.split([width, 2 * width])
+        wanted = linear(query, self.in_proj_weight[:width], bias[0])
+        keys, values = linear(key.contiguous(), self.in_proj_weight[width:], bias[1]).chunk(2, dim=-1)
         mask = None if attn_mask is None else attn_mask.unflatten(0, (-1, self.heads)).to(wanted.dtype)
         attended = scaled_dot_product_attention(self._split(wanted), self._split(keys), self._split(values), attn_mask=mask)
         return self.out_proj(attended.transpose(1, 2).flatten(2)), None
@@ -43,14 +37,6 @@ class BatchFirstAttention(nn.Module):
     def _split(self, rows: torch.Tensor) -> torch.Tensor:
         """(b, n, d) -> (b, heads, n, d / heads)"""
         return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-def _layer(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
-    """A linear layer over given memory, for evaluation."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    layer.weight = nn.Parameter(weight.detach(), requires_grad=False)
-    layer.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
-    return layer
 
 
 def rewired(model: nn.Module) -> nn.Module:

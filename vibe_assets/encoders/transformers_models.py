@@ -21,7 +21,6 @@ from vibe_assets.encoders.torch_encoder import (
     TorchEncoder,
     choose_device,
     choose_precision,
-    in_eight_bits,
     pixel_tower,
     stacked,
     unit_rows,
@@ -46,7 +45,6 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     device = choose_device(settings)
     precision, dtype = choose_precision(settings, device)
     model = rewired(model.to(device=device, dtype=dtype).eval().requires_grad_(False))
-    in_eight_bits(getattr(model, "vision_model", model), settings)
 
     draft_px = 2 * input_px(processor) if settings.decode_mode == "draft" else None
     fingerprint = encoder_fingerprint(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dagster import DagsterEventType
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 PROCESS_TAG = ".dagster/vibe_process"  # with this prefix the UI does not show it
 IMPORTED = "vibe_assets.operate.warm"  # what the server imports
 PACKAGE = Path(__file__).parents[1]
+BEGAN = re.compile(r"Started process for run \(pid: (\d+)\)")  # Dagster's own words
+CLOCK_S = 2.0  # btime is in whole seconds
 
 
 class WarmRunLauncher(DefaultRunLauncher):
@@ -77,14 +81,23 @@ class WarmRunLauncher(DefaultRunLauncher):
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        return True
+        return sys.platform == "linux"
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Whether its process lives; the code server watches over those that it started."""
+        """Whether its process lives. A run that ended together with its daemon would otherwise hold its place in the pool for ever."""
         where = _process_of(run)
-        if where is None or _lives(where):
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"process {where['pid']} has ended")
+        if where is None:
+            began = self._began(run)
+            lost = began is not None and not _still_there(*began)
+            return _not_found(began[0]) if began and lost else CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.RUNNING) if _lives(where) else _not_found(where["pid"])
+
+    def _began(self, run: DagsterRun) -> tuple[int, float] | None:
+        """Of a run that Dagster's own launcher started: the id of its process, and when that said so (seconds since 1970)."""
+        for entry in reversed(self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
+            if found := BEGAN.search(entry.user_message or entry.message):
+                return int(found[1]), entry.timestamp
+        return None
 
 
 def execute(run_id: str, ref: InstanceRef, environment: dict[str, str]) -> None:
@@ -109,6 +122,22 @@ def _report_failed(instance: DagsterInstance, run_id: str, error: BaseException)
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_failed(run, f"the run did not start: {type(error).__name__}: {error}")
+
+
+def _not_found(pid: int) -> CheckRunHealthResult:
+    return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"process {pid} has ended")
+
+
+def _still_there(pid: int, seen: float) -> bool:
+    """Whether the process that had this id at that moment is there, and not a later one."""
+    ticks = started(pid)
+    return ticks is not None and _booted() + ticks / os.sysconf("SC_CLK_TCK") <= seen + CLOCK_S
+
+
+def _booted() -> float:
+    """When the machine started, in seconds since 1970."""
+    lines = Path("/proc/stat").read_text(encoding="utf-8").splitlines()
+    return float(next(line for line in lines if line.startswith("btime")).split()[1])
 
 
 def _process_of(run: DagsterRun | None) -> dict[str, Any] | None:
