@@ -4,8 +4,8 @@
 
 Every folder of the installation holds one tiny photo and counts as made and judged (see installation.py). `look` is the folder sensor,
 `tick` what the daemon asks of the automation conditions, with its cursor read and written. A run embeds one folder of 2 MP photos and
-judges it: `cold` starts an interpreter as Dagster's own launcher does, `warm` forks a server as `run_launcher` of dagster.yaml does. CPU seconds
-decide: the machine is shared.
+judges it: `cold` starts an interpreter as Dagster's own launcher does, `warm` forks a server as `run_launcher` of dagster.yaml does. CPU
+seconds decide: the machine is shared.
 """
 
 from __future__ import annotations
