@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from vibe_assets.definitions import defs
+from vibe_assets.defs import automation
 from vibe_assets.defs.automation import POOLS, folder_sensor, nightly_refresh, source_sensor
 from vibe_assets.defs.partitions import folders
 from vibe_assets.photos.scan import LibraryVanished
@@ -79,6 +80,35 @@ def test_new_folders_become_partitions_and_a_quiet_library_is_skipped(watch: Wat
     assert len(partitions) == 2
     assert found == {("folder_set", None), *(("folder_listing", key) for key in partitions)}
     assert watch.look() is None
+
+
+def test_many_new_folders_come_bit_by_bit_and_the_set_last(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automation, "AT_ONCE", 2)
+    for number in range(5):
+        watch.photo(f"{number}/a.png")
+    told = []
+    for _ in range(3):
+        result = watch.look()
+        assert result is not None
+        told.append([event.asset_key.to_user_string() for event in result.asset_events])
+    assert [names.count("folder_listing") for names in told] == [2, 2, 1]
+    assert [names.count("folder_set") for names in told] == [0, 0, 1]
+    assert len(watch.instance.get_dynamic_partitions(str(folders.name))) == 5
+    assert watch.look() is None
+
+
+def test_new_folders_wait_while_as_many_runs_wait_to_start(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automation, "AT_ONCE", 2)
+    job, wanted = defs.resolve_implicit_global_asset_job_def(), frozenset({dg.AssetKey("raw_photos")})
+    queued = [
+        watch.instance.create_run_for_job(job, asset_selection=wanted, status=dg.DagsterRunStatus.STARTING) for _ in range(2)
+    ]  # fmt: skip
+    watch.photo("a/a.png")
+    assert watch.look() is None
+    watch.instance.delete_run(queued[0].run_id)
+    result = watch.look()
+    assert result is not None
+    assert [event.asset_key.to_user_string() for event in result.asset_events] == ["folder_listing", "folder_set"]
 
 
 def test_a_changed_folder_is_reported_alone(watch: Watch) -> None:

@@ -1,7 +1,7 @@
 """What happens unattended: sensors that see the outside world move, schedules, and the jobs people start by hand."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -15,6 +15,8 @@ VERSION_TAG = "dagster/data_version"
 NO_LIBRARY = "library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.toml"
 LOOK_EVERY_S = int(os.environ.get("VIBE_LOOK_EVERY_S", "30"))  # seconds between two looks of every sensor
 POOLS = ("vlm", "warehouse")
+LOOK_AGAIN = "folders wait"  # the cursor while some of them were not told yet
+AT_ONCE = 500  # folders that are handed to the queue while others wait; a library that grows by more is taken in bit by bit
 RETRIED = ("timeout", "rate_limited", "server_error", "unreachable", "invalid_answer", "not_asked", "teacher_refused")
 
 refresh_library = dg.define_asset_job(
@@ -89,11 +91,23 @@ def latest_versions(instance: dg.DagsterInstance, name: str) -> dict[str, str]:
     return {partition: found[VERSION_TAG] for partition, found in tags.items()}
 
 
-def folder_events(look: Look, instance: dg.DagsterInstance) -> list[dg.AssetMaterialization]:
-    """Events for the folders whose files moved since the instance last heard of them, and for the set of folders."""
+def room_in_queue(instance: dg.DagsterInstance) -> int:
+    """How many more folders the queue may be given. Every pass of it reads all runs that wait, so ten thousand would hold up the rest."""
+    return max(0, AT_ONCE - instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTING])))
+
+
+def moved_folders(look: Look, instance: dg.DagsterInstance) -> list[str]:
+    """Keys of the folders whose files moved since the instance last heard of them."""
     known = latest_versions(instance, "folder_listing")
-    events = [moved("folder_listing", listing, {}, partition=key) for key, listing in look.listings.items() if known.get(key) != listing]
-    if look.listings and latest_version(instance, "folder_set") != look.version:  # an empty library must never start training
+    return [key for key, listing in look.listings.items() if known.get(key) != listing]
+
+
+def folder_events(
+    look: Look, instance: dg.DagsterInstance, moving: Sequence[str], *, all_told: bool = True
+) -> list[dg.AssetMaterialization]:
+    """Events for the folders that moved, and for the set of folders once `all_told`: what needs every folder waits for the last."""
+    events = [moved("folder_listing", look.listings[key], {}, partition=key) for key in moving]
+    if all_told and look.listings and latest_version(instance, "folder_set") != look.version:  # an empty library must never start training
         problems = {"problems": "; ".join(f"{p.rel_path}: {p.reason}" for p in look.problems[:20])} if look.problems else {}
         events.append(moved("folder_set", look.version, {"folders": str(len(look.listings)), **problems}))
     return events
@@ -116,8 +130,17 @@ def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     seen = fingerprint(look.listings)  # a cursor is stored with every tick: the listings of 10,000 folders would be half a megabyte
     if (context.cursor or fingerprint({})) == seen and not new and not gone:
         return dg.SkipReason(f"{len(partitions)} folders, nothing moved")
-    requests = ([folders.build_add_request(new)] if new else []) + ([folders.build_delete_request(gone)] if gone else [])
-    return dg.SensorResult(cursor=seen, dynamic_partitions_requests=requests, asset_events=folder_events(look, context.instance))
+    moving, room = moved_folders(look, context.instance), room_in_queue(context.instance)
+    now, later = moving[:room], set(moving[room:])
+    adding = [key for key in new if key not in later]
+    if later and not (now or adding or gone):
+        return dg.SkipReason(f"{len(later)} folders wait until fewer than {AT_ONCE} runs are in the queue")
+    requests = ([folders.build_add_request(adding)] if adding else []) + ([folders.build_delete_request(gone)] if gone else [])
+    return dg.SensorResult(
+        cursor=LOOK_AGAIN if later else seen,
+        dynamic_partitions_requests=requests,
+        asset_events=folder_events(look, context.instance, now, all_told=not later),
+    )
 
 
 @dg.sensor(

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
 from dagster._core.definitions.declarative_automation.automation_condition_evaluator import AutomationConditionEvaluator
 
-from vibe_assets.defs.automation import folder_events, source_events
+from vibe_assets.defs.automation import folder_events, moved_folders, source_events
 from vibe_assets.defs.partitions import folders
 from vibe_assets.lake import write_text
 from vibe_assets.progress import stepped, waiting
@@ -136,5 +136,5 @@ def report_outside_world(platform: Platform, instance: dg.DagsterInstance) -> No
     instance.add_dynamic_partitions(folders.name or "", sorted(look.listings.keys() - partitions))
     for gone in sorted(partitions - look.listings.keys()):
         instance.delete_dynamic_partition(folders.name or "", gone)
-    for event in [*folder_events(look, instance), *source_events(platform, instance)]:
+    for event in [*folder_events(look, instance, moved_folders(look, instance)), *source_events(platform, instance)]:
         instance.report_runless_asset_event(event)
