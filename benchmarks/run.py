@@ -14,11 +14,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SHORT = {
     "startup.py": ["--runs", "5"], "scan.py": ["--runs", "3"], "annotation.py": ["--runs", "2"], "heads_vs_sklearn.py": ["--runs", "1"],
-    "students.py": ["--runs", "1"], "growth.py": [],
+    "students.py": ["--runs", "1"], "search.py": ["--runs", "3"], "lake.py": ["--runs", "1"], "embedding.py": ["--runs", "1"],
+    "dagster_overhead.py": ["--runs", "3"], "growth.py": [],
 }  # fmt: skip
 FULL = {
     "startup.py": ["--runs", "9"], "scan.py": ["--runs", "7", "--full"], "annotation.py": ["--runs", "5", "--full"],
-    "heads_vs_sklearn.py": ["--runs", "5"], "students.py": ["--runs", "1", "--full"], "growth.py": ["--full"],
+    "heads_vs_sklearn.py": ["--runs", "5"], "students.py": ["--runs", "1", "--full"], "search.py": ["--runs", "3", "--full"],
+    "lake.py": ["--runs", "1", "--full"], "embedding.py": ["--runs", "3", "--full"], "dagster_overhead.py": ["--runs", "3", "--full"],
+    "growth.py": ["--full"],
 }  # fmt: skip
 
 
