@@ -19,8 +19,10 @@ gates_open = (~A.any_deps_match(A.any_checks_match(~A.check_passed(), blocking_o
 wanted = appeared | dep_updated | recoded
 judged = A.any_checks_match(A.in_progress(), blocking_only=True).with_label("its gates are at work")
 # A tick's events end where it began, but whether a run is over is asked while it goes on: what ended in between counts as news only in
-# the next tick. A rebuild now would be followed by another one then.
-unseen = ((~A.run_in_progress()).newly_true() & ~A.newly_updated() & ~A.initial_evaluation()).with_label("ended during this tick")
+# the next tick. A rebuild now would be followed by another one then. A short run may begin and end between two looks: it was asked for in
+# the last tick, and nothing came of it yet.
+ended = (~A.run_in_progress()).newly_true() | A.newly_requested()
+unseen = (ended & ~A.newly_updated() & ~A.initial_evaluation()).with_label("ended during this tick")
 BUILT_ONCE = ("audit_sample",)
 PARTITIONED = ("raw_photos", "annotations", "image_embeddings", "predictions")
 
