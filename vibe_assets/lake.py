@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets import table_files
 from vibe_assets.records import TABLES, Table
 from vibe_assets.storage import Place, Url
+from vibe_assets.storage.disk import to_disk
 from vibe_assets.storage.tables import scan_options, store_trouble, table_options
 
 if TYPE_CHECKING:
@@ -316,14 +317,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{random.getrandbits(32):08x}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
+        to_disk(temporary)
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        to_disk(path.parent)
     except OSError as error:
         if error.filename is None and error.errno is not None:  # a write that finds the disk full does not say where
             raise OSError(error.errno, error.strerror, str(path)) from error

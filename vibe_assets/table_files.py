@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from vibe_assets.storage.disk import to_disk
+
 LOG, LAST = "_delta_log", "_last_checkpoint"
 REMEDY = "`vibe lake repair` goes back to the last commit that is whole"
 
@@ -39,7 +41,7 @@ def sync_commits(table: Path, *, after: int) -> None:
     newest = [file for file in log.iterdir() if file.name == LAST or (_number(file) or 0) > after]
     for path in [*data, *newest, *{file.parent for file in data}, log, table, table.parent]:
         if path.exists():  # an overwritten file may be gone again: another writer's vacuum
-            _sync(path)
+            to_disk(path)
 
 
 def torn_data(table: Path, files: Mapping[str, int]) -> Torn | None:
@@ -86,7 +88,7 @@ def set_aside(table: Path) -> list[Path]:
     doomed += [file for file in [log / LAST] if file.exists()]  # the log is read from its beginning, or from an older checkpoint
     for file in sorted(doomed, reverse=True):
         file.rename(file.with_name(f"{file.name}.damaged"))
-    _sync(log)
+    to_disk(log)
     return sorted(doomed)
 
 
@@ -154,11 +156,3 @@ def _removed(commit: Path) -> list[dict[str, Any]]:
 
 def _entries(actions: list[dict[str, Any]], kind: str) -> Iterator[dict[str, Any]]:
     return (action[kind] for action in actions if kind in action)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

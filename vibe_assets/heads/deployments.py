@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vibe_assets.heads.models import KINDS, HeadError
+from vibe_assets.storage.disk import to_disk
 
 LOG_NAME = "deployments.jsonl"
 
@@ -96,7 +97,7 @@ class Deployments:
             fcntl.flock(log, fcntl.LOCK_EX)
             yield log
         if new:
-            sync_folder(self.heads_dir)
+            to_disk(self.heads_dir)
 
     def _append(self, log: BinaryIO, entry: Deployment) -> Deployment:
         # what a crash left after the last newline goes first: the next line would be glued to it
@@ -122,15 +123,6 @@ class Deployments:
             except (ValueError, TypeError) as error:
                 raise HeadError(f"{self.path}, line {number}: not a deployment ({error}); repair or remove this line") from error
         return entries
-
-
-def sync_folder(path: Path) -> None:
-    """A new name in a folder survives a power cut only when the folder is synced too."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _whole_lines(log: BinaryIO) -> bytes:

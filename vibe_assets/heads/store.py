@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vibe_assets.heads.deployments import Deployment, Deployments, sync_folder
+from vibe_assets.heads.deployments import Deployment, Deployments
 from vibe_assets.heads.legacy import export_pt, import_pt
 from vibe_assets.heads.models import HeadCard, HeadError, TrainedHead
+from vibe_assets.storage.disk import to_disk
 
 __all__ = ["Deployment", "Deployments", "HeadCard", "export_pt", "import_pt", "load_head", "save_head", "saved_heads"]
 
@@ -41,13 +42,13 @@ def save_head(head: TrainedHead, heads_dir: Path) -> str:
         arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays().items()}
         _write(unfinished / WEIGHTS, save(arrays, metadata={"version": head.version}))
         _write(unfinished / CARD, head.card.to_json().encode())
-        sync_folder(unfinished)
+        to_disk(unfinished)
         try:
             unfinished.replace(final)
         except OSError:
             if not final.is_dir():  # another writer was first with the same content: that one stays
                 raise
-        sync_folder(heads_dir)
+        to_disk(heads_dir)
     except OSError as error:
         raise HeadError(f"{final}: not saved: {error}; the heads in force stay: free disk space or repair access, train again") from error
     finally:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.storage import Place, Url
+from vibe_assets.storage.disk import to_disk
 from vibe_assets.teacher.failures import TeacherError
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Journal:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _end_torn_line(descriptor)
-            _sync_folder(self.folder)
+            to_disk(self.folder)
         except BlockingIOError:
             os.close(descriptor)
             raise TeacherError(f"{self.path}: another process is writing to it; wait for it to end, or stop it") from None
@@ -207,12 +208,3 @@ def _end_torn_line(descriptor: int) -> None:
     size = os.fstat(descriptor).st_size
     if size and os.pread(descriptor, 1, size - 1) != b"\n":
         os.write(descriptor, b"\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    """A new file survives a power cut only when its folder is synced too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
