@@ -19,7 +19,7 @@ from measure import Bench, parser
 from vibe_assets.encoders.base import load_encoder
 from vibe_assets.encoders.bench import references
 from vibe_assets.encoders.engine import embed_photos
-from vibe_assets.engine import open_engine
+from vibe_assets.engine import Work, open_engine
 from vibe_assets.settings import Settings
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.spread import embedder
@@ -54,7 +54,7 @@ def main() -> None:
         assert rows.height == len(photos)
 
     def empty_pool() -> None:
-        list(open_engine(settings.engine).arrivals(nothing, [1, 2], chunk=1))
+        list(open_engine(settings.engine).arrivals(Work(nothing, [1, 2], chunk=1)))
 
     started = time.perf_counter()
     empty_pool()

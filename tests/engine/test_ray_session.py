@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from vibe_assets.engine import EngineError, open_engine
+from vibe_assets.engine import EngineError, Work, open_engine
 from vibe_assets.engine.ray_session import HTTP2_HELLO, check_reachable, connect, has_token
 from vibe_assets.operate.setup import Finding, examine
 from vibe_assets.sections import EngineSettings
@@ -50,7 +50,7 @@ def address_of(server: socket.socket) -> str:
 def test_without_ray_the_message_names_setting_and_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match=re.escape("""[engine] kind = "ray": Ray is not installed. pip install 'vibe-assets[ray]'""")):
-        list(open_engine(EngineSettings(kind="ray")).arrivals(lambda: lambda items, tries: items, [1]))
+        list(open_engine(EngineSettings(kind="ray")).arrivals(Work(lambda: lambda items, tries: items, [1])))
 
 
 @pytest.mark.usefixtures("installed")

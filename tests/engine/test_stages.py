@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from vibe_assets.demo.render import DemoLibrary, render_library
-from vibe_assets.engine import Lost, MakeTask
+from vibe_assets.engine import Lost, Work
 from vibe_assets.records import FOLDER_SET, IMAGE_EMBEDDINGS, RAW_PHOTOS
 from vibe_assets.settings import Settings
 from vibe_assets.stages.embeddings import embed_folder, embed_folders
@@ -31,20 +31,14 @@ class Elsewhere:
     workers: int = 2
     calls: list[dict[str, Any]] = field(default_factory=list)
 
-    def arrivals(
-        self,
-        make_task: MakeTask,
-        items: Sequence[Any],
-        *,
-        chunk: int | None = None,
-        workers: int | None = None,
-        variables: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Any]]:
-        self.calls.append({"items": len(items), "chunk": chunk, "workers": workers, "variables": list(variables)})
-        size = chunk or 3
-        for start in reversed(range(0, len(items), size)):
-            task = pickle.loads(pickle.dumps(make_task))()
-            part = pickle.loads(pickle.dumps(list(items[start : start + size])))
+    def arrivals(self, work: Work) -> Iterator[tuple[int, Any]]:
+        self.calls.append(
+            {"items": len(work.items), "chunk": work.chunk, "workers": work.workers, "variables": list(work.variables)}
+        )  # fmt: skip
+        size = work.chunk or 3
+        for start in reversed(range(0, len(work.items), size)):
+            task = pickle.loads(pickle.dumps(work.make_task))()
+            part = pickle.loads(pickle.dumps(list(work.items[start : start + size])))
             lost = [self.dies_with(item) for item in part]
             done = pickle.loads(pickle.dumps(list(task([item for item, gone in zip(part, lost, strict=True) if not gone], self.tries))))
             results = iter(done)

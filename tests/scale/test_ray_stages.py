@@ -22,7 +22,7 @@ from tests.photos.library import bomb_png
 from tests.scale.ray_cluster import _title, _tree
 from tests.vlm.conftest import Study, opened
 from vibe_assets.demo.render import DemoLibrary, render_library
-from vibe_assets.engine import EngineError, Lost, in_order, open_engine
+from vibe_assets.engine import EngineError, Lost, Work, in_order, open_engine
 from vibe_assets.records import ANNOTATIONS, FOLDER_SET, IMAGE_EMBEDDINGS, PROMPT_EMBEDDINGS, RAW_PHOTOS
 from vibe_assets.sections import EngineSettings
 from vibe_assets.settings import Settings
@@ -114,31 +114,31 @@ def failing():
 
 def test_results_are_those_of_the_local_engine_in_order() -> None:
     engine = open_engine(EngineSettings.model_validate(RAY))
-    assert list(in_order(engine.arrivals(squares, range(100)))) == [at * at for at in range(100)]
-    assert list(engine.arrivals(squares, [])) == []
+    assert list(in_order(engine.arrivals(Work(squares, range(100))))) == [at * at for at in range(100)]
+    assert list(engine.arrivals(Work(squares, []))) == []
 
 
 def test_an_item_that_kills_every_worker_is_given_up_and_no_other() -> None:
     engine = open_engine(EngineSettings.model_validate(RAY | {"tries": 1}))
-    found = list(in_order(engine.arrivals(deadly, range(8, 24))))
+    found = list(in_order(engine.arrivals(Work(deadly, range(8, 24)))))
     assert [one for one in found if not isinstance(one, Lost)] == [at * at for at in range(8, 24) if at != 13]
     assert found[5] == Lost(2), "once with its chunk, once alone"
 
 
 def test_what_a_task_raises_comes_back_as_it_was() -> None:
     with pytest.raises(PermissionError, match=r"Permission denied: '/photos/x.jpg'"):
-        list(open_engine(EngineSettings.model_validate(RAY)).arrivals(failing, [1, 2]))
+        list(open_engine(EngineSettings.model_validate(RAY)).arrivals(Work(failing, [1, 2])))
 
 
 def test_a_worker_larger_than_any_node_is_refused_at_once() -> None:
     with pytest.raises(EngineError, match=r"\[engine\] cpus = 500, gpus = 0 for each worker: no node of the cluster has that many"):
-        list(open_engine(EngineSettings.model_validate(RAY | {"cpus": 500})).arrivals(squares, [1]))
+        list(open_engine(EngineSettings.model_validate(RAY | {"cpus": 500})).arrivals(Work(squares, [1])))
 
 
 def test_our_own_cluster_listens_on_loopback_only() -> None:
     import ray
 
-    list(open_engine(EngineSettings.model_validate(RAY)).arrivals(squares, [1]))
+    list(open_engine(EngineSettings.model_validate(RAY)).arrivals(Work(squares, [1])))
     assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
     listening = {inode for inode, address in _listeners() if address not in ("loopback",)}
     for pid in _tree(os.getpid()):
@@ -225,7 +225,7 @@ def test_answers_are_the_same_and_the_key_is_nowhere(
 ) -> None:
     import ray
 
-    list(open_engine(EngineSettings.model_validate(RAY)).arrivals(squares, [1]))  # its workers know nothing of the key
+    list(open_engine(EngineSettings.model_validate(RAY)).arrivals(Work(squares, [1])))  # its workers know nothing of the key
     monkeypatch.setenv("QWEN_API_KEY", KEY)
     found = []
     for platform in scanned:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vibe_assets.engine.base import Engine, EngineError, Lost, MakeTask, Task, in_order
+from vibe_assets.engine.base import Engine, EngineError, Lost, MakeTask, Task, Work, in_order
 from vibe_assets.engine.local import LocalEngine
 from vibe_assets.sections import EngineSettings
 
-__all__ = ["Engine", "EngineError", "LocalEngine", "Lost", "MakeTask", "Task", "in_order", "open_engine"]
+__all__ = ["Engine", "EngineError", "LocalEngine", "Lost", "MakeTask", "Task", "Work", "in_order", "open_engine"]
 
 
 def open_engine(settings: EngineSettings) -> Engine:

@@ -29,6 +29,22 @@ class Lost:
         return f"{self.tries} workers died while they had this photo"
 
 
+@dataclass(frozen=True)
+class Work:
+    """Items, and who makes something of them.
+
+    `chunk`: items handed over at a time, for a task that knows better than the settings. `workers`: at the most so many, for a task that
+    shares something scarce. `variables`: names of environment variables that the task reads; a worker whose own environment lacks one
+    gets this process' value.
+    """
+
+    make_task: MakeTask
+    items: Sequence[Any]
+    chunk: int | None = None
+    workers: int | None = None
+    variables: Sequence[str] = ()
+
+
 class Engine(Protocol):
     """Where work runs. Results are the same on every engine, whatever their order of arrival."""
 
@@ -36,21 +52,8 @@ class Engine(Protocol):
     def workers(self) -> int:
         """How many tasks run at a time at the most."""
 
-    def arrivals(
-        self,
-        make_task: MakeTask,
-        items: Sequence[Any],
-        *,
-        chunk: int | None = None,
-        workers: int | None = None,
-        variables: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Any]]:
-        """Yield (place in `items`, result or Lost) once per item, as they are done.
-
-        `chunk`: items handed over at a time, for a task that knows better than the settings. `workers`: at the most so many, for a
-        task that shares something scarce. `variables`: names of environment variables that the task reads; a worker whose own
-        environment lacks one gets this process' value. What the task raises is raised here, and ends the run.
-        """
+    def arrivals(self, work: Work) -> Iterator[tuple[int, Any]]:
+        """Yield (place among the items, result or Lost) once per item, as they are done. What the task raises is raised here."""
 
 
 def in_order(arrivals: Iterator[tuple[int, R]]) -> Iterator[R]:

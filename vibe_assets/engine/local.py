@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from vibe_assets.engine.base import MakeTask
+from vibe_assets.engine.base import Work
 
 
 class LocalEngine:
@@ -13,19 +13,11 @@ class LocalEngine:
 
     workers = 1
 
-    def arrivals(
-        self,
-        make_task: MakeTask,
-        items: Sequence[Any],
-        *,
-        chunk: int | None = None,
-        workers: int | None = None,
-        variables: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Any]]:
+    def arrivals(self, work: Work) -> Iterator[tuple[int, Any]]:
         """As Engine.arrivals; a task sees all items at once, unless `chunk` is given, and no worker can be lost."""
-        if not items:
+        if not work.items:
             return
-        task, size = make_task(), chunk or len(items)
-        for start in range(0, len(items), size):
-            part = items[start : start + size]
+        task, size = work.make_task(), work.chunk or len(work.items)
+        for start in range(0, len(work.items), size):
+            part = work.items[start : start + size]
             yield from zip(range(start, start + len(part)), task(part, 1), strict=True)

@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.engine.base import EngineError, Lost, MakeTask
+from vibe_assets.engine.base import EngineError, Lost, Work
 from vibe_assets.engine.ray_session import connect
 
 if TYPE_CHECKING:
@@ -97,24 +97,14 @@ class RayEngine:
     def workers(self) -> int:
         return self.settings.max_workers
 
-    def arrivals(
-        self,
-        make_task: MakeTask,
-        items: Sequence[Any],
-        *,
-        chunk: int | None = None,
-        workers: int | None = None,
-        variables: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Any]]:
+    def arrivals(self, work: Work) -> Iterator[tuple[int, Any]]:
         """As Engine.arrivals. Raises EngineError when the cluster is not there, or is lost with all its nodes."""
-        if not items:
+        if not work.items:
             return
-        ray = connect(self.settings)
-        given = {name: value for name in variables if (value := os.environ.get(name))}
-        size = chunk or self.settings.chunk
-        chunks = [range(start, min(start + size, len(items))) for start in range(0, len(items), size)]
+        ray, count, size = connect(self.settings), len(work.items), work.chunk or self.settings.chunk
+        chunks = [range(start, min(start + size, count)) for start in range(0, count, size)]
         doubtful: list[int] = []  # of chunks that killed their workers
-        for places, (kind, value) in self._round(ray, make_task, items, chunks, given, workers):
+        for places, (kind, value) in self._round(ray, work, chunks):
             if kind == "done":
                 yield from zip(places, value, strict=True)
             elif len(places) == 1:
@@ -122,24 +112,15 @@ class RayEngine:
             else:
                 doubtful += places
         alone = [range(place, place + 1) for place in sorted(doubtful)]
-        for places, (kind, value) in self._round(ray, make_task, items, alone, given, workers, self.settings.tries) if alone else ():
+        for places, (kind, value) in self._round(ray, work, alone, tries_before=self.settings.tries) if alone else ():
             yield places[0], value[0] if kind == "done" else Lost(value)
 
-    def _round(
-        self,
-        ray: Any,
-        make_task: MakeTask,
-        items: Sequence[Any],
-        chunks: Sequence[range],
-        given: Mapping[str, str],
-        workers: int | None,
-        tries_before: int = 0,
-    ) -> Iterator[tuple[range, Outcome]]:
+    def _round(self, ray: Any, work: Work, chunks: Sequence[range], *, tries_before: int = 0) -> Iterator[tuple[range, Outcome]]:
         """Every chunk through one dataset; each comes back once, with results or as lost."""
-        keeper = _keeper(ray, given)
+        keeper = _keeper(ray, {name: value for name in work.variables if (value := os.environ.get(name))})
         open_chunks = set(range(len(chunks)))
         try:
-            for row in self._rows(ray, make_task, keeper, items, chunks, workers, tries_before):
+            for row in self._rows(ray, work, keeper, chunks, tries_before):
                 number = int(row["chunk"])
                 if number not in open_chunks:  # a block that Ray made a second time
                     continue
@@ -156,24 +137,15 @@ class RayEngine:
         if open_chunks:
             raise EngineError(f"Ray returned {len(chunks) - len(open_chunks)} of {len(chunks)} chunks; run again for the rest")
 
-    def _rows(
-        self,
-        ray: Any,
-        make_task: MakeTask,
-        keeper: Any,
-        items: Sequence[Any],
-        chunks: Sequence[range],
-        workers: int | None,
-        tries_before: int,
-    ) -> Iterator[dict[str, Any]]:
+    def _rows(self, ray: Any, work: Work, keeper: Any, chunks: Sequence[range], tries_before: int) -> Iterator[dict[str, Any]]:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        blocks = [{"chunk": number, "items": pickle.dumps([items[place] for place in places])} for number, places in enumerate(chunks)]
-        most = min(workers or self.workers, self.workers)
+        blocks = [{"chunk": number, "items": pickle.dumps([work.items[place] for place in places])} for number, places in enumerate(chunks)]
+        most = min(work.workers or self.workers, self.workers)
         least = min(self.settings.min_workers, most)
         dataset = ray.data.from_items(blocks, override_num_blocks=len(blocks)).map_batches(
             Worker,
-            fn_constructor_args=(ray.cloudpickle.dumps(make_task), keeper, self.settings.tries, tries_before),
+            fn_constructor_args=(ray.cloudpickle.dumps(work.make_task), keeper, self.settings.tries, tries_before),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
             num_cpus=self.settings.cpus,

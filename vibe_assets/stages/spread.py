@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.engine import Engine, LocalEngine, Lost, Task, in_order
+from vibe_assets.engine import Engine, LocalEngine, Lost, Task, Work, in_order
 from vibe_assets.records import PhotoRef
 from vibe_assets.settings import EncoderSettings, LibrarySettings, TeacherBase
 
@@ -50,7 +50,7 @@ def measurer(platform: Platform) -> Measure:
         library = library.model_copy(update={"scan_workers": max(1, int(platform.settings.engine.cpus))})
 
     def measure(paths: Sequence[bytes]) -> Iterator[dict[str, Any]]:
-        for record in in_order(engine.arrivals(MeasurePhotos(library), paths)):
+        for record in in_order(engine.arrivals(Work(MeasurePhotos(library), paths))):
             yield {"reason": "decoder_crashed", "detail": record.detail} if isinstance(record, Lost) else record
 
     return measure
@@ -94,7 +94,7 @@ def asker(platform: Platform, settings: TeacherBase, *, writer: str, teacher: st
     chunk = max(platform.settings.engine.chunk, ROUNDS * share)
 
     def ask(photos: Sequence[PhotoRef]) -> Iterator[Record]:
-        for place, record in engine.arrivals(task, photos, chunk=chunk, workers=workers, variables=[settings.api_key_env]):
+        for place, record in engine.arrivals(Work(task, photos, chunk=chunk, workers=workers, variables=[settings.api_key_env])):
             photo = photos[place]
             lost = {"image_id": photo.image_id, "teacher": teacher, "model": settings.model, "annotation": None, "reason": WORKER_DIED}
             yield {**lost, "detail": record.detail} if isinstance(record, Lost) else record
@@ -128,7 +128,7 @@ def embedder(platform: Platform, fingerprint: str) -> Compute | None:
     def compute(chunks: Iterable[Chunk]) -> Iterator[Sequence[Outcome]]:
         batches = list(chunks)
         at_a_time = max(1, settings.engine.chunk // settings.encoder.batch_size)
-        for batch, outcomes in zip(batches, in_order(engine.arrivals(task, batches, chunk=at_a_time)), strict=True):
+        for batch, outcomes in zip(batches, in_order(engine.arrivals(Work(task, batches, chunk=at_a_time))), strict=True):
             yield _one_by_one(engine, task, batch) if isinstance(outcomes, Lost) else outcomes
 
     return compute
@@ -138,7 +138,7 @@ def _one_by_one(engine: Engine, task: EmbedBatches, batch: Chunk) -> list[Outcom
     """A batch that killed its workers: all photos but the one to blame have a vector."""
     from vibe_assets.encoders.engine import Failure
 
-    alone = in_order(engine.arrivals(task, [[photo] for photo in batch], chunk=1))
+    alone = in_order(engine.arrivals(Work(task, [[photo] for photo in batch], chunk=1)))
     return [Failure(WORKER_DIED, outcome.detail) if isinstance(outcome, Lost) else outcome[0] for outcome in alone]
 
 
@@ -164,7 +164,7 @@ def classify_rows(platform: Platform, rows: pl.DataFrame, heads: Mapping[str, Tr
 
     frames = list(rows.iter_slices(ROWS_AT_A_TIME)) or [rows]
     engine: Engine = platform.engine if len(frames) > 1 else LocalEngine()
-    said = list(in_order(engine.arrivals(Classify(heads, prompts_rows), frames, chunk=1)))
+    said = list(in_order(engine.arrivals(Work(Classify(heads, prompts_rows), frames, chunk=1))))
     if lost := [frame for frame in said if isinstance(frame, Lost)]:
         raise StageError(f"{len(lost)} of {len(said)} parts of the folder were not classified: {lost[0].detail}; give [engine] more memory")
     return pl.concat(said)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vibe_assets.engine import LocalEngine, Lost, Task, in_order
+from vibe_assets.engine import LocalEngine, Lost, Task, Work, in_order
 from vibe_assets.lake import write_text
 from vibe_assets.records import PHOTO_GROUPS, fingerprint
 from vibe_assets.records.tags import INSTRUCTION_DATASET, TAGGED_PHOTOS
@@ -177,7 +177,7 @@ def _built(platform: Platform, write: WriteRecords, wanted: Sequence[Wanted], ch
     """What gives a candidate's messages by its place: in this process one by one as they are needed, elsewhere all `chosen` beforehand."""
     if isinstance(platform.engine, LocalEngine):
         return lambda at: write.write(wanted[at])
-    said = in_order(platform.engine.arrivals(write, [wanted[at] for at in chosen]))
+    said = in_order(platform.engine.arrivals(Work(write, [wanted[at] for at in chosen])))
     known = {at: None if isinstance(one, Lost) else one for at, one in zip(chosen, said, strict=True)}
     return known.__getitem__
 
