@@ -79,7 +79,7 @@ class Race:
         train, val = self._standardised(self.train), self._standardised(self.val)
         model = LogisticRegression(max_iter=1000, warm_start=True)
         best, wait, seconds, chosen = np.inf, 0, 0.0, copy.deepcopy(model)
-        for strength in fit.STRENGTHS:
+        for strength in fit.strengths_of(len(self.train)):
             model.set_params(C=1 / (strength * len(self.train))).fit(train, self.y[self.train])
             loss = log_loss(self.y[self.val], model.predict_proba(val), labels=model.classes_)
             wait = 0 if loss < best else wait + 1

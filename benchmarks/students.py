@@ -4,7 +4,7 @@
 
 `students`: all three heads from the lake, each by `train_student` in a process of its own, 20,000 x 768 (1,000,000 with --full): seconds
 and peak memory. `loss`: the scene head against scikit-learn's LogisticRegression at its defaults on vectors standardised before the clock
-starts, 50,000 x 768 (400,000 with --full). `vectors`: near-duplicates by vector beside what cleanlab's Datalab does for them (the ten
+starts, 50,000 x 768 (1,000,000 with --full). `vectors`: near-duplicates by vector beside what cleanlab's Datalab does for them (the ten
 nearest by cosine with scikit-learn's NearestNeighbors, then a radius; it is asked about 500 photos and its time scaled up),
 20,000 x 768 (100,000 with --full). `hashes`: 100,000 perceptual hashes, one in five with a near-duplicate, beside faiss's exact
 binary index where it is installed (`pip install faiss-cpu`; the project does not need it), else
@@ -99,7 +99,7 @@ class OneStrength(Race):
 
 
 def loss(bench: Bench) -> None:
-    count = 400_000 if bench.options.full else 50_000
+    count = 1_000_000 if bench.options.full else 50_000
     race = OneStrength(clouds(count), tuple(f"scene.{at}" for at in range(SCENES)))
     race.threads = 2  # what train_head takes for so many
     bench.turns({"sklearn": race.sklearn, TO_LOSS: race.to_peer_loss})

@@ -157,7 +157,11 @@ class EncoderSettings(Section):
     batch_size: int = Field(32, ge=1, le=4096)
     decode_workers: int = Field(2, ge=1, le=256)
     decode_mode: Literal["draft", "full"] = Field("draft", description="draft: JPEG is scaled while it is decoded (about 3x faster)")
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Literal["auto", "bf16", "fp32", "int8"] = Field(
+        "auto",
+        description="auto: bf16 where the hardware multiplies it, else fp32. int8: photos on CPUs with VNNI; trained models have outliers "
+        "that 8 bits round coarsely, so check the cosine on photos of your own with `vibe bench embed` before relying on it",
+    )
     device: str = Field("auto", description="auto | cpu | cuda | mps")
 
 

@@ -71,8 +71,9 @@ def test_a_wrong_json_is_named(recipe: str, message: str, tower: Path) -> None:
 
 
 def test_damaged_files_and_impossible_wishes_are_worded(tower: Path) -> None:
-    with pytest.raises(EncoderError, match="carries its own precision"):
-        load(tower, precision="bf16")
+    for precision in ("bf16", "int8"):
+        with pytest.raises(EncoderError, match="carries its own precision"):
+            load(tower, precision=precision)
     tower.write_bytes(b"junk")
     with pytest.raises(EncoderError, match="could not be loaded"):
         load(tower)

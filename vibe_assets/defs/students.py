@@ -28,7 +28,7 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
         group_name="students",
         kinds={"pytorch", "safetensors"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         automation_condition=follow(f"{kind}_head"),
         description=f"{HEADS[kind]} Trains once the teacher's report has passed its gate.",
     )

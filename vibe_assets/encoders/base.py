@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -65,6 +65,9 @@ class Encoder(Protocol):
 
     def encode(self, batch: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """Preprocessed photos -> (b, d) float32, unit rows."""
+
+    def stream(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
+        """The (b, d) of every batch, in order, as fast as the device can: many batches at once where that helps."""
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> (n, d) float32, unit rows. Raises EncoderError without a text tower."""

@@ -93,10 +93,16 @@ class PhotoEncoder:
 
     def stream(self, chunks: Iterable[Chunk]) -> Iterator[list[Outcome]]:
         """As `__call__`, chunk after chunk, decoding ahead."""
-        for pixels in prepared(chunks, self.encoder, self.settings, self.limits):
-            readable = [value for value in pixels if not isinstance(value, Failure)]
-            vectors = iter(self.encoder.encode(readable) if readable else ())
-            yield [value if isinstance(value, Failure) else next(vectors) for value in pixels]
+        entered: deque[list[np.ndarray | Failure]] = deque()
+
+        def readable() -> Iterator[list[np.ndarray]]:
+            for pixels in prepared(chunks, self.encoder, self.settings, self.limits):
+                entered.append(pixels)
+                yield [value for value in pixels if not isinstance(value, Failure)]
+
+        for batch in self.encoder.stream(readable()):
+            vectors = iter(batch)
+            yield [value if isinstance(value, Failure) else next(vectors) for value in entered.popleft()]
 
 
 def embed_photos(

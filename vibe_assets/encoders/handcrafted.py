@@ -7,7 +7,7 @@ The blocks are textbook ones: joint colour histograms, a spatial pyramid of colo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -46,6 +46,9 @@ class HandcraftedEncoder:
 
     def encode(self, batch: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         return np.asarray(batch, dtype=np.float32).reshape(len(batch), self.dim)
+
+    def stream(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
+        return map(self.encode, batches)
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         raise EncoderError("[encoder] name = 'handcrafted' has no text tower. Choose a SigLIP or CLIP model for zero-shot labels")

@@ -8,7 +8,7 @@ then the centre). Without it: the size of the model's own input, mean and std 0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -79,6 +79,9 @@ class OnnxEncoder:
         features = self._run(np.asarray(batch))
         return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
+    def stream(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
+        return map(self.encode, batches)
+
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         raise EncoderError(
             f"{self._who} has no text tower: an ONNX file embeds photos only. Choose a SigLIP or CLIP model for zero-shot labels"
@@ -131,7 +134,7 @@ def load(target: str, settings: EncoderSettings) -> OnnxEncoder:
     who, file = f"[encoder] name = {settings.name!r}", Path(target).expanduser()
     if not file.is_file():
         raise EncoderError(f"{who}: no such file: {file}. Give the path of an exported image tower (.onnx)")
-    if settings.precision == "bf16":
+    if settings.precision in ("bf16", "int8"):
         raise EncoderError(
             f"{who}: an ONNX file carries its own precision; set [encoder] precision to auto, or export it in the precision wanted"
         )

@@ -13,7 +13,15 @@ from PIL import Image
 
 from vibe_assets.encoders.base import EncoderError, encoder_fingerprint, hash_files
 from vibe_assets.encoders.hub import remedy_for, stable_config
-from vibe_assets.encoders.torch_encoder import TextTower, TorchEncoder, choose_device, choose_precision, pixel_tower, unit_rows
+from vibe_assets.encoders.torch_encoder import (
+    TextTower,
+    TorchEncoder,
+    choose_device,
+    choose_precision,
+    in_eight_bits,
+    pixel_tower,
+    unit_rows,
+)
 from vibe_assets.settings import EncoderSettings
 
 VERSION = 1
@@ -35,6 +43,7 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     device = choose_device(settings)
     precision, dtype = choose_precision(settings, device)
     model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    in_eight_bits(model.visual, settings)
     shrink, mean, std = _split_transform(transform, settings)
 
     preprocessing = dict(model.visual.preprocess_cfg)
@@ -48,7 +57,7 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     dim = unit_rows(image_tower, [shrink(Image.new("RGB", (64, 64), "grey"))], f"[encoder] name = {settings.name!r}").shape[1]
     return TorchEncoder(
         name=settings.name, fingerprint=fingerprint, dim=dim, draft_px=draft_px, logit_scale=scale, logit_bias=bias,
-        shrink=shrink, image_tower=image_tower, text_tower=_text_tower(model, source, settings, device),
+        shrink=shrink, image_tower=image_tower, text_tower=_text_tower(model, source, settings, device), device=device,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from vibe_assets.encoders.base import EncoderError
+from vibe_assets.encoders.lanes import side_by_side
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,6 +37,7 @@ class TorchEncoder:
     shrink: Callable[[Image.Image], np.ndarray]
     image_tower: ImageTower
     text_tower: TextTower | None
+    device: torch.device
 
     @property
     def has_text(self) -> bool:
@@ -48,6 +50,9 @@ class TorchEncoder:
         if len(batch) == 0:
             return np.empty((0, self.dim), np.float32)
         return unit_rows(self.image_tower, batch, f"[encoder] name = {self.name!r}")
+
+    def stream(self, batches: Iterable[Sequence[np.ndarray]]) -> Iterator[np.ndarray]:
+        return map(self.encode, batches) if self.device.type != "cpu" else side_by_side(self.encode, batches, lanes=torch.get_num_threads())
 
     def encode_text(self, texts: Sequence[str]) -> np.ndarray:
         if self.text_tower is None:
@@ -102,20 +107,53 @@ def choose_device(settings: EncoderSettings) -> torch.device:
 
 
 def choose_precision(settings: EncoderSettings, device: torch.device) -> tuple[str, torch.dtype]:
-    """('bf16' | 'fp32', dtype). auto: bf16 where the hardware multiplies it (GPUs, AVX512-BF16, AMX), as it doubles the speed or more."""
+    """('bf16' | 'fp32' | 'int8+bf16' | 'int8+fp32', dtype of what is not int8). Raises EncoderError where int8 cannot be.
+
+    auto: bf16 where the hardware multiplies it (GPUs, AVX512-BF16, AMX), as it doubles the speed or more; int8 only where it is asked for.
+    """
     wanted = settings.precision
-    if wanted == "auto":
+    if wanted == "int8":
+        _check_int8(device)
+    if wanted in ("auto", "int8"):
         fast = (
-            torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.type == "cuda"
+            else device.type == "cpu" and bool({"avx512_bf16", "amx_bf16", "bf16"} & _cpu_flags())
         )
-        wanted = "bf16" if fast else "fp32"
-    return wanted, torch.bfloat16 if wanted == "bf16" else torch.float32
+        rest = "bf16" if fast else "fp32"
+        wanted_name = f"int8+{rest}" if wanted == "int8" else rest
+    else:
+        wanted_name = wanted
+    return wanted_name, torch.bfloat16 if wanted_name.endswith("bf16") else torch.float32
 
 
-def _cpu_has_bf16() -> bool:
+def in_eight_bits(tower: torch.nn.Module, settings: EncoderSettings) -> None:
+    """Change the tower's linear layers in place where `[encoder] precision = "int8"`. Raises EncoderError where it has none."""
+    if settings.precision != "int8":
+        return
+    from vibe_assets.encoders.int8 import eight_bit
+
+    try:
+        eight_bit(tower)
+    except ValueError as error:
+        raise EncoderError(f"[encoder] name = {settings.name!r}, precision = 'int8': {error}; write precision = \"auto\"") from error
+
+
+def _check_int8(device: torch.device) -> None:
+    if device.type != "cpu":
+        raise EncoderError(
+            f"[encoder] precision = 'int8' is computed on the CPU only, and device is {device.type}: "
+            'write precision = "auto" (bf16 on GPUs), or device = "cpu"'
+        )
+    if not {"avx512_vnni", "avx_vnni", "amx_int8"} & _cpu_flags():
+        raise EncoderError(
+            "[encoder] precision = 'int8': this CPU shows no VNNI, without which 8 bits are not faster; write precision = \"auto\""
+        )
+
+
+def _cpu_flags() -> set[str]:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:  # not Linux: stay with what is always right
-        return False
-    line = next((line for line in flags.splitlines() if line.startswith(("flags", "Features"))), "")
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(line.split()))
+        return set()
+    return set(next((line for line in flags.splitlines() if line.startswith(("flags", "Features"))), "").split())

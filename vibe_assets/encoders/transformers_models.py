@@ -21,13 +21,14 @@ from vibe_assets.encoders.torch_encoder import (
     TorchEncoder,
     choose_device,
     choose_precision,
+    in_eight_bits,
     pixel_tower,
     stacked,
     unit_rows,
 )
 from vibe_assets.settings import EncoderSettings
 
-VERSION = 2  # 2: the pooling head's attention rounds elsewhere
+VERSION = 3  # 2: the pooling head's attention rounds elsewhere; 3: exact GELU in bf16, and one core computes a part of a batch
 WEIGHTS = (("model.safetensors", "model-*.safetensors"), ("pytorch_model.bin", "pytorch_model-*.bin"))
 PREPROCESSING = (
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
@@ -45,6 +46,7 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     device = choose_device(settings)
     precision, dtype = choose_precision(settings, device)
     model = rewired(model.to(device=device, dtype=dtype).eval().requires_grad_(False))
+    in_eight_bits(getattr(model, "vision_model", model), settings)
 
     draft_px = 2 * input_px(processor) if settings.decode_mode == "draft" else None
     fingerprint = encoder_fingerprint(
@@ -58,7 +60,7 @@ def load(target: str, settings: EncoderSettings) -> TorchEncoder:
     dim = unit_rows(image_tower, probe, f"[encoder] name = {settings.name!r}").shape[1]
     return TorchEncoder(
         name=settings.name, fingerprint=fingerprint, dim=dim, draft_px=draft_px, logit_scale=scale, logit_bias=bias,
-        shrink=shrink, image_tower=image_tower, text_tower=_text_tower(model, folder, settings, device),
+        shrink=shrink, image_tower=image_tower, text_tower=_text_tower(model, folder, settings, device), device=device,
     )  # fmt: skip
 
 

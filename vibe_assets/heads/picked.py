@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from vibe_assets.heads.losses import Loss, known
 
-BLOCK = 1 << 21  # numbers of x that are read at a time: 8 MB, what two cores hold in their shared cache
-PART = 1 << 16  # rows that one thread sums up; fixed, so that the sums do not depend on the number of threads
+BLOCK = 1 << 20  # numbers of x that are read at a time: 4 MB, what a core holds in its share of the cache
+PART = 1 << 14  # rows that one thread sums up; fixed, so that the sums do not depend on the number of threads
+SPECTRUM_ROWS = 1 << 14  # enough for the covariance of a thousand columns as a guess of the curvature
+CURVATURE_ROWS = 1 << 12
 
 T = TypeVar("T")
 
@@ -40,6 +42,10 @@ class PickedRows:
     def only(self, places: Tensor) -> PickedRows:
         """Some of these rows, by their place among them."""
         return replace(self, at=self.at[places], targets=self.targets[places], mask=self.mask[places])
+
+    def copied(self) -> PickedRows:
+        """The same rows lying one after the other: worth its memory where few are read often."""
+        return replace(self, x=self.x[self.at], at=torch.arange(len(self)))
 
     def read(self, start: int, stop: int) -> Tensor:
         """Rows start..stop as they are, not standardised; a view where they lie one after the other."""
@@ -70,7 +76,7 @@ def logits(model: nn.Linear, rows: PickedRows) -> Tensor:
 
     def part(start: int, stop: int) -> None:
         for low, high in rows.blocks(start, stop):
-            torch.addmm(bias, rows.read(low, high), weight.T, out=found[low:high])
+            found[low:high] = _scores(rows.read(low, high), weight, bias)
 
     rows.parts(part)
     return found
@@ -95,7 +101,7 @@ def _pass(model: nn.Linear, rows: PickedRows, loss: Loss, *, gradient: bool) -> 
         for low, high in rows.blocks(start, stop):
             x = rows.read(low, high)  # (b, d)
             with torch.enable_grad():
-                scores = torch.addmm(bias, x, weight.T).requires_grad_(gradient)
+                scores = _scores(x, weight, bias).requires_grad_(gradient)
                 each = loss(scores, rows.targets[low:high], rows.mask[low:high], total)
             value += each.detach()
             if gradient:
@@ -108,6 +114,11 @@ def _pass(model: nn.Linear, rows: PickedRows, loss: Loss, *, gradient: bool) -> 
     value, by_weight, by_bias = (torch.stack(each).sum(dim=0) for each in zip(*found, strict=True))
     by_weight = (by_weight - by_bias[:, None] * rows.mean) / rows.std
     return value, by_weight.float(), by_bias.float()
+
+
+def _scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x (b, d) -> (b, c). A few classes times many rows is the faster order of the two, by up to a third."""
+    return (weight @ x.T).T.contiguous().add_(bias)
 
 
 def _folded(model: nn.Linear, rows: PickedRows) -> tuple[Tensor, Tensor]:
@@ -137,3 +148,28 @@ def moments(rows: PickedRows) -> tuple[Tensor, Tensor]:
         squares = squares + block_squares + shift.square() * (size * (count - size) / count)
     std = (squares / count).sqrt()
     return mean.float(), torch.where(std < 1e-6, 1.0, std).float()
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues (d,) and eigenvectors (d, d), by column, of the covariance of standardised rows; float64."""
+
+    values: Tensor
+    vectors: Tensor
+
+
+def spectrum(rows: PickedRows) -> Spectrum:
+    """That of at most SPECTRUM_ROWS rows, evenly spread."""
+    sample = replace(rows, at=rows.at[:: -(-len(rows) // SPECTRUM_ROWS)])
+    x = (sample.read(0, len(sample.at)) - rows.mean) / rows.std
+    values, vectors = torch.linalg.eigh((x.T @ x).double() / len(x))
+    return Spectrum(values.clamp(min=0), vectors)
+
+
+@torch.no_grad()
+def curvature(model: nn.Linear, rows: PickedRows) -> float:
+    """Mean of p (1 - p) over the first CURVATURE_ROWS rows and the labels: how much of the covariance is the Hessian of the mean loss."""
+    count = min(len(rows), CURVATURE_ROWS)
+    scores = _scores(rows.read(0, count), *_folded(model, rows))
+    p = scores.softmax(dim=1) if rows.targets.ndim == 1 else scores.sigmoid()
+    return max(float((p * (1 - p)).mean()), 1e-6)

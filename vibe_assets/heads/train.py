@@ -25,7 +25,9 @@ FOLDS = 5
 FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
 PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
 SMALL = 50_000_000  # numbers in the training vectors below which one thread is used: a second one gains little and waits for busy cores
-SAMPLE = 65_536  # rows on which the strengths are tried first where there are many more
+LARGE = 20_000  # rows from which samples and the rows' spectrum save time; below, the covariance is known too badly
+SAMPLES = (4_096, 16_384, 65_536)  # rows on which strengths are tried first
+FIRST = 0.1  # strength that the smallest sample begins with: the middle of what four thousand rows are known to want
 BLOCK = 65_536  # rows whose numbers are checked at a time
 
 
@@ -175,24 +177,36 @@ def _fit(
 def _along_path(
     model: Any, rows: PickedRows, held: PickedRows, loss: Loss, *, settings: StudentSettings, progress: bool
 ) -> tuple[Any, dict[str, Any]]:
-    """Fit on all rows, `held` choosing. Of more than 2 * SAMPLE rows a sample goes first: it finds the strength at which all rows begin.
+    """Fit on all rows, `held` choosing. Of LARGE sets samples go first, each several times as large as the one before.
 
-    More rows never want a stronger penalty, so strengths above the sample's choice are not fitted on all rows. What is chosen is the
-    best on `held` of what was fitted on all of them, as without a sample.
+    A sample's best strength tells where the next begins: the best penalty on a mean loss falls as 1 / rows. What is chosen is the best
+    on all of `held` of what was fitted on all rows, as without samples.
     """
     import torch
 
-    from vibe_assets.heads import fit
+    from vibe_assets.heads import fit, picked
 
-    strengths: Sequence[float] = fit.STRENGTHS
-    note: dict[str, Any] = {}
-    if len(rows) > 2 * SAMPLE:
-        sample = rows.only(torch.randperm(len(rows))[:SAMPLE].sort().values)
-        small = held.only(torch.randperm(len(held))[:SAMPLE].sort().values)
-        first = fit.fit_path(model, sample, small, loss, max_iterations=settings.max_epochs, progress=progress).best
-        strengths = [strength for strength in fit.STRENGTHS if strength <= first.strength]
-        note = {"sample": {"n": len(sample), "strength": first.strength, "loss": round(first.loss, 8)}}
-    return fit.fit_path(model, rows, held, loss, strengths=strengths, max_iterations=settings.max_epochs, progress=progress), note
+    strengths, iterations = fit.strengths_of(len(rows)), settings.max_epochs
+    if len(rows) < LARGE:
+        return fit.fit_path(model, rows, held, loss, strengths=strengths, max_iterations=iterations, progress=progress), {}
+    begin, spectrum = FIRST, picked.spectrum(rows)
+    tried: list[dict[str, Any]] = []
+    order, held_order = torch.randperm(len(rows)), torch.randperm(len(held))
+    for size in (*(size for size in SAMPLES if 4 * size <= len(rows)), len(rows)):
+        whole = size == len(rows)
+        some = rows if whole else rows.only(order[:size].sort().values).copied()
+        small = held if whole else held.only(held_order[:size].sort().values).copied()
+        if tried:
+            begin = fit.nearest(strengths, tried[-1]["strength"] * tried[-1]["n"] / size)
+        path = fit.fit_around(
+            model, some, small, loss, strengths=strengths, begin=begin, max_iterations=iterations, spectrum=spectrum, progress=progress
+        )
+        if whole:
+            return path, {"samples": tried}
+        first = path.strongest
+        model.load_state_dict(first.state)
+        tried.append({"n": size, "strength": first.strength, "loss": round(first.loss, 8)})
+    raise AssertionError("the last of the sizes is that of all rows")
 
 
 def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, NDArray[np.float32]]:
@@ -268,12 +282,16 @@ def _cross_validate(
 
     splitter = GroupKFold(folds, shuffle=True, random_state=settings.seed)
     plan: list[tuple[NDArray[np.intp], Any]] = []
+    strengths = fit.strengths_of(len(groups))
     for inside, outside in splitter.split(np.zeros(len(groups)), groups=groups):
         train = rows.only(torch.from_numpy(inside))
         held = _selectable(kind, rows.only(torch.from_numpy(outside)), train)
         fold = fit.linear(rows.x.shape[1], model.out_features)
-        plan.append((outside, fit.fit_path(fold, train, held, loss, max_iterations=settings.max_epochs, patient=True, progress=progress)))
-    losses = [sum(path.stops[at].loss * len(outside) for outside, path in plan) / len(groups) for at in range(len(fit.STRENGTHS))]
+        path = fit.fit_path(
+            fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=True, progress=progress
+        )
+        plan.append((outside, path))
+    losses = [sum(path.stops[at].loss * len(outside) for outside, path in plan) / len(groups) for at in range(len(strengths))]
     chosen = int(np.argmin(losses))
     logits = torch.zeros(len(groups), model.out_features)
     for outside, path in plan:
@@ -281,9 +299,7 @@ def _cross_validate(
         logits[torch.from_numpy(outside)] = picked.logits(model, rows.only(torch.from_numpy(outside)))
     model.load_state_dict(fit.linear(rows.x.shape[1], model.out_features).state_dict())
     budgets = [int(np.median([path.stops[at].iteration for _, path in plan])) for at in range(chosen + 1)]
-    final = fit.fit_path(
-        model, rows, None, loss, strengths=fit.STRENGTHS[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets
-    )
+    final = fit.fit_path(model, rows, None, loss, strengths=strengths[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets)
     return final, logits, [round(value, 8) for value in losses]
 
 
