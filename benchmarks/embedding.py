@@ -5,8 +5,9 @@
 Peers load once and are called as their documentation shows: transformers' model page (one photo at a time, fp32), its pipeline
 `image-feature-extraction` over the files, open_clip's README. `forward alone` is the same encoder on preloaded arrays in full batches.
 `--clip-retrieval` names the interpreter of an environment that has clip-retrieval (it needs other versions of nearly everything); it reads
-the same photos with a ViT-B/16 of open_clip. `--full` adds SigLIP 2's preprocessing, batch sizes, 2 MP photos in larger numbers and the
-memory of 100,000 tiny photos. Text towers are cut short: no photo passes them.
+the same photos with a ViT-B/16 of open_clip. `vibe, int8` is `[encoder] precision = "int8"`, left out on a CPU without VNNI; random weights
+have no outliers, so its cosine says little about trained ones. `--full` adds SigLIP 2's preprocessing, batch sizes, 2 MP photos in larger
+numbers and the memory of 100,000 tiny photos. Text towers are cut short: no photo passes them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from measure import Bench, parser, seconds
 from pictures import TINY, TWELVE_MP, TWO_MP, write_library
 from PIL import Image
 
-from vibe_assets.encoders.base import Encoder, load_encoder
+from vibe_assets.encoders.base import Encoder, EncoderError, load_encoder
 from vibe_assets.encoders.bench import references
 from vibe_assets.encoders.engine import embed_photos, prepared
 from vibe_assets.lake import Lake
@@ -149,13 +150,28 @@ class Own:
         return [value for chunk in prepared(chunks, self.encoder, self.settings, LibrarySettings()) for value in chunk]  # type: ignore[misc]
 
 
+def eight_bits(name: str, home: Path) -> Own | None:
+    try:
+        return Own(name, home, precision="int8")
+    except EncoderError as error:
+        print(f"no int8 variant: {error}", flush=True)
+        return None
+
+
 def forward_alone(encoder: Encoder, pixels: Sequence[np.ndarray], batch: int) -> None:
+    """One pass after the other, each on all cores, as torch does it by itself."""
     for at in range(0, len(pixels), batch):
         encoder.encode(pixels[at : at + batch])
 
 
+def forward_side_by_side(encoder: Encoder, pixels: Sequence[np.ndarray], batch: int) -> None:
+    """As the engine has it done: the limit for the own side."""
+    for _ in encoder.stream(pixels[at : at + batch] for at in range(0, len(pixels), batch)):
+        pass
+
+
 # -- questions ---------------------------------------------------------------------------------------------------------
-def against_peers(bench: Bench, home: Path, label: str, own: Own, peers: dict[str, Peer], count: int) -> None:
+def against_peers(bench: Bench, home: Path, label: str, own: Own, eight: Own | None, peers: dict[str, Peer], count: int) -> None:
     root = home / label
     paths = write_library(root, count, SIZES[label], distinct=8 if bench.options.full else 4)
     photos = references(root, count)
@@ -165,20 +181,35 @@ def against_peers(bench: Bench, home: Path, label: str, own: Own, peers: dict[st
     variants |= {
         f"vibe, {label}": _each(partial(own.embed, photos), count),
         f"forward alone, {label}": _each(partial(forward_alone, own.encoder, pixels, own.settings.batch_size), count),
+        f"forward side by side, {label}": _each(partial(forward_side_by_side, own.encoder, pixels, own.settings.batch_size), count),
         f"decode alone, {label}": _each(partial(own.decoded, photos), count),
     }
+    if eight:
+        variants |= {
+            f"vibe, int8, {label}": _each(partial(eight.embed, photos), count),
+            f"forward side by side, int8, {label}": _each(
+                partial(forward_side_by_side, eight.encoder, pixels, eight.settings.batch_size), count
+            ),
+        }
     bench.turns(variants)
     key = label.replace(" ", "_").lower()
     for name in peers:
         for unit, suffix in (("s/photo", ""), ("cpu s/photo", "_cpu")):
             bench.ratio(f"vs_{name.replace(' ', '_')}_{key}{suffix}", f"{name}, {label}", f"vibe, {label}", unit=unit)
     bench.ratio(f"share_of_forward_{key}", f"forward alone, {label}", f"vibe, {label}", unit="s/photo")
+    bench.ratio(f"share_of_forward_side_by_side_{key}", f"forward side by side, {label}", f"vibe, {label}", unit="s/photo")
     bench.ratio(f"share_of_forward_{key}_cpu", f"forward alone, {label}", f"vibe, {label}", unit="cpu s/photo")
     forward, decode = (bench.median(f"{name} alone, {label}", "cpu s/photo") for name in ("forward", "decode"))
     bench.ratios[f"best_share_on_shared_cores_{key}"] = round(forward / (forward + decode), 3)
     bench.work[label] = {"photos": count, "of peers": len(few), "bytes": int(np.mean([path.stat().st_size for path in paths]))}
     shown = 8 if bench.options.full else 4
-    numerics(bench, label, own.embed(photos[:shown]), peers["transformers loop"](paths[:shown]))
+    exact = peers["transformers loop"](paths[:shown])
+    numerics(bench, label, own.embed(photos[:shown]), exact)
+    if eight:
+        for name, peer in {**{f"vs_{name.replace(' ', '_')}": name for name in peers}, "vs_auto": "vibe"}.items():
+            bench.ratio(f"int8_{name}_{key}", f"{peer}, {label}", f"vibe, int8, {label}", unit="s/photo")
+        bench.ratio(f"int8_vs_auto_{key}_forward", f"forward side by side, {label}", f"forward side by side, int8, {label}", unit="s/photo")
+        numerics(bench, f"{label}, int8", eight.embed(photos[:shown]), exact)
 
 
 def numerics(bench: Bench, label: str, own: np.ndarray, reference: np.ndarray) -> None:
@@ -261,8 +292,10 @@ def main() -> None:
         folder = save_siglip(home / "siglip", resample=Image.Resampling.BICUBIC)
         own = Own(f"siglip:{folder}", home)
         peers = {"transformers loop": transformers_loop(folder), "pipeline": transformers_pipeline(folder), "open_clip": open_clip_readme()}
+        eight = eight_bits(f"siglip:{folder}", home)
+        own.embed(references(write_library(home / "first", 2, TINY)[0].parent, 2))  # imports of the lake
         for label in SIZES:
-            against_peers(bench, home, label, own, peers, 48 if options.full else 16)
+            against_peers(bench, home, label, own, eight, peers, 48 if options.full else 16)
             bench.write()
         if options.clip_retrieval:
             count = len(list((home / "12 MP").iterdir()))
