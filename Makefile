@@ -38,6 +38,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks  # a benchmark that no longer runs is found out before somebody needs it
 	$(BIN)/lint-imports --no-cache
 
 test: lint

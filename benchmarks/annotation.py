@@ -208,7 +208,10 @@ def knee(bench: Bench, home: Path) -> None:
     """Up to 64 requests may be in flight; the server takes 24 and refuses the rest with 429, or makes them wait."""
     paths = write_library(home / "knee", 1200, (64, 48))
     photos = references(paths)
-    for name, faults in {"refuses above 24": {"max_in_flight": KNEE, "retry_after_s": None}, "queues above 24": {"slots": KNEE}}.items():
+    kinds: dict[str, dict[str, Any]] = {
+        "refuses above 24": {"max_in_flight": KNEE, "retry_after_s": None}, "queues above 24": {"slots": KNEE}
+    }  # fmt: skip
+    for name, faults in kinds.items():
         with server(latency_s=LATENCY_S, **faults) as url:
             bench.turns({name: lambda url=url: _watched_run(photos, url, home)}, runs=1)  # type: ignore[misc]
         bench.versus_limit(f"{name.replace(' ', '_')}_rate_vs_knee", name, KNEE / LATENCY_S, unit="answers/s")

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,13 @@ def at_the_page(driver: webdriver.Chrome, address: str, name: str, *, pause_s: f
     driver.execute_script(WATCH)
     for at in range(1, photos + WARM + 1):
         ActionChains(driver, duration=0).send_keys(Keys.ENTER).perform()
-        until(lambda at=at: driver.execute_script("return window.taken.length") >= at, seconds=30, what="the next photo", every=0.01)
+        until(partial(_taken, driver, at), seconds=30, what="the next photo", every=0.01)
         time.sleep(pause_s)
     return [float(value) for value in driver.execute_script("return window.taken")][WARM:]
+
+
+def _taken(driver: webdriver.Chrome, count: int) -> bool:
+    return int(driver.execute_script("return window.taken.length")) >= count
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing import forkserver  # type: ignore[attr-defined]
+from multiprocessing import forkserver
 from pathlib import Path
 
 import dagster as dg
@@ -116,7 +116,7 @@ def warm(instance: dg.DagsterInstance, key: str) -> Variant:
     """A process forked from the server."""
 
     def spent() -> float:
-        server = forkserver._forkserver._forkserver_pid
+        server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
         fields = Path(f"/proc/{server}/stat").read_text(encoding="utf-8").rpartition(")")[2].split() if server else ["0"] * 20
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")  # its own time and that of the processes it buried
 

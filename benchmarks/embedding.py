@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -234,7 +233,8 @@ def memory(bench: Bench, home: Path, count: int) -> None:
     """Resident size while `count` tiny photos are embedded by the encoder without weights; the result matrix is part of it."""
     root = home / "tiny"
     write_library(root, count, TINY)
-    photos, own, sizes = references(root, count), Own("handcrafted", home, batch_size=32), []
+    photos, own = references(root, count), Own("handcrafted", home, batch_size=32)
+    sizes: list[float] = []
     with tempfile.TemporaryDirectory(dir=home) as cache:
         own_stream = _watched(own, sizes)
         embed_photos(photos, own.encoder, settings=own.settings, cache_dir=Path(cache), progress=False, compute=own_stream)
@@ -311,4 +311,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

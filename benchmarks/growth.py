@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from measure import Bench, parser, seconds
+from measure import Bench, Figures, parser, seconds
 from pictures import write_library
 from students import hashes, rows
 
@@ -38,15 +38,15 @@ SIZES = (100, 1_000, 10_000, 100_000)
 ALL = ("scan", "grouping", "conversion", "sampling", "heads", "predictions", "evaluation")
 
 
-def annotations(count: int) -> pl.DataFrame:
+def answers(count: int) -> pl.DataFrame:
     scenes = ("food", "people", "landscape", "document")
-    answers = [
+    said = [
         json.dumps({"scene": scenes[at % 4], "has_person": at % 4 == 1, "has_text": at % 4 == 3,
                     "objects": [{"name_free": "cup", "coarse_type": "food", "is_main": True, "confidence": 0.9}]})
         for at in range(count)
     ]  # fmt: skip
     table = pl.DataFrame({"folder_key": ["f-00000000"] * count, "image_id": [f"{at:032x}" for at in range(count)],
-                          "rel_path": [str(at) for at in range(count)], "annotation": answers, "teacher": ["t"] * count})  # fmt: skip
+                          "rel_path": [str(at) for at in range(count)], "annotation": said, "teacher": ["t"] * count})  # fmt: skip
     return table.match_to_schema(ANNOTATIONS.polars_schema(), missing_columns="insert")
 
 
@@ -56,7 +56,7 @@ def stages(count: int, home: Path, *, part: Collection[str] = ALL) -> dict[str, 
     root = home / str(count)
     if "scan" in part:
         write_library(root, count, (64, 48), distinct=64)
-    photo_rows, annotated = rows(hashes(count)), annotations(count)
+    photo_rows, annotated = rows(hashes(count)), answers(count)
 
     def converted() -> pl.DataFrame:
         return convert(annotated, taxonomy, min_object_confidence=0.7, include_non_main=False)
@@ -96,14 +96,14 @@ def stages(count: int, home: Path, *, part: Collection[str] = ALL) -> dict[str, 
     }
 
 
-def earlier(bench: Bench) -> dict[str, list[dict[str, float]]]:
+def earlier(bench: Bench) -> dict[str, list[Figures]]:
     """Figures of the result file that is there."""
     file = bench.options.out / f"{bench.name}.json"
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.exists() else []
-    found: dict[str, list[dict[str, float]]] = {}
+    found: dict[str, dict[str, float]] = {}
     for row in rows:
-        found.setdefault(row["variant"], [{}])[0][row["unit"]] = row["value"]
-    return found
+        found.setdefault(row["variant"], {})[row["unit"]] = row["value"]
+    return {variant: [figures] for variant, figures in found.items()}
 
 
 def timed(work: Callable[[], object]) -> Callable[[], dict[str, float]]:

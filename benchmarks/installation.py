@@ -71,17 +71,17 @@ def settle(folder: Path, instance: dg.DagsterInstance) -> list[str]:
     look = look_at_folders(platform)
     first, *others = sorted(look.listings)
     instance.add_dynamic_partitions(str(folders.name), [first, *others])
-    for event in [*source_events(platform, instance), *folder_events(look, instance)]:
+    for event in [*source_events(platform, instance), *folder_events(look, instance, list(look.listings))]:
         if event.partition in (None, first):
             instance.report_runless_asset_event(event)
     instance.report_runless_asset_event(moved("audited_verdicts", "none", {}))
     told = list(made_and_judged(first))
-    for event in told:
-        instance.report_runless_asset_event(event)
+    for one in told:
+        instance.report_runless_asset_event(one)
     copy_events(folder / "dagster_home" / "history" / "runs" / "index.db", look.listings)
-    for event in told:  # once more: Dagster remembers the newest event of every asset, and the copies must not be newer
-        if isinstance(event, dg.AssetMaterialization):
-            instance.report_runless_asset_event(event)
+    for one in told:  # once more: Dagster remembers the newest event of every asset, and the copies must not be newer
+        if isinstance(one, dg.AssetMaterialization):
+            instance.report_runless_asset_event(one)
     return [first, *others]
 
 

@@ -49,13 +49,13 @@ def embedding_rows(key: str, start: int, x: np.ndarray) -> pl.DataFrame:
 
 
 def open_library(home: Path) -> Platform:
-    return Platform(Settings(library={"root": home / "photos", "home": home / "data"}), progress=False)  # type: ignore[arg-type]
+    return Platform(Settings(library={"root": home / "photos", "home": home / "data"}), progress=False)
 
 
 def build(home: Path, count: int) -> Platform:
     """All tables that training and search read."""
     platform = open_library(home)
-    platform.settings.root.mkdir(parents=True, exist_ok=True)
+    (home / "photos").mkdir(parents=True, exist_ok=True)
     truth, lake = [], platform.lake
     rules = np.random.default_rng(SEED).standard_normal((DIM, len(SCENES) + len(ATTRIBUTES) + OBJECTS), dtype=np.float32)
     for key, start, x in folders(count):
@@ -69,7 +69,7 @@ def build(home: Path, count: int) -> Platform:
     names = pl.concat(truth)["image_id"]
     splits = np.random.default_rng(SEED).choice(["train", "val", "test"], count, p=[0.7, 0.15, 0.15])
     groups = pl.DataFrame({"image_id": names, "group_id": names, "split": splits, "group_size": 1, "link": "single"})
-    lake.replace(PHOTO_GROUPS, groups.cast(PHOTO_GROUPS.polars_schema()))  # type: ignore[arg-type]
+    lake.replace(PHOTO_GROUPS, groups.cast(PHOTO_GROUPS.polars_schema()))
     return platform
 
 

@@ -19,13 +19,13 @@ from measure import Bench, parser
 from vibe_assets.encoders.base import load_encoder
 from vibe_assets.encoders.bench import references
 from vibe_assets.encoders.engine import embed_photos
-from vibe_assets.engine import Work, open_engine
+from vibe_assets.engine import Task, Work, open_engine
 from vibe_assets.settings import Settings
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.spread import embedder
 
 
-def nothing():
+def nothing() -> Task:
     return lambda items, tries: items
 
 

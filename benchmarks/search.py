@@ -51,7 +51,7 @@ def home_of(home: Path | None) -> Iterator[Path]:
 def opened(bench: Bench, home: Path, count: int) -> VectorIndex:
     """The library's index; what writing it and opening it took is kept."""
     platform = library.open_library(home)
-    if not platform.settings.lake_dir.exists():
+    if not (home / "data").exists():
         library.build(home, count)
     figures = []
     for _ in range(2):

@@ -56,7 +56,7 @@ print(json.dumps({"s": trained.seconds, "cpu s": time.process_time(), "peak GB":
 def students(bench: Bench, home: Path) -> None:
     """Peak memory is that of a fresh process that reads the lake and trains."""
     count = 1_000_000 if bench.options.full else 20_000
-    if not library.open_library(home).settings.lake_dir.exists():
+    if not (home / "data").exists():
         library.build(home, count)
     peaks = []
     for kind in ("scene", "attribute", "object"):
