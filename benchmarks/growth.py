@@ -4,7 +4,8 @@
 
 `--part` measures only these stages at the largest size and leaves the other figures of the result file as they are: 100,000 photos take
 longer than a shared machine is free. The exponent is the slope of log time over log size between the two largest sizes that a stage was
-measured at: 1 is linear. Small sizes mostly show what starting costs.
+measured at: 1 is linear. Small sizes mostly show what starting costs. The teacher is a replay server without latency; it is asked about
+10,000 photos at the most, because its own work is most of what would be timed.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from annotation import references, server
 from measure import Bench, Figures, parser, seconds
 from pictures import write_library
 from students import hashes, rows
 
+from vibe_assets.encoders.engine import embed_photos
+from vibe_assets.encoders.handcrafted import HandcraftedEncoder
 from vibe_assets.evaluate.labels import evaluate_labels
 from vibe_assets.heads.classifier import classify
 from vibe_assets.heads.dataset import TrainingSet
@@ -31,11 +35,14 @@ from vibe_assets.labels.taxonomy import Taxonomy
 from vibe_assets.photos.groups import group_photos
 from vibe_assets.photos.scan import folder_key, scan_folder
 from vibe_assets.records import ANNOTATIONS, IMAGE_EMBEDDINGS
-from vibe_assets.settings import AuditSettings, LibrarySettings, SplitSettings, StudentSettings
+from vibe_assets.settings import AuditSettings, EncoderSettings, LibrarySettings, SplitSettings, StudentSettings, TeacherBase
+from vibe_assets.teacher.annotate import annotate
+from vibe_assets.teacher.journal import Journal
 
 SEED, DIM = 42, 64
 SIZES = (100, 1_000, 10_000, 100_000)
-ALL = ("scan", "grouping", "conversion", "sampling", "heads", "predictions", "evaluation")
+MOST_ASKED = 10_000
+ALL = ("scan", "annotation", "embedding", "grouping", "conversion", "sampling", "heads", "predictions", "evaluation")
 
 
 def answers(count: int) -> pl.DataFrame:
@@ -50,12 +57,22 @@ def answers(count: int) -> pl.DataFrame:
     return table.match_to_schema(ANNOTATIONS.polars_schema(), missing_columns="insert")
 
 
-def stages(count: int, home: Path, *, part: Collection[str] = ALL) -> dict[str, Callable[[], object]]:
+def stages(count: int, home: Path, url: str, *, part: Collection[str] = ALL) -> dict[str, Callable[[], object]]:
     """Each stage on the outputs of those before it, which are made here, outside the clock, as far as `part` needs them."""
     rng, taxonomy = np.random.default_rng(SEED), Taxonomy.load()
     root = home / str(count)
-    if "scan" in part:
-        write_library(root, count, (64, 48), distinct=64)
+    paths = write_library(root, count, (64, 48), distinct=64) if {"scan", "annotation", "embedding"} & {*part} else []
+    photos = references(paths)
+
+    def annotated_anew() -> None:
+        with tempfile.TemporaryDirectory(dir=home) as fresh:
+            journal = Journal(Path(fresh), writer="benchmark")
+            annotate(photos, settings=TeacherBase(base_url=url, concurrency=16), journal=journal, progress=False)
+
+    def embedded_anew() -> None:
+        with tempfile.TemporaryDirectory(dir=home) as fresh:
+            embed_photos(photos, HandcraftedEncoder(), settings=EncoderSettings(), cache_dir=Path(fresh), progress=False)
+
     photo_rows, annotated = rows(hashes(count)), answers(count)
 
     def converted() -> pl.DataFrame:
@@ -84,6 +101,8 @@ def stages(count: int, home: Path, *, part: Collection[str] = ALL) -> dict[str, 
     ).cast(IMAGE_EMBEDDINGS.polars_schema())
     labelled = classify(embedded, {"scene": head}) if "evaluation" in part else None  # type: ignore[dict-item]
     return {
+        "annotation": annotated_anew,
+        "embedding": embedded_anew,
         "scan": lambda: scan_folder(root, folder_key(b""), b"", known_rows=None, settings=LibrarySettings()),
         "grouping": grouped,
         "conversion": converted,
@@ -134,10 +153,11 @@ def main() -> None:
     sizes = SIZES if options.full or options.part else SIZES[:-1]
     if options.part:
         bench.taken.update(earlier(bench))
-    with tempfile.TemporaryDirectory(prefix="vibe-bench-") as home:
+    with tempfile.TemporaryDirectory(prefix="vibe-bench-") as home, server() as url:
         for count in sizes[-1:] if options.part else sizes:
-            works = stages(count, Path(home), part=options.part or ALL)
-            chosen = {f"{name}, {count}": timed(work) for name, work in works.items() if not options.part or name in options.part}
+            works = stages(count, Path(home), url, part=options.part or ALL)
+            wanted_now = {*(options.part or ALL)} - ({"annotation"} if count > MOST_ASKED else set())
+            chosen = {f"{name}, {count}": timed(work) for name, work in works.items() if name in wanted_now}
             bench.taken = {variant: figures for variant, figures in bench.taken.items() if variant not in chosen}
             bench.turns(chosen, warm=count == SIZES[0])
     exponents(bench)
