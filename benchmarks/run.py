@@ -21,7 +21,7 @@ FULL = {
     "startup.py": ["--runs", "9"], "scan.py": ["--runs", "7", "--full"], "annotation.py": ["--runs", "5", "--full"],
     "heads_vs_sklearn.py": ["--runs", "5"], "students.py": ["--runs", "1", "--full"], "search.py": ["--runs", "3", "--full"],
     "lake.py": ["--runs", "1", "--full"], "embedding.py": ["--runs", "3", "--full"], "dagster_overhead.py": ["--runs", "3", "--full"],
-    "growth.py": ["--full"],
+    "growth.py": ["--full"], "lineage.py": [],
 }  # fmt: skip
 
 
