@@ -23,8 +23,18 @@ BARS = [  # result file, ratio, label, target (None: no target of its own)
     ("scan", "folders_vs_workers_anew", "small folders, against workers anew", None),
     ("annotation", "encode_vs_plain_cpu", "encoding 12 MP for the teacher, against Pillow", None),
     ("annotation", "vs_sequential", "annotation, against a sequential script", None),
-    ("heads_vs_sklearn", "vs_sklearn_path_to_same_validation_loss", "heads, to scikit-learn's validation loss", 1.0),
-    ("students", "grouping_vs_nearest_neighbours", "grouping 100,000, against faiss's search alone", None),
+    ("embedding", "vs_transformers_loop_12_mp", "embedding, 12 MP, against a transformers loop", 4.0),
+    ("embedding", "int8_vs_transformers_loop_12_mp", "the same in 8 bits", 4.0),
+    ("embedding", "vs_open_clip_12_mp", "embedding, 12 MP, against open_clip", 4.0),
+    ("embedding", "vs_transformers_loop_2_mp", "embedding, 2 MP, against a transformers loop", 4.0),
+    ("embedding", "int8_vs_transformers_loop_2_mp", "the same in 8 bits, 2 MP", 4.0),
+    ("students", "vs_sklearn_to_same_validation_loss", "a head to scikit-learn's loss, a million vectors", 5.0),
+    ("heads_vs_sklearn", "vs_sklearn_path_to_same_validation_loss", "a head to scikit-learn's path, 11,551 vectors", 5.0),
+    ("students", "vectors_vs_cleanlabs_way", "near-duplicates of 100,000 vectors, against cleanlab's way", 5.0),
+    ("students", "pairs_vs_nearest_neighbours", "near-duplicates of 100,000 hashes, against faiss", None),
+    ("search", "vs_numpy", "top 10 of a million, against numpy", None),
+    ("search", "vs_duckdb", "top 10 of a million, against DuckDB", None),
+    ("dagster_overhead", "warm_start_vs_cold_cpu_1", "a tiny run, against Dagster's own launcher", None),
 ]
 
 
@@ -39,7 +49,7 @@ def ratios() -> None:
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(shown) + 1), layout="constrained")
     axes.barh([label for label, _, _ in shown], [value for _, value, _ in shown], color="#4c78a8", height=0.6)
     for at, (_, value, target) in enumerate(shown):
-        axes.text(value * 1.05, at, f"{value:.3g}", va="center", color=INK)
+        axes.text(max(value, target or 0) * 1.07, at, f"{value:.3g}", va="center", color=INK)
         if target is not None:
             axes.plot([target, target], [at - 0.4, at + 0.4], color="#e45756", linewidth=2)
     axes.set_xscale("log")
@@ -57,14 +67,13 @@ def growth() -> None:
         name, _, size = row["variant"].partition(", ")
         if row["unit"] == ("cpu s" if has_cpu and name != "scan" else "s"):  # the scan's work is in other processes
             lines[name].append((int(size), row["value"]))
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     for name, points in lines.items():
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
     sizes = sorted({size for points in lines.values() for size, _ in points})
     axes.plot(sizes, [1e-5 * size for size in sizes], color=INK, linestyle=":", label="linear (10 µs a photo)")
     axes.set(xscale="log", yscale="log", xlabel="photos", ylabel="CPU seconds (scan: seconds)" if has_cpu else "seconds")
-    legend = axes.legend(frameon=False, labelcolor=INK, loc="upper left", ncols=2)
-    legend.set_in_layout(True)
+    axes.legend(frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
     save(figure, axes, "performance-growth.svg")
 
 
