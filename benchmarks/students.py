@@ -6,7 +6,8 @@
 and peak memory. `loss`: the scene head against scikit-learn's LogisticRegression at its defaults on vectors standardised before the clock
 starts, 50,000 x 768 (1,000,000 with --full). `vectors`: near-duplicates by vector beside what cleanlab's Datalab does for them (the ten
 nearest by cosine with scikit-learn's NearestNeighbors, then a radius; it is asked about 500 photos and its time scaled up),
-20,000 x 768 (100,000 with --full). `hashes`: 100,000 perceptual hashes, one in five with a near-duplicate, beside faiss's exact
+20,000 x 768 (100,000 with --full); `--cleanlab` names the interpreter of an environment with cleanlab and datasets, and
+Datalab itself is asked about all of them. `hashes`: 100,000 perceptual hashes, one in five with a near-duplicate, beside faiss's exact
 binary index where it is installed (`pip install faiss-cpu`; the project does not need it), else
 scikit-learn's NearestNeighbors on the unpacked bits.
 """
@@ -25,7 +26,7 @@ import library
 import numpy as np
 import polars as pl
 from heads_vs_sklearn import TO_LOSS, Race
-from measure import Bench, Figures, parser
+from measure import Bench, Figures, Variant, parser
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neighbors import NearestNeighbors
@@ -107,6 +108,27 @@ def loss(bench: Bench) -> None:
     bench.work["loss"] = {"vectors": [count, DIM], "scenes": SCENES}
 
 
+DATALAB = """
+import sys, time
+import numpy as np
+from cleanlab import Datalab
+x = np.load(sys.argv[1])
+started = time.perf_counter()
+lab = Datalab(data={"place": list(range(len(x)))}, verbosity=0)
+lab.find_issues(features=x, issue_types={"near_duplicate": {}})
+print(time.perf_counter() - started, int(lab.get_issues("near_duplicate")["is_near_duplicate_issue"].sum()))
+"""
+
+
+def datalab(python: Path, x: np.ndarray) -> Figures:
+    """cleanlab as its documentation shows it; starting and reading the vectors are not counted."""
+    with tempfile.TemporaryDirectory(prefix="vibe-bench-") as folder:
+        np.save(Path(folder, "x.npy"), x)
+        said = subprocess.run([str(python), "-c", DATALAB, str(Path(folder, "x.npy"))], check=True, stdout=subprocess.PIPE, text=True)
+    took, found = said.stdout.split()[-2:]
+    return {"s": float(took), "photos with a near-duplicate": float(found)}
+
+
 def near_vectors(bench: Bench) -> None:
     count = 100_000 if bench.options.full else 20_000
     x = np.concatenate([part for _, _, part in library.folders(count)])
@@ -127,7 +149,11 @@ def near_vectors(bench: Bench) -> None:
         near = int(((distances <= 1 - COSINE).sum(axis=1) - 1).sum())
         return {"s": (time.perf_counter() - started) * count / ASKED, "pairs found of the photos asked": float(near)}
 
-    bench.turns({"cleanlab's way (scaled up)": neighbours, "near_vector_pairs": ours})
+    python: Path | None = bench.options.cleanlab
+    real: dict[str, Variant] = {"cleanlab": lambda: datalab(python, x)} if python else {}
+    bench.turns({"cleanlab's way (scaled up)": neighbours, **real, "near_vector_pairs": ours})
+    if real:
+        bench.ratio("vectors_vs_cleanlab", "cleanlab", "near_vector_pairs")
     bench.ratio("vectors_vs_cleanlabs_way", "cleanlab's way (scaled up)", "near_vector_pairs")
     bench.work["vectors"] = {"vectors": [count, DIM], "cosine": COSINE, "asked of the peer": ASKED}
 
@@ -209,6 +235,7 @@ def main() -> None:
     wanted = parser(__doc__, runs=1)
     wanted.add_argument("--part", default=",".join(PARTS), help="comma-separated: " + ", ".join(PARTS))
     wanted.add_argument("--home", type=Path, help="keep the library of the part `students` here, and use it again")
+    wanted.add_argument("--cleanlab", type=Path, help="python of an environment with cleanlab and datasets")
     options = wanted.parse_args()
     parts = options.part.split(",")
     if foreign := set(parts) - set(PARTS):
