@@ -30,7 +30,7 @@ BARS = [  # result file, ratio, label, target (None: no target of its own)
     ("embedding", "int8_vs_transformers_loop_2_mp", "the same in 8 bits, 2 MP", 4.0),
     ("students", "vs_sklearn_to_same_validation_loss", "a head to scikit-learn's loss, a million vectors", 5.0),
     ("heads_vs_sklearn", "vs_sklearn_path_to_same_validation_loss", "a head to scikit-learn's path, 11,551 vectors", 5.0),
-    ("students", "vectors_vs_cleanlabs_way", "near-duplicates of 100,000 vectors, against cleanlab's way", 5.0),
+    ("students_cleanlab", "vectors_vs_cleanlab", "near-duplicates of 20,000 vectors, against cleanlab", 5.0),
     ("students", "pairs_vs_nearest_neighbours", "near-duplicates of 100,000 hashes, against faiss", None),
     ("search", "vs_numpy", "top 10 of a million, against numpy", None),
     ("search", "vs_duckdb", "top 10 of a million, against DuckDB", None),
