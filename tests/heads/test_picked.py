@@ -124,6 +124,22 @@ def test_from_a_strength_that_is_too_weak_the_fit_goes_back_to_stronger_ones() -
     assert around.best.loss < min(stop.loss for stop in around.stops if stop.strength <= 0.1)
 
 
+@pytest.mark.parametrize("whitened", [False, True])
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_loss_that_is_not_finite_ends_the_fit_with_an_error(after: int, whitened: bool) -> None:
+    rows, held, _ = stretched()
+    asked, plain = 0, softmax_loss()
+
+    def breaking(*arguments: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        return plain(*arguments) * (torch.nan if asked > after else 1.0)
+
+    spectrum = picked.spectrum(rows) if whitened else None
+    with pytest.raises(FloatingPointError, match=r"finite loss, got nan at strength 0\.1"):
+        fit.fit_path(fit.linear(24, len(SCENES)), rows, held, breaking, strengths=[0.1], max_iterations=50, spectrum=spectrum)
+
+
 @pytest.mark.parametrize(("rows", "weakest"), [(1, 1e-4), (900, 1e-4), (20_000, 1e-5), (1_000_000, 1e-6)])
 def test_weaker_penalties_are_tried_with_more_rows(rows: int, weakest: float) -> None:
     tried = fit.strengths_of(rows)

@@ -168,11 +168,10 @@ def _fit_strength(
     """One strength, from the state that the model is in; leaves the model where the last iteration ended."""
     variables = _Variables(model) if spectrum is None else _Whitened(_layer(model), _picked(train), spectrum, strength)
     patience = PATIENCE if spectrum is None else WHITENED_PATIENCE
-    begin = variables.point()
+    begin, iteration = variables.point(), 0
     objective = _objective(model, train, loss, strength)
     first: list[tuple[float, NDArray[np.float64]]] = [(objective, variables.gradient())]  # of `begin`, which scipy asks for first
     best = Stop(strength, 0, _held_out_loss(model, held_out, loss, objective), _copy(model.state_dict()))
-    iteration = 0
 
     def at(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         if first:
@@ -183,8 +182,6 @@ def _fit_strength(
     def look(intermediate_result: OptimizeResult) -> None:
         nonlocal best, iteration, objective
         iteration, previous, objective = iteration + 1, objective, float(intermediate_result.fun)
-        if not math.isfinite(objective):
-            raise FloatingPointError(f"expected a finite loss, got {objective} at strength {strength}, iteration {iteration}")
         variables.put(intermediate_result.x)
         seen = _held_out_loss(model, held_out, loss, objective)
         plain = objective - 0.5 * strength * sum(float(weight.detach().double().square().sum()) for weight in _weights(model))
@@ -255,7 +252,7 @@ class _Whitened(_Variables):
 
 
 def _objective(model: nn.Module, rows: Rows | PickedRows, loss: Loss, strength: float) -> float:
-    """Loss and penalty where the model is; the gradient lies at the parameters afterwards."""
+    """Loss and penalty where the model is; the gradient lies at the parameters afterwards. FloatingPointError where they are not finite."""
     model.zero_grad()
     penalty = torch.stack([weight.double().square().sum() for weight in _weights(model)]).sum()
     if isinstance(rows, PickedRows):
@@ -267,7 +264,10 @@ def _objective(model: nn.Module, rows: Rows | PickedRows, loss: Loss, strength: 
     else:
         value = loss(model(rows.x), rows.targets, rows.mask) + 0.5 * strength * penalty
         value.backward()
-    return float(value.detach())
+    found = float(value.detach())
+    if not math.isfinite(found):  # an optimiser that is told so ends where it is, as if that were the optimum
+        raise FloatingPointError(f"expected a finite loss, got {found} at strength {strength}")
+    return found
 
 
 def _weights(model: nn.Module) -> list[Tensor]:
