@@ -15,7 +15,7 @@ from PIL import Image
 
 from vibe_assets.definitions import defs
 from vibe_assets.defs.automation import folder_events, moved, source_events
-from vibe_assets.defs.conditions import INPUTS, PARTITIONED
+from vibe_assets.defs.history import graph_of
 from vibe_assets.defs.partitions import folders
 from vibe_assets.stages.library import look_at_folders
 from vibe_assets.stages.platform import Platform
@@ -88,10 +88,11 @@ def settle(folder: Path, instance: dg.DagsterInstance) -> list[str]:
 def made_and_judged(partition: str) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
     """Events of every automated asset and of its gates, upstream first."""
     graph = defs.resolve_asset_graph()
+    kept = graph_of(graph)
     for level in graph.toposorted_asset_keys_by_level:
         for key in sorted(level):
-            if (name := key.to_user_string()) in INPUTS:
-                where = partition if name in PARTITIONED else None
+            if (name := key.to_user_string()) in kept.inputs:
+                where = partition if name in kept.by_folder else None
                 yield moved(name, "1", {}, partition=where)
                 for check in sorted(one for one in graph.asset_check_keys if one.asset_key == key):
                     yield dg.AssetCheckEvaluation(

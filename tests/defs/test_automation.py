@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from tests.defs.world import HEADS, World, ran
+from tests.defs.world import HEADS, World, build, opened, ran
 from vibe_assets.definitions import defs
-from vibe_assets.defs.conditions import INPUTS, PARTITIONED
+from vibe_assets.defs import plan
+from vibe_assets.defs.automation import JOBS
+from vibe_assets.defs.history import graph_of
+from vibe_assets.defs.plan import JUDGES_ITSELF, MAY_BE_ABSENT
 from vibe_assets.defs.resources import Installation
+from vibe_assets.defs.retries import pending
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages.platform import Platform
 
@@ -109,7 +115,7 @@ def test_students_never_train_on_two_teachers(world: World) -> None:
     world.replay.answers = type(world.replay.answers)({"teacher-1": world.folder / "teacher_answers.jsonl", "": answers}, world.photos)
     world.setting("teacher-1", "teacher-2")
     counts = ran(world.settle())
-    assert set(counts) == {"annotations"}
+    assert set(counts) == {"annotations", "auto_ground_truth"}  # whose gate library_annotated is shut
     answers.write_text(whole)
     world.replay.answers = type(world.replay.answers)({"teacher-1": world.folder / "teacher_answers.jsonl", "": answers}, world.photos)
     teachers = world.platform.lake.read_live(ANNOTATIONS)
@@ -155,27 +161,114 @@ def test_an_update_that_lands_between_request_and_tick_is_not_lost(world: World)
 
 
 def test_predictions_wait_while_the_gates_of_the_heads_are_at_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under the daemon, ticks pass between the moment the heads are stored and the moment their gates have judged them."""
+    """Under the daemon, looks pass between the moment the heads are stored and the moment their gates have judged them."""
     wanted: list[set[str]] = []
     opened = Installation.open
 
     def ticking(self: Installation, context: Any, **facts: str) -> Platform:
         if isinstance(context, dg.AssetCheckExecutionContext) and "scene_head_" in context.op_execution_context.op.name and not wanted:
-            for _ in range(2):  # the first hears what the running tick has heard already, the second is the one that comes after it
-                asked, memory = world.driver._tick()
-                world.driver.cursor_file.write_text(dg.serialize_value(memory))
-                wanted.append({key.to_user_string() for keys in asked for key in keys})
+            wanted.append({key.to_user_string() for request in world.driver.wanted() for key in request.asset_selection or ()})
         return opened(self, context, **facts)
 
     monkeypatch.setattr(Installation, "open", ticking)
     world.setting("teacher-1", "teacher-2")
     world.settle()
-    assert wanted[1] == set()
+    assert wanted == [set()]
 
 
-def test_conditions_know_the_graph_as_it_is() -> None:
-    graph = defs.resolve_asset_graph()
-    automated = {key for key in graph.materializable_asset_keys if graph.get(key).automation_condition is not None}
-    actual = {key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys} for key in automated}
-    assert {name: set(inputs) for name, inputs in INPUTS.items()} == actual
-    assert {key.to_user_string() for key in automated if graph.get(key).is_partitioned} == set(PARTITIONED)
+def test_what_is_kept_up_to_date_is_the_spine_and_nothing_else() -> None:
+    graph = graph_of(defs.resolve_asset_graph())
+    assert set(graph.inputs) == {
+        "raw_photos", "photo_groups", "annotations", "auto_ground_truth", "audit_sample", "audited_ground_truth", "teacher_report",
+        "image_embeddings", "prompt_embeddings", *HEADS, "deployed_heads", "predictions", "student_report", "published_warehouse",
+        "drift_report",
+    }  # fmt: skip
+    assert graph.once == {"audit_sample"}
+    assert graph.by_folder == {"folder_listing", "raw_photos", "annotations", "image_embeddings", "predictions"}
+    for optional in (*MAY_BE_ABSENT.items(), *JUDGES_ITSELF.items()):
+        assert optional[1] <= set(graph.inputs[optional[0]])
+
+
+def test_photos_that_were_only_touched_wake_nobody(world: World) -> None:
+    """The folders are looked at again, and the photos turn out to be the same."""
+    for photo in world.photos.rglob("*.*"):
+        photo.touch()
+    assert ran(world.settle()) == {"raw_photos": len(world.folders())}
+
+
+def test_what_is_materialised_by_hand_is_not_made_once_more(world: World) -> None:
+    for key in world.folders():
+        assert world.driver.run([dg.AssetKey(name) for name in ("raw_photos", "annotations", "image_embeddings")], key)
+    assert world.driver.run([dg.AssetKey("auto_ground_truth"), dg.AssetKey("photo_groups")])
+    assert world.settle() == []
+
+
+def test_a_gate_that_crashes_is_shut_says_why_and_opens_when_the_cause_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    taxonomy = world.folder / "taxonomy.yaml"
+    world.setting("[audit]", "[labels]\nmin_object_confidence = 0.2\n[audit]")
+    opened = Installation.open
+
+    def full(self: Installation, context: Any, **facts: str) -> Platform:
+        if isinstance(context, dg.AssetCheckExecutionContext) and "auto_ground_truth" in context.op_execution_context.op.name:
+            raise OSError(28, "No space left on device", str(taxonomy))
+        return opened(self, context, **facts)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Installation, "open", full)
+        assert ran(world.settle()) == {"auto_ground_truth": 1}
+    records = world.instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(dg.AssetKey("auto_ground_truth"), "one_teacher_only")]
+    )
+    (record,) = records.values()
+    assert record.evaluation is not None
+    assert "No space left on device" in str(record.evaluation.description)
+    assert world.settle() == []  # its pause is not over
+    (retry,) = pending(world.instance, graph_of(defs.resolve_asset_graph()), JOBS)
+    assert (retry.asset, retry.failures) == ("auto_ground_truth", 1)
+    monkeypatch.setattr(plan, "PAUSES_S", (0,))
+    assert ran(world.settle())["scene_head"] == 1
+
+
+def test_a_run_that_failed_is_tried_again_after_its_pause_and_what_follows_is_made_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.setting("teacher-1", "teacher-2")
+    address = os.environ.pop("QWEN_BASE_URL")
+    os.environ["QWEN_BASE_URL"] = "http://127.0.0.1:9/v1"  # nobody listens there
+    assert ran(world.settle()) == {"annotations": len(world.folders())}
+    waiting = pending(world.instance, graph_of(defs.resolve_asset_graph()), JOBS)
+    assert [retry.asset for retry in waiting] == ["annotations"] * len(world.folders())
+    assert all("127.0.0.1:9" in retry.reason for retry in waiting)
+    os.environ["QWEN_BASE_URL"] = address
+    assert world.settle() == []
+    monkeypatch.setattr(plan, "PAUSES_S", (0,))
+    folders = len(world.folders())
+    assert ran(world.settle()) == {
+        "annotations": folders, "predictions": folders, **once_each("auto_ground_truth", "teacher_report", *AFTER_REPORT),
+    }  # fmt: skip
+
+
+def test_the_first_build_of_a_library_whose_teacher_is_off_comes_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was never there counts as much as what moved."""
+    with opened(tmp_path) as world:
+        build(tmp_path)
+        address = os.environ.pop("QWEN_BASE_URL")
+        os.environ["QWEN_BASE_URL"] = "http://127.0.0.1:9/v1"
+        world.settle()
+        assert world.driver.wanted() == []
+        os.environ["QWEN_BASE_URL"] = address
+        monkeypatch.setattr(plan, "PAUSES_S", (0,))
+        world.settle()
+        photos = world.platform.lake.read_live(RAW_PHOTOS).filter(pl.col("reason").is_null())
+        assert set(world.platform.lake.read(AUTO_GROUND_TRUTH)["image_id"]) == set(photos["image_id"])
+        assert set(world.platform.lake.read_live(PREDICTIONS)["image_id"]) == set(photos["image_id"])
+
+
+def test_two_bad_photos_of_a_folder_hold_up_nobody(world: World) -> None:
+    folders = (path for path in world.photos.rglob("*") if path.is_dir() and any(path.glob("*.jpg")))
+    folder = min(folders, key=lambda path: len(list(path.iterdir())))
+    for photo in sorted(folder.glob("*.jpg"))[: 2 * len(list(folder.iterdir())) // 3]:
+        photo.write_bytes(b"no photo")
+    counts = ran(world.settle())
+    assert counts["raw_photos"] == 1
+    assert counts["auto_ground_truth"] == counts["scene_head"] == counts["student_report"] == 1

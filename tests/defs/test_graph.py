@@ -88,7 +88,9 @@ def test_the_gates_that_block_are_these() -> None:
     assert blocking >= NAME_GATES
     assert warning >= NAME_WARNINGS
     assert warning - TAG_WARNINGS - NAME_WARNINGS == {
+        "annotations.folder_annotated",
         "auto_ground_truth.labels_not_drifted",
+        "raw_photos.photos_readable",
         "raw_photos.nothing_rejected",
         *(f"{head}.calibrated" for head in heads),
     }
@@ -96,17 +98,18 @@ def test_the_gates_that_block_are_these() -> None:
     assert warning >= TAG_WARNINGS
     assert blocking >= TRIAGE_GATES
     assert blocking - TAG_GATES - NAME_GATES - TRIAGE_GATES == {
-        "annotations.folder_annotated",
         "annotations.from_current_teacher",
         "audit_sample.sample_sound",
         "audited_ground_truth.audited_file_intact",
         "auto_ground_truth.known_labels_only",
+        "auto_ground_truth.library_annotated",
         "auto_ground_truth.one_teacher_only",
         "deployed_heads.heads_fit",
         "image_embeddings.vectors_sound",
+        "photo_groups.library_readable",
         "photo_groups.no_group_across_splits",
         "predictions.predictions_sound",
-        "raw_photos.photos_readable",
+        "raw_photos.photos_listed_once",
         "teacher_report.teacher_agrees_with_people",
         *(f"{head}.{gate}" for head in heads for gate in ("beats_majority", "not_worse_than_deployed")),
     }

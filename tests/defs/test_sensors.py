@@ -16,9 +16,10 @@ from PIL import Image
 from vibe_assets.definitions import defs
 from vibe_assets.defs import automation
 from vibe_assets.defs.automation import POOLS, folder_sensor, nightly_refresh, source_sensor
+from vibe_assets.defs.drive import Driver
 from vibe_assets.defs.partitions import folders
 from vibe_assets.photos.scan import LibraryVanished
-from vibe_assets.records import ANNOTATIONS
+from vibe_assets.records import ANNOTATIONS, RAW_PHOTOS
 from vibe_assets.settings import SettingsError
 from vibe_assets.stages.platform import Platform
 
@@ -188,21 +189,28 @@ def test_wrong_settings_fail_the_tick_with_the_name_of_the_setting(watch: Watch)
 
 
 def test_the_night_asks_again_for_what_failed_and_for_nothing_else(watch: Watch) -> None:
-    for name in "abc":
-        watch.photo(f"{name}/1.png")
+    """Answered, refused for good, failed for now, and never asked for: the last two are asked for again."""
+    for name, colour in zip("abcd", ("red", "green", "blue", "white"), strict=True):
+        watch.photo(f"{name}/1.png", colour)
     watch.look()
+    watch.look(source_sensor)
+    driver = Driver(watch.instance, defs, progress=False)
+    folders_ = sorted(watch.instance.get_dynamic_partitions(str(folders.name)))
+    for key in folders_:
+        assert driver.run([dg.AssetKey("raw_photos")], key)
     lake = Platform.open().lake
-    for at, key in enumerate(sorted(watch.instance.get_dynamic_partitions(str(folders.name)))):
-        reason = ("timeout", "unreadable", None)[at]
-        row = {"folder_key": key, "image_id": f"photo-{at}", "reason": reason}
-        lake.replace(
-            ANNOTATIONS,
-            pl.DataFrame([{name: row.get(name) for name in ANNOTATIONS.columns}], schema=ANNOTATIONS.polars_schema()),
-            folder_key=key,
-        )
-    context = dg.build_schedule_context(instance=watch.instance, scheduled_execution_time=datetime(2026, 1, 1, 2, 15, tzinfo=UTC))
+    for key, reason in zip(folders_, (None, "unreadable_photo", "timeout"), strict=False):
+        (photo,) = lake.read(RAW_PHOTOS, folder_key=key)["image_id"]
+        row = {"folder_key": key, "image_id": photo, "reason": reason}
+        columns = {name: row.get(name) for name in ANNOTATIONS.columns}
+        lake.replace(ANNOTATIONS, pl.DataFrame([columns], schema=ANNOTATIONS.polars_schema()), folder_key=key)
+    context = dg.build_schedule_context(
+        instance=watch.instance, scheduled_execution_time=datetime(2026, 1, 1, 2, 15, tzinfo=UTC), repository_def=defs.get_repository_def()
+    )
     requests = nightly_refresh(context)
-    assert [str(request.partition_key)[0] for request in requests] == ["a"]
+    assert [(request.asset_selection, str(request.partition_key)[0]) for request in requests] == [
+        ([dg.AssetKey("annotations")], key) for key in "cd"
+    ]
 
 
 def test_a_look_at_the_folders_gives_every_pool_its_limit_before_any_run_is_queued(watch: Watch) -> None:

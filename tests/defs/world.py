@@ -62,7 +62,7 @@ class World:
 
     @property
     def driver(self) -> Driver:
-        return Driver(self.instance, defs, self.folder / "cursor", progress=False)
+        return Driver(self.instance, defs, progress=False)
 
     @property
     def platform(self) -> Platform:

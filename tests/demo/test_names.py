@@ -47,7 +47,7 @@ def test_the_study_runs_through_dagster_and_ends_in_a_page(folder: Path, monkeyp
     monkeypatch.setattr("vibe_assets.demo.names.render_faces", lambda root: render_faces(root, names=NAMES[:4], faces=18))
     with dg.DagsterInstance.get() as instance:
         platform = Platform.open(run_id="test", progress=False)
-        driver = Driver(instance, defs, folder / "cursor", progress=False)
+        driver = Driver(instance, defs, progress=False)
         assert run_names_study(platform, driver), driver.tally
         assert not driver.tally.failed
         assert [line for line in driver.tally.not_passed if not line.startswith("WARN")] == []

@@ -27,12 +27,14 @@ from websockets.typing import Origin, Subprotocol
 from tests.e2e.browser import chromium, text_of, wait_for, why_not
 from tests.e2e.processes import VIBE, Process, running, until
 from vibe_assets.definitions import defs
-from vibe_assets.defs.conditions import INPUTS
+from vibe_assets.defs.history import graph_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 REPOSITORY = Path(__file__).resolve().parents[2]
 ASSETS = {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
-SPINE = [dg.AssetKey(name) for name in INPUTS]  # what is rebuilt unattended; the studies run when asked
+SPINE = [
+    dg.AssetKey(name) for name in graph_of(defs.resolve_asset_graph()).inputs
+]  # what is rebuilt unattended; the studies run when asked
 EVIL = "https://evil.example"
 LAUNCH = "mutation { launchRun(executionParams: {selector: {}}) { __typename } }"
 EVERYTHING = """{

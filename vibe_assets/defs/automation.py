@@ -1,42 +1,62 @@
 """What happens unattended: sensors that see the outside world move, schedules, and the jobs people start by hand."""
 
+import json
+import math
 import os
+import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import dagster as dg
 
+from vibe_assets.defs.history import ASKED_TAG, FOLLOWS, ONCE, VERSION_TAG, graph_of, look
 from vibe_assets.defs.partitions import folders
-from vibe_assets.records import ANNOTATIONS, fingerprint
+from vibe_assets.defs.plan import Cell, Graph, Seen, State, Status, plan
+from vibe_assets.records import fingerprint
 from vibe_assets.stages.library import Look, look_at_folders
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.sources import candidate_version, read_sources
+from vibe_assets.stages.teacher import unanswered_folders
 
-VERSION_TAG = "dagster/data_version"
+LAUNCHED_BY_AUTOMATION = {"launched_by": "automation"}
 NO_LIBRARY = "library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.toml"
 # Seconds between two looks of every sensor. From a photo to its labels some twelve ticks follow one another, so this is what a small change
 # waits for; a tick takes 1.4 s of CPU up to a thousand folders, 6 s at ten thousand: give it a minute there.
 LOOK_EVERY_S = int(os.environ.get("VIBE_LOOK_EVERY_S", "10"))
 POOLS = ("vlm", "warehouse")
 LOOK_AGAIN = "folders wait"  # the cursor while some of them were not told yet
+LOOK_AGAIN_S = 600  # a look without an event: what vanished without one (a deleted run) is found by it
+AT_A_TIME = 50  # runs that one look asks for: each costs a tenth of a second, and the next look takes the rest
 AT_ONCE = 500  # folders that are handed to the queue while others wait; a library that grows by more is taken in bit by bit
-RETRIED = ("timeout", "rate_limited", "server_error", "unreachable", "invalid_answer", "not_asked", "teacher_refused")
 
+JOBS = {  # assets of the jobs that people start by hand and the schedules start by the clock
+    "refresh_library": ("raw_photos", "annotations", "image_embeddings"),
+    "retrain_students": (
+        "photo_groups", "auto_ground_truth", "teacher_report", "scene_head", "attribute_head", "object_head", "deployed_heads",
+    ),
+    "evaluate": ("teacher_report", "student_report", "published_warehouse", "drift_report"),
+}  # fmt: skip
+upkeep = dg.define_asset_job(
+    "upkeep",
+    selection=dg.AssetSelection.tag(*next(iter(FOLLOWS.items()))) | dg.AssetSelection.tag(*next(iter(ONCE.items()))),
+    description="What is kept up to date: the automation sensor and the nightly schedule start the parts of it that are wanted.",
+)
 refresh_library = dg.define_asset_job(
     "refresh_library",
-    selection=dg.AssetSelection.assets("raw_photos", "annotations", "image_embeddings"),
+    selection=dg.AssetSelection.assets(*JOBS["refresh_library"]),
     partitions_def=folders,
     description="Scan, annotate and embed one folder again; what a cache holds is not repeated.",
 )
 retrain_students = dg.define_asset_job(
     "retrain_students",
-    selection=dg.AssetSelection.assets(
-        "photo_groups", "auto_ground_truth", "teacher_report", "scene_head", "attribute_head", "object_head", "deployed_heads"
-    ),
+    selection=dg.AssetSelection.assets(*JOBS["retrain_students"]),
     description="Labels, the teacher's report, the three heads and the decision what is deployed.",
 )
 evaluate = dg.define_asset_job(
     "evaluate",
-    selection=dg.AssetSelection.assets("teacher_report", "student_report", "published_warehouse", "drift_report"),
+    selection=dg.AssetSelection.assets(*JOBS["evaluate"]),
     description="All reports and the warehouse, from what is in the lake.",
 )
 trial_job = dg.define_asset_job(
@@ -165,34 +185,106 @@ def source_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     return dg.SensorResult(cursor=candidate if requests else context.cursor, asset_events=events, run_requests=requests)
 
 
-automation_sensor = dg.AutomationConditionSensorDefinition(
-    "automation",
-    target=dg.AssetSelection.all(),
-    default_status=dg.DefaultSensorStatus.RUNNING,
+# -- upkeep ------------------------------------------------------------------------------------------------------------
+def wanted_runs(graph: Graph, statuses: Mapping[Cell, Status], seen: Seen) -> list[dg.RunRequest]:
+    """A run for every wanted cell; unpartitioned assets that are wanted together share one.
+
+    The key of a run is what the instance knew when it was asked for, so that two looks at the same state never start it twice.
+    """
+    together: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell, status in statuses.items():
+        if status.state == State.WANTED:
+            together[cell.folder or "", cell.asset if cell.folder else graph.pools[cell.asset]].append(cell)
+    return [_request(graph, cells, statuses, seen) for cells in together.values()]
+
+
+def _request(graph: Graph, cells: Sequence[Cell], statuses: Mapping[Cell, Status], seen: Seen) -> dg.RunRequest:
+    asked, known = {}, []
+    for cell in cells:
+        status = statuses[cell]
+        attempt = status.attempt
+        same = attempt is not None and attempt.inputs in ("", status.inputs)
+        asked[cell.asset] = (status.inputs, attempt.tries + 1 if attempt and same else 1)
+        known.append((cell, seen.made[cell].at if cell in seen.made else 0, status.inputs, attempt.run_id if attempt else "", status.why))
+    return dg.RunRequest(
+        run_key=fingerprint({"known": [[*cell, *rest] for cell, *rest in known]}),
+        asset_selection=[dg.AssetKey(cell.asset) for cell in cells],
+        asset_check_keys=[dg.AssetCheckKey(dg.AssetKey(cell.asset), check) for cell in cells for check in graph.checks[cell.asset]],
+        partition_key=cells[0].folder,
+        tags={**LAUNCHED_BY_AUTOMATION, ASKED_TAG: json.dumps(asked)},
+    )
+
+
+@dg.sensor(
+    name="automation",
+    job=upkeep,
     minimum_interval_seconds=min(LOOK_EVERY_S, 30),
-    run_tags={"launched_by": "automation"},
-    emit_backfills=False,  # a backfill waits for the backfill daemon twice, 30 s each: to start, and to be seen as done
-    description="Rebuilds what depends on a change, and nothing else.",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Makes what is wanted: what is not there yet, what an input moved under, what failed and is tried again. Nothing else.",
 )
+def automation_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    assert context.repository_def is not None
+    newest, now = context.instance.event_log_storage.get_maximum_record_id() or 0, time.time()
+    heard = Heard.read(context.cursor)
+    if heard.event == newest and heard.at <= now < heard.until:
+        return dg.SkipReason(heard.said)
+    graph = graph_of(context.repository_def.asset_graph)
+    seen = look(context.instance, graph, JOBS)
+    statuses = plan(graph, seen)
+    requests = wanted_runs(graph, statuses, seen)[: min(AT_A_TIME, room_in_queue(context.instance))]
+    if requests:
+        return dg.SensorResult(run_requests=requests, cursor="")
+    counts = Counter(status.state for status in statuses.values())
+    said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing is there yet"
+    tries = [status.attempt.next_try for status in statuses.values() if status.state == State.PAUSED and status.attempt]
+    wanted = any(status.state == State.WANTED for status in statuses.values())  # and no room in the queue
+    until = now if wanted else min([*tries, now + LOOK_AGAIN_S])
+    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=Heard(newest, now, until, said).text())
+
+
+class Heard(NamedTuple):
+    """What the last look ended with: nothing has to be looked at before a new event, or before `until`."""
+
+    event: int
+    at: float
+    until: float
+    said: str
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "Heard":
+        """From a cursor; anything else than one of ours is no memory at all."""
+        try:
+            event, at, until, said = json.loads(cursor or "")
+            return cls(int(event), float(at), float(until), str(said))
+        except (ValueError, TypeError):
+            return cls(-1, 0.0, 0.0, "")
+
+    def text(self) -> str:
+        return json.dumps(self)
 
 
 # -- schedules ---------------------------------------------------------------------------------------------------------
 @dg.schedule(
-    job=refresh_library,
+    name="nightly_refresh",
+    job=upkeep,
     cron_schedule="15 2 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Every night: folders with photos that the teacher has not answered are asked for again. Others are left alone.",
+    description="Every night: what failed is tried again whatever its pause, and the teacher is asked for photos that it has not answered.",
 )
 def nightly_refresh(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    import polars as pl
+    assert context.repository_def is not None
+    platform = Platform.open(run_id="nightly_refresh", progress=False)
+    again = {Cell("annotations", key): f"{photos} photos without an answer" for key, photos in unanswered_folders(platform).items()}
+    graph = graph_of(context.repository_def.asset_graph)
+    seen = replace(look(context.instance, graph, JOBS, again=again), now=math.inf)  # no pause lasts longer than the night
+    statuses = {cell: status for cell, status in plan(graph, seen).items() if status.attempt or cell in again}
+    return wanted_runs(graph, statuses, seen) or dg.SkipReason(nothing_to_do(statuses))
 
-    lake = Platform.open(run_id="nightly_refresh", progress=False).lake
-    open_rows = lake.scan(ANNOTATIONS).filter(pl.col("reason").is_in(RETRIED)).select("folder_key").unique().collect()
-    keys = sorted(set(open_rows["folder_key"]) & set(context.instance.get_dynamic_partitions(folders.name or "")))
-    if not keys:
-        return dg.SkipReason("every photo is answered")
-    day = context.scheduled_execution_time.date().isoformat()
-    return [dg.RunRequest(run_key=f"{day}-{key}", partition_key=key) for key in keys]
+
+def nothing_to_do(statuses: Mapping[Cell, Status]) -> str:
+    """Why the night asks for nothing: all is well, or what is not waits for something else."""
+    held = [f"{cell} waits for {', '.join(status.waits_for)}" for cell, status in statuses.items() if status.state == State.WAITING]
+    return "; ".join(held[:20]) or "every photo is answered, and no run has failed"
 
 
 weekly_retrain = dg.ScheduleDefinition(
@@ -204,6 +296,6 @@ weekly_retrain = dg.ScheduleDefinition(
 )
 
 
-jobs = [refresh_library, retrain_students, evaluate, trial_job, export_job]
+jobs = [upkeep, refresh_library, retrain_students, evaluate, trial_job, export_job]
 schedules = [nightly_refresh, weekly_retrain]
 sensors = [folder_sensor, source_sensor, automation_sensor]

@@ -1,26 +1,24 @@
-"""The automation conditions, asked tick by tick in this process; what they want is run here and recorded in the instance.
+"""The upkeep of the library in this process: what is wanted is run here, look by look, until nothing is.
 
-The daemon does the same with a process for every run. This driver serves whoever wants to wait for the end: the demo and tests.
+The daemon does the same with a process for every run. This driver serves whoever wants to wait for the end: `vibe run`, the demo, tests.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.asset_daemon_cursor import AssetDaemonCursor
-from dagster._core.definitions.declarative_automation.automation_condition_evaluator import AutomationConditionEvaluator
 
-from vibe_assets.defs.automation import folder_events, moved_folders, source_events
+from vibe_assets.defs.automation import JOBS, folder_events, moved_folders, source_events, wanted_runs
+from vibe_assets.defs.history import graph_of, look
 from vibe_assets.defs.partitions import folders
-from vibe_assets.lake import write_text
+from vibe_assets.defs.plan import plan
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.stages.library import look_at_folders
 from vibe_assets.stages.platform import Platform
 
 LAUNCHED_BY = {"launched_by": "vibe"}  # tag of the runs made here
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the instance keeps the whole log
-Wanted = dict[frozenset[dg.AssetKey], list[str | None]]
 
 
 @dataclass
@@ -35,80 +33,48 @@ class Tally:
 
 @dataclass
 class Driver:
-    """Ticks and runs until nothing is wanted. `cursor_file` keeps the conditions' memory between processes."""
+    """Looks and runs until nothing is wanted."""
 
     instance: dg.DagsterInstance
     defs: dg.Definitions
-    cursor_file: Path
     progress: bool = True
     tally: Tally = field(default_factory=Tally)
 
     def drain(self) -> list[dict[str, list[str]]]:
-        """Tick and run until two ticks in a row ask for nothing; return what each tick ran, asset -> partitions.
-
-        One empty tick is not the end: a condition may let one pass to see whether an input of an input is about to be built.
-        """
+        """Look and run until a look asks for nothing; return what each look ran, asset -> partitions. What failed is left for later."""
         ticks: list[dict[str, list[str]]] = []
-        empty = 0
         while True:
-            with waiting("asking the conditions what moved", shown=self.progress):
-                wanted, cursor = self._tick()
-            for keys, partitions in wanted.items():
-                names, unit = ", ".join(sorted(key.to_user_string() for key in keys)), "run" if partitions == [None] else "folder"
-                for partition in stepped(partitions, names, unit=unit, shown=self.progress):
-                    self.run(sorted(keys), partition)
-            write_text(self.cursor_file, dg.serialize_value(cursor))  # only now: an interrupted tick is asked again
-            empty = 0 if wanted else empty + 1
-            if empty == 2:
-                return ticks
+            with waiting("looking at what moved", shown=self.progress):
+                wanted = self.wanted()
             if not wanted:
-                continue
+                return ticks
+            alike: dict[tuple[dg.AssetKey, ...], list[dg.RunRequest]] = defaultdict(list)
             ran: dict[str, list[str]] = defaultdict(list)
-            for keys, partitions in wanted.items():
-                for key in keys:
-                    ran[key.to_user_string()] += [partition or "" for partition in partitions]
+            for request in wanted:
+                alike[tuple(request.asset_selection or ())].append(request)
+                for key in request.asset_selection or ():
+                    ran[key.to_user_string()].append(request.partition_key or "")
+            for keys, requests in alike.items():
+                names, unit = ", ".join(key.to_user_string() for key in keys), "folder" if requests[0].partition_key else "run"
+                for request in stepped(requests, names, unit=unit, shown=self.progress):
+                    self.run(list(keys), request.partition_key, tags=request.tags)
             ticks.append({name: sorted(partitions) for name, partitions in sorted(ran.items())})
 
-    def _tick(self) -> tuple[Wanted, AssetDaemonCursor]:
-        """Assets that are wanted together -> partitions to run them for (None: unpartitioned), and the conditions' new memory.
+    def wanted(self) -> list[dg.RunRequest]:
+        """The runs that one look asks for."""
+        graph = graph_of(self.defs.resolve_asset_graph())
+        seen = look(self.instance, graph, JOBS)
+        return wanted_runs(graph, plan(graph, seen), seen)
 
-        As the daemon does it: dg.evaluate_automation_conditions() asks the instance for the partitions once per sub-condition instead of
-        once, which took 90 % of a tick.
-        """
-        cursor = AssetDaemonCursor.empty()
-        if self.cursor_file.exists():
-            cursor = dg.deserialize_value(self.cursor_file.read_text(encoding="utf-8"), AssetDaemonCursor)
-        graph = self.defs.resolve_asset_graph()
-        evaluator = AutomationConditionEvaluator(
-            entity_keys={key for key in graph.get_all_asset_keys() | graph.asset_check_keys if graph.get(key).automation_condition},
-            instance=self.instance,
-            asset_graph=graph,
-            cursor=cursor,
-            emit_backfills=False,
-            evaluation_id=cursor.evaluation_id,
-        )
-        results, requested = evaluator.evaluate()
-        by_partition: dict[str | None, set[dg.AssetKey]] = defaultdict(set)
-        with dg.partition_loading_context(new_ctx=evaluator.asset_graph_view.partition_loading_context):
-            for subset in requested:
-                for key, partition in subset.expensively_compute_asset_partitions() if isinstance(subset.key, dg.AssetKey) else ():
-                    by_partition[partition].add(key)
-            memory = cursor.with_updates(
-                evaluation_id=cursor.evaluation_id + 1,
-                evaluation_timestamp=evaluator.evaluation_time.timestamp(),
-                newly_observe_requested_asset_keys=[],
-                condition_cursors=[result.get_new_cursor() for result in results],
-                asset_graph=graph,
-            )
-        together: Wanted = defaultdict(list)
-        for partition, keys in sorted(by_partition.items(), key=lambda item: item[0] or ""):
-            together[frozenset(keys)].append(partition)
-        return together, memory
-
-    def run(self, keys: list[dg.AssetKey], partition: str | None = None) -> bool:
+    def run(self, keys: list[dg.AssetKey], partition: str | None = None, *, tags: Mapping[str, str] | None = None) -> bool:
         """Materialise the assets with their checks in one run; True when it succeeded."""
         result = self.defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            run_config=QUIET, instance=self.instance, asset_selection=keys, partition_key=partition, raise_on_error=False, tags=LAUNCHED_BY
+            run_config=QUIET,
+            instance=self.instance,
+            asset_selection=keys,
+            partition_key=partition,
+            raise_on_error=False,
+            tags={**(tags or {}), **LAUNCHED_BY},
         )
         names, where = ", ".join(key.to_user_string() for key in keys), f" ({partition})" if partition else ""
         self.tally.runs += 1

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import follow
+from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.library import raw_photos
 from vibe_assets.defs.metadata import stored
 from vibe_assets.defs.partitions import folders
@@ -31,9 +31,10 @@ encoder = dg.AssetSpec(
     kinds={"pytorch", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("image_embeddings"),
+    tags=FOLLOWS,
     description="Every photo of the folder as a float32 unit vector; photos the cache holds are not encoded again.",
 )
+@notes_inputs
 def image_embeddings(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Embed one folder."""
     platform = installation.open(context)
@@ -55,10 +56,11 @@ def image_embeddings(context: dg.AssetExecutionContext, installation: Installati
     kinds={"pytorch", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("prompt_embeddings"),
+    tags=FOLLOWS,
     description="Label prompts in the photos' space, for zero-shot labels where no head is deployed. Empty where the "
     "encoder has no text tower.",
 )
+@notes_inputs
 def prompt_embeddings(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Embed the taxonomy's prompts."""
     platform = installation.open(context)

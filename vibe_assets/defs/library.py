@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import follow
+from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.metadata import column_schema, counts_table, stored
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.resources import Installation
@@ -37,9 +37,10 @@ folder_listing = dg.AssetSpec(
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("raw_photos"),
+    tags=FOLLOWS,
     description="One row per file of the folder: identity, EXIF, quality, perceptual hash; rejected files with a reason.",
 )
+@notes_inputs
 def raw_photos(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Scan one folder; unchanged files cost a stat call."""
     from vibe_assets.photos.decode import thumbnail_markdown
@@ -65,9 +66,10 @@ def raw_photos(context: dg.AssetExecutionContext, installation: Installation) ->
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("photo_groups"),
+    tags=FOLLOWS,
     description="Near-duplicates and bursts as groups, and the split that every student, sample and bootstrap shares.",
 )
+@notes_inputs
 def photo_groups(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Group the whole library; a photo never changes sides."""
     platform = installation.open(context)

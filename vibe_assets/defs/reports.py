@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from vibe_assets.defs.conditions import follow
+from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.metadata import counts_table, page_links
 from vibe_assets.defs.resources import Installation, Warehouse, code_commit
 from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
@@ -17,9 +17,10 @@ OWNERS = ["team:truth"]
     kinds={"html"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("teacher_report"),
+    tags=FOLLOWS,
     description="How far the teacher is from people, on the audited sample, with intervals. Its gate decides whether students may train.",
 )
+@notes_inputs
 def teacher_report(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Judge the teacher."""
     return report_result(reports.report_teacher(installation.open(context, commit=code_commit())))
@@ -31,9 +32,10 @@ def teacher_report(context: dg.AssetExecutionContext, installation: Installation
     kinds={"html"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("student_report"),
+    tags=FOLLOWS,
     description="How far the deployed students are from people and from the teacher, on photos of the test split.",
 )
+@notes_inputs
 def student_report(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Judge the students."""
     return report_result(reports.report_students(installation.open(context, commit=code_commit())))
@@ -46,10 +48,11 @@ def student_report(context: dg.AssetExecutionContext, installation: Installation
     owners=OWNERS,
     code_version="1",
     pool="warehouse",
-    automation_condition=follow("published_warehouse"),
+    tags=FOLLOWS,
     description="Truth, predictions and the history of every metric in one DuckDB file that any DuckDB client opens; "
     "rewritten in one transaction. The labels of every photo also lie beside the reports, as JSON lines and as CSV.",
 )
+@notes_inputs
 def published_warehouse(context: dg.AssetExecutionContext, installation: Installation, warehouse: Warehouse) -> dg.MaterializeResult:
     """Publish what people query."""
     platform = installation.open(context)
@@ -67,10 +70,11 @@ def published_warehouse(context: dg.AssetExecutionContext, installation: Install
     owners=OWNERS,
     code_version="1",
     pool="warehouse",
-    automation_condition=follow("drift_report"),
+    tags=FOLLOWS,
     description="The history of every headline figure with its interval, from the published warehouse, and how far the labels of each "
     "folder moved from version to version.",
 )
+@notes_inputs
 def drift_report(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Show what has moved."""
     report = drift.report_drift(installation.open(context, commit=code_commit()))

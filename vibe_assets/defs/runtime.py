@@ -3,8 +3,8 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.embeddings import image_embeddings, prompt_embeddings
+from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.metadata import counts_table, stored
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.resources import Installation
@@ -21,10 +21,11 @@ from vibe_assets.stages import runtime
     kinds={"python", "deltalake"},
     owners=["team:students"],
     code_version="1",
-    automation_condition=follow("predictions"),
+    tags=FOLLOWS,
     description="The deployed students' labels for every photo of the folder, with confidence; below a label's "
     "threshold they abstain. The teacher's labels stand beside them.",
 )
+@notes_inputs
 def predictions(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Label one folder."""
     platform = installation.open(context)

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from vibe_assets.defs.conditions import follow
 from vibe_assets.defs.embeddings import image_embeddings
+from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.library import photo_groups
 from vibe_assets.defs.metadata import counts_table
 from vibe_assets.defs.reports import teacher_report
@@ -29,9 +29,10 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
         kinds={"pytorch", "safetensors"},
         owners=OWNERS,
         code_version="2",
-        automation_condition=follow(f"{kind}_head"),
+        tags=FOLLOWS,
         description=f"{HEADS[kind]} Trains once the teacher's report has passed its gate.",
     )
+    @notes_inputs
     def head(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         platform = installation.open(context)
         trained = students.train_student(platform, kind)
@@ -61,10 +62,11 @@ scene_head, attribute_head, object_head = (head_asset(kind) for kind in HEADS)
     kinds={"python", "json"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("deployed_heads"),
+    tags=FOLLOWS,
     description="The heads in force. A new head replaces the deployed one unless it is significantly worse on the audited test photos "
     "(paired test); the history is kept and `vibe heads rollback` returns to the one before.",
 )
+@notes_inputs
 def deployed_heads(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Decide, head by head, what is deployed."""
     platform = installation.open(context)

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import follow
+from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.library import raw_photos
 from vibe_assets.defs.metadata import counts_table, stored
 from vibe_assets.defs.partitions import folders
@@ -36,11 +36,12 @@ class AnnotateConfig(dg.Config):
     kinds={"openai", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("annotations"),
+    tags=FOLLOWS,
     pool="vlm",
     description="The teacher's answer to every photo of the folder. Answers that were paid for are never asked "
     "again; failures are rows with a reason.",
 )
+@notes_inputs
 def annotations(context: dg.AssetExecutionContext, config: AnnotateConfig, installation: Installation) -> dg.MaterializeResult:
     """Ask the current teacher for what the journal does not hold."""
     platform = installation.open(context)

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from vibe_assets.defs.conditions import follow, once
+from vibe_assets.defs.history import FOLLOWS, ONCE, notes_inputs
 from vibe_assets.defs.library import folder_set, photo_groups
 from vibe_assets.defs.metadata import column_schema, counts_table, stored
 from vibe_assets.defs.resources import Installation
@@ -37,9 +37,10 @@ audited_verdicts = dg.AssetSpec(
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=follow("auto_ground_truth"),
+    tags=FOLLOWS,
     description="The teacher's answers as labels of the taxonomy: scene, attributes, objects with the main one first.",
 )
+@notes_inputs
 def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Convert the annotations of every folder."""
     platform = installation.open(context)
@@ -63,10 +64,11 @@ def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installat
     kinds={"python", "json"},
     owners=OWNERS,
     code_version="1",
-    automation_condition=once("audit_sample"),
+    tags=ONCE,
     description="The photos that people are asked to check, with the probability each had to be drawn. Drawn once; "
     "materialise it by hand for a new draw.",
 )
+@notes_inputs
 def audit_sample(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Draw the sample and write it as a file to edit."""
     platform = installation.open(context)
@@ -82,9 +84,10 @@ def audit_sample(context: dg.AssetExecutionContext, installation: Installation) 
     kinds={"python", "deltalake"},
     owners=OWNERS,
     code_version="2",
-    automation_condition=follow("audited_ground_truth"),
+    tags=FOLLOWS,
     description="What people say, settled: one row per audited photo; several people's answers by majority, a tie is unknown.",
 )
+@notes_inputs
 def audited_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Settle the verdicts that count, and the accepted file, into the lake."""
     platform = installation.open(context)

@@ -110,7 +110,7 @@ def run_demo(folder: Path, *, photos: int = 280, studies: bool = True) -> bool:
         from vibe_assets.definitions import defs
 
         with dg.DagsterInstance.get() as instance:
-            driver = Driver(instance, defs, folder / "automation.cursor")
+            driver = Driver(instance, defs)
             if interrupted := driver.close_interrupted():
                 print_line(f"The last demo was interrupted in {_count(interrupted, 'run')}; going on from there.")
             platform = Platform.open(run_id="demo", progress=False)

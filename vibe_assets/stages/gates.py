@@ -36,29 +36,47 @@ class Gate:
     remedy: str = ""
 
 
-def photos_readable(platform: Platform, folder_key: str) -> Gate:
-    """Each file once, and enough of the photos readable."""
+def photos_listed_once(platform: Platform, folder_key: str) -> Gate:
+    """Each file once, and every accepted photo with its identity."""
     import polars as pl
 
-    rows = platform.lake.read(RAW_PHOTOS, folder_key=folder_key).filter(~pl.col("reason").is_in(NOT_PHOTOS).fill_null(False))
-    accepted = rows.filter(pl.col("reason").is_null())
+    rows = platform.lake.read(RAW_PHOTOS, folder_key=folder_key)
     twice = rows.height - rows["path_bytes"].n_unique()
-    without_id = accepted["image_id"].null_count()
-    share = accepted.height / rows.height if rows.height else 1.0
-    wanted = platform.settings.gates.min_readable_share
+    without_id = rows.filter(pl.col("reason").is_null())["image_id"].null_count()
     return Gate(
-        twice == 0 and without_id == 0 and share >= wanted,
-        {
-            "photos": rows.height,
-            "readable": accepted.height,
-            "readable share": share,
-            "wanted at least": wanted,
-            "paths listed twice": twice,
-            "without id": without_id,
-        },
-        "look at the rejected files of this folder (metadata `rejects` of raw_photos), repair or remove them, "
-        "or lower gates.min_readable_share",
+        twice == 0 and without_id == 0,
+        {"files": rows.height, "paths listed twice": twice, "without id": without_id},
+        "materialise raw_photos of this folder again",
     )
+
+
+def photos_readable(platform: Platform, folder_key: str) -> Gate:
+    """Enough of the folder's photos readable; a folder that is not warns and holds nothing up."""
+    return _readable(
+        platform,
+        platform.lake.read(RAW_PHOTOS, folder_key=folder_key),
+        "look at the rejected files of this folder (metadata `rejects` of raw_photos), repair or remove them; the others go on",
+    )
+
+
+def library_readable(platform: Platform) -> Gate:
+    """Enough photos of the whole library readable: a dying disk or a mount that lies is no reason to retrain."""
+    return _readable(
+        platform,
+        platform.lake.read_live(RAW_PHOTOS),
+        'look at the rejected files (`vibe sql "select rel_path, reason from raw_photos where reason is not null"`), repair or remove '
+        "them, or lower gates.min_readable_share",
+    )
+
+
+def _readable(platform: Platform, rows: pl.DataFrame, remedy: str) -> Gate:
+    import polars as pl
+
+    photos = rows.filter(~pl.col("reason").is_in(NOT_PHOTOS).fill_null(False))
+    accepted = photos.filter(pl.col("reason").is_null()).height
+    share, wanted = accepted / photos.height if photos.height else 1.0, platform.settings.gates.min_readable_share
+    facts = {"photos": photos.height, "readable": accepted, "readable share": share, "wanted at least": wanted}
+    return Gate(accepted > 0 and share >= wanted if photos.height else True, facts, remedy)
 
 
 def nothing_rejected(platform: Platform, folder_key: str) -> Gate:
@@ -103,28 +121,46 @@ def groups_sound(platform: Platform) -> Gate:
 
 
 def folder_annotated(platform: Platform, folder_key: str) -> Gate:
-    """Enough answers, few enough failures."""
+    """Enough of the folder's photos answered, few enough failures; a folder that is not warns and holds nothing up."""
+    return _annotated(
+        platform,
+        accepted_photos(platform, folder_key),
+        platform.lake.read(ANNOTATIONS, folder_key=folder_key),
+        "every night the teacher is asked again for what it has not answered (answers already paid for are kept); "
+        "`vibe doctor` tells whether it answers",
+    )
+
+
+def library_annotated(platform: Platform) -> Gate:
+    """Enough photos of the whole library answered, few enough failures."""
+    return _annotated(
+        platform,
+        accepted_photos(platform),
+        platform.lake.read_live(ANNOTATIONS),
+        "`vibe doctor` tells whether the teacher answers; it is asked again every night, answers already paid for are kept. Or lower "
+        "gates.min_annotated_share, or raise gates.max_failure_share",
+    )
+
+
+def _annotated(platform: Platform, photos: pl.DataFrame, rows: pl.DataFrame, remedy: str) -> Gate:
     import polars as pl
 
-    photos = accepted_photos(platform, folder_key)["image_id"].n_unique()
-    rows = platform.lake.read(ANNOTATIONS, folder_key=folder_key)
-    answered = rows.filter(pl.col("reason").is_null())["image_id"].n_unique()
-    failed = rows.filter(pl.col("reason").is_not_null() & (pl.col("reason") != "not_asked"))["image_id"].n_unique()
-    gates = platform.settings.gates
-    coverage, failure = (answered / photos, failed / photos) if photos else (1.0, 0.0)
-    reasons = dict(rows["reason"].drop_nulls().value_counts(sort=True).iter_rows())
+    known, gates = set(photos["image_id"]), platform.settings.gates
+    answered = set(rows.filter(pl.col("reason").is_null())["image_id"]) & known
+    failed = (set(rows.filter(pl.col("reason").is_not_null() & (pl.col("reason") != "not_asked"))["image_id"]) & known) - answered
+    coverage, failure = (len(answered) / len(known), len(failed) / len(known)) if known else (1.0, 0.0)
     return Gate(
         coverage >= gates.min_annotated_share and failure <= gates.max_failure_share,
         {
-            "photos": photos,
-            "answered": answered,
+            "photos": len(known),
+            "answered": len(answered),
             "coverage": coverage,
             "wanted at least": gates.min_annotated_share,
             "failure share": failure,
             "allowed at most": gates.max_failure_share,
-            "reasons": reasons,
+            "reasons": dict(rows["reason"].drop_nulls().value_counts(sort=True).iter_rows()),
         },
-        "run annotations for this folder again (answers already paid for are kept); `vibe doctor` tells whether the teacher answers",
+        remedy,
     )
 
 
@@ -237,10 +273,9 @@ def vectors_sound(platform: Platform, folder_key: str) -> Gate:
     vectors = matrix(good["embedding"]) if good.height and len(lengths) == 1 else np.zeros((0, 1), np.float32)  # (n, d)
     norms = np.linalg.norm(vectors, axis=1)
     off = int(np.sum(~np.isfinite(norms) | (np.abs(norms - 1) > 1e-3)))
-    failed = rows.height - good.height
-    allowed = 1 - platform.settings.gates.min_readable_share
+    failed = rows.height - good.height  # rows with a reason: photos that the others go on without
     return Gate(
-        off == 0 and missing == 0 and len(encoders) <= 1 and len(lengths) <= 1 and failed <= allowed * rows.height,
+        off == 0 and missing == 0 and len(encoders) <= 1 and len(lengths) <= 1,
         {"photos": rows.height, "not finite or not unit": off, "missing": missing, "failed": failed, "encoders": encoders},
         'materialise image_embeddings of this folder again; when vectors are not finite, try encoder.precision = "fp32"',
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.lake import write_text
-from vibe_assets.records import ANNOTATIONS, AUDITED_GROUND_TRUTH
+from vibe_assets.records import ANNOTATIONS, AUDITED_GROUND_TRUTH, RAW_PHOTOS
 from vibe_assets.settings import Settings, TeacherBase
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from vibe_assets.evaluate.compare import Comparison
     from vibe_assets.evaluate.labels import Evaluation
+
+# Reasons of a row without an answer that may pass by themselves; the others say something of the photo.
+PASSING = ("timeout", "rate_limited", "server_error", "unreachable", "invalid_answer", "not_asked", "teacher_refused")
 
 
 def annotate_rows(
@@ -44,6 +47,21 @@ def annotate_folder(platform: Platform, folder_key: str, *, limit: int | None = 
     rows = annotate_rows(platform, photos, settings=platform.settings.teacher, folder_key=folder_key, limit=limit)
     platform.lake.replace(ANNOTATIONS, rows, folder_key=folder_key, commit=platform.commit)
     return rows
+
+
+def unanswered_folders(platform: Platform) -> dict[str, int]:
+    """Live folder -> accepted photos without an answer that another request might bring; folders without such photos are left out."""
+    import polars as pl
+
+    final = platform.lake.scan(ANNOTATIONS).filter(~pl.col("reason").is_in(PASSING).fill_null(False))
+    open_photos = (
+        platform.lake.scan(RAW_PHOTOS)
+        .filter(pl.col("reason").is_null() & pl.col("folder_key").is_in(platform.lake.live_folders()))
+        .select("folder_key", "image_id")
+        .unique()
+        .join(final.select("folder_key", "image_id"), on=["folder_key", "image_id"], how="anti")
+    )
+    return dict(open_photos.group_by("folder_key").len().sort("folder_key").collect().iter_rows())
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from typing import Any
 
 import dagster as dg
 
+from vibe_assets.defs.history import CRASHED
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.resources import Installation
 from vibe_assets.stages.gates import Gate
 from vibe_assets.stages.platform import Platform
+from vibe_assets.strangers import visible
 
 
 def gate_check(asset: Any, name: str, judge: Callable[[Platform], Gate], *, blocking: bool = True) -> dg.AssetChecksDefinition:
@@ -17,7 +19,7 @@ def gate_check(asset: Any, name: str, judge: Callable[[Platform], Gate], *, bloc
 
     @dg.asset_check(asset=asset, name=name, blocking=blocking, description=_sentence(judge))
     def check(context: dg.AssetCheckExecutionContext, installation: Installation) -> dg.AssetCheckResult:
-        return _result(judge(installation.open(context)), blocking=blocking)
+        return _judged(lambda: judge(installation.open(context)), context, blocking=blocking)
 
     return check
 
@@ -30,9 +32,20 @@ def folder_check(asset: Any, name: str, judge: Callable[[Platform, str], Gate], 
 
         @dg.asset_check(asset=asset, name=name, blocking=blocking, partitions_def=folders, description=_sentence(judge))
         def check(context: dg.AssetCheckExecutionContext, installation: Installation) -> dg.AssetCheckResult:
-            return _result(judge(installation.open(context), context.partition_key), blocking=blocking)
+            return _judged(lambda: judge(installation.open(context), context.partition_key), context, blocking=blocking)
 
     return check
+
+
+def _judged(judge: Callable[[], Gate], context: dg.AssetCheckExecutionContext, *, blocking: bool) -> dg.AssetCheckResult:
+    """The gate's result. One that cannot judge has not passed, says why, and is asked again later (defs/plan.py)."""
+    try:
+        return _result(judge(), blocking=blocking)
+    except Exception as error:
+        context.log.exception("the gate could not judge")
+        severity = dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN
+        why = visible(f"{type(error).__name__}: {error}".splitlines()[0])
+        return dg.AssetCheckResult(passed=False, severity=severity, description=f"{CRASHED}: {why}", metadata={CRASHED: why})
 
 
 def _result(gate: Gate, *, blocking: bool) -> dg.AssetCheckResult:

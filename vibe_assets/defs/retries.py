@@ -1,0 +1,47 @@
+"""What failed and is tried again by itself: what, why, how often it was tried, and when it is tried next."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from vibe_assets.defs.history import look
+from vibe_assets.defs.plan import Graph, State, plan
+from vibe_assets.strangers import visible
+
+ENDED_BADLY = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
+
+
+@dataclass(frozen=True)
+class Retry:
+    """One asset, or one folder of it, that waits for its next try."""
+
+    asset: str
+    partition: str | None
+    reason: str  # one line
+    failures: int  # tries with the same inputs
+    next_try: datetime  # UTC
+    run_id: str
+
+
+def pending(instance: dg.DagsterInstance, graph: Graph, jobs: Mapping[str, Iterable[str]]) -> list[Retry]:
+    """What waits for a next try, the soonest first."""
+    found = []
+    for cell, status in plan(graph, look(instance, graph, jobs)).items():
+        if status.state == State.PAUSED and (attempt := status.attempt):
+            at = datetime.fromtimestamp(attempt.next_try, UTC)
+            found.append(Retry(cell.asset, cell.folder, reason_of(instance, attempt.run_id), attempt.tries, at, attempt.run_id))
+    return sorted(found, key=lambda retry: (retry.next_try, retry.asset, retry.partition or ""))
+
+
+def reason_of(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The first line of what ended a run: the error of its step, else what Dagster says of the run."""
+    for record in instance.get_records_for_run(run_id, of_type=ENDED_BADLY).records:
+        event = record.event_log_entry.dagster_event
+        error = getattr(event.event_specific_data, "error", None) if event else None
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if text := (error.message if error is not None else (event.message if event else "")) or "":
+            return visible(text.strip().splitlines()[0])
+    return "it ended without a word"
