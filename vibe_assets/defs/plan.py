@@ -5,6 +5,7 @@ gate never judged it. What was lost on the way (a request, a run, a process) is 
 written again with the same content wakes nobody. Pure functions: defs/history.py reads the instance, the sensor and the driver act.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +13,8 @@ from typing import NamedTuple
 
 from vibe_assets.records import fingerprint
 
-PAUSES_S = (60, 300, 900, 1800, 3600)  # before the second, third ... try with the same inputs; the last one repeats
+FIRST_PAUSE_S = float(os.environ.get("VIBE_RETRY_AFTER_S", "60"))  # before the second try; tests wait less
+PAUSES_S = tuple(FIRST_PAUSE_S * times for times in (1, 5, 15, 30, 60))  # before the second, third ... try; the last repeats
 GIVEN_UP = 3  # tries after which the others go on without it; it is tried again all the same
 NONE = "none"  # version of an input that may be absent and is
 PEOPLE = frozenset({"audited_verdicts"})  # a source that people make: it may be absent for ever; the sensors bring the others at once

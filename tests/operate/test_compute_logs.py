@@ -1,0 +1,38 @@
+"""What a step prints lies in its files, and no process is started or left behind for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+SETTINGS = {"compute_logs": {"module": "vibe_assets.operate.compute_logs", "class": "FileComputeLogManager"}}
+
+
+@dg.op
+def talk() -> int:
+    print("said on stdout")
+    print("said on stderr", file=sys.stderr)
+    children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True, check=True).stdout
+    return len([line for line in children.splitlines() if "tail" in line or "watch_orphans" in line])
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def talking() -> None:
+    talk()
+
+
+def test_output_is_kept_in_files_and_no_tail_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=SETTINGS) as instance:
+        result = talking.execute_in_process(instance=instance)
+        assert result.output_for_node("talk") == 0
+        files = list((tmp_path / "storage").rglob("compute_logs/*"))
+        text = {file.suffix: file.read_text(encoding="utf-8") for file in files}
+    assert "said on stdout" in text[".out"]
+    assert "said on stderr" in text[".err"]
+    assert ".complete" in text
