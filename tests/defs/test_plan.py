@@ -290,6 +290,13 @@ def test_a_removed_folder_moves_what_is_made_from_all_of_them() -> None:
     assert not [name for name in ran if name.startswith(("raw_photos", "annotations"))]
 
 
+def test_a_folder_that_is_called_otherwise_moves_nothing_that_is_made_from_all_of_them() -> None:
+    library = settled()
+    moved = {Cell(cell.asset, "z"): made for cell, made in library.seen.made.items() if cell.folder == "a"}
+    library.change(folders=("b", "c", "z"), made={**library.seen.made, **moved})
+    assert library.wanted() == []
+
+
 EVENTS = st.sampled_from(["teacher", "listing", "people", "kill", "fail", "cancel", "again", "shut", "open", "forget"])
 
 

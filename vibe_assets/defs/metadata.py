@@ -15,6 +15,7 @@ from vibe_assets.strangers import markdown_cell
 from vibe_assets.web.pages import report_link
 
 VOLATILE = ("latency_s", "at", "mtime_ns", "run_id", "created_at")  # differ between runs that found the same
+PLACELESS = ("annotations", "image_embeddings")  # by photo: a folder that was moved says the same
 DAGSTER_TYPES = {  # as the Dagster UI knows them, which shows an icon for each
     "str": "string", "bool": "boolean", "bytes": "binary", "time": "timestamp", "wall": "timestamp without time zone",
     "i64": "bigint", "i32": "int", "f64": "double", "f32": "float", "list[str]": "array<string>", "list[f32]": "array<float>",
@@ -31,9 +32,10 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def content_version(rows: pl.DataFrame) -> dg.DataVersion:
-    """Hash of the rows' content; row order and volatile columns do not matter."""
-    kept = rows.drop([name for name in VOLATILE if name in rows.columns])
+def content_version(table: Table, rows: pl.DataFrame) -> dg.DataVersion:
+    """Hash of the rows' content; row order and volatile columns do not matter, nor where photos lie to what is only said of them."""
+    left_out = {*VOLATILE, *(["folder_key"] if table.name in PLACELESS else [])}
+    kept = rows.drop([name for name in left_out if name in rows.columns])
     keys = [name for name in ("image_id", "rel_path", "label", "folder_key", "metric") if name in kept.columns]
     buffer = io.BytesIO()
     (kept.sort(keys, nulls_last=True) if keys else kept).rechunk().write_ipc(buffer)
@@ -53,7 +55,7 @@ def stored(platform: Platform, table: Table, rows: pl.DataFrame, **metadata: Any
         facts["rejected"] = rejected.height
         if rejected.height:
             facts["rejects"] = dg.MetadataValue.md(rejects_table(rejected))
-    return dg.MaterializeResult(data_version=content_version(rows), metadata={**facts, **metadata})
+    return dg.MaterializeResult(data_version=content_version(table, rows), metadata={**facts, **metadata})
 
 
 def rejects_table(rejected: pl.DataFrame, *, most: int = 20) -> str:

@@ -121,8 +121,8 @@ def input_version(made: Mapping[Cell, Made], folders: Sequence[str], asset: str,
     if not by_folder or folder is not None:
         one = made.get(Cell(asset, folder if by_folder else None))
         return one.version if one else None
-    versions = {key: made[cell].version for key in folders if (cell := Cell(asset, key)) in made}
-    return fingerprint(versions) if versions else None
+    versions = sorted(made[cell].version for key in folders if (cell := Cell(asset, key)) in made)  # whatever the folders are called
+    return fingerprint({"folders": versions}) if versions else None
 
 
 def seen_version(asset: str, name: str, version: str | None, *, shut: bool) -> str:

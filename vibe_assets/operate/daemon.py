@@ -1,0 +1,31 @@
+"""The Dagster daemon as `vibe ui` starts it: it ends when its parent does, however that ended, so that two never work on one instance."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+LOOK_S = 1.0
+
+
+def end_with(parent: int) -> None:
+    """Ask this process to end in order, once its parent is another than `parent`."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the daemon with the arguments of `dagster-daemon`."""
+    from dagster._daemon.cli import main as run
+
+    threading.Thread(target=end_with, args=(os.getppid(),), name="watches the parent", daemon=True).start()
+    sys.argv = ["dagster-daemon", *arguments]
+    run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
