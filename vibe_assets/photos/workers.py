@@ -57,7 +57,7 @@ def measure_photo(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any
         photo = open_photo(io.BytesIO(data), max_pixels=max_pixels, max_bytes=max_bytes, draft_px=MEASURE_PX)
         small = at_measuring_size(photo.image)
         return identity | {
-            "format": photo.format, "width": photo.width, "height": photo.height, "frames": photo.frames,
+            "format": photo.format, "width": photo.width, "height": photo.height, "frames": photo.frames, "stored_share": photo.stored,
             **vars(photo.exif), **vars(measure(small)), "phash": perceptual_hash(small),
         }  # fmt: skip
     except PhotoRejected as rejected:
