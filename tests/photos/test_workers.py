@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.photos.library import SETTINGS, save, scan
@@ -86,6 +87,17 @@ def test_the_largest_allowed_picture_fits_into_the_cap(tmp_path: Path, mode: str
     image.save(path, compression="tiff_deflate")
     (record,) = measure_photos([os.fsencode(path)], settings=settings)
     assert (record.get("reason"), record.get("detail")) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["float", "planes"])
+def test_the_largest_allowed_tiff_that_needs_another_reader_fits_too(tmp_path: Path, kind: str) -> None:
+    settings = SETTINGS.model_copy(update={"max_pixels": 24_000_000, "max_bytes": 2_000_000})
+    values, options = np.zeros((4000, 4000, 3), "f4"), {}
+    if kind == "planes":
+        values, options = np.zeros((3, 4000, 5000), "u2"), {"planarconfig": "separate", "byteorder": ">", "bigtiff": True}
+    tifffile.imwrite(tmp_path / "p.tif", values, photometric="rgb", metadata=None, compression="zlib", **options)
+    (record,) = measure_photos([os.fsencode(tmp_path / "p.tif")], settings=settings)
+    assert (record.get("reason"), record.get("detail"), record.get("height")) == (None, None, 4000)
 
 
 def test_records_come_in_the_order_of_the_paths(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ OTHER_IMAGE_SUFFIXES = frozenset({  # pictures that are listed and counted, but 
 MAX_PIXELS = 120_000_000
 MAX_BYTES = 200_000_000
 JPEG_PIXELS = 2  # times as many pixels as other formats may have: a draft of half the size or less is cheap (a phone's 200 megapixels)
+VALUES_AT_ONCE = 1 << 22  # that are floats at one time while they become bytes
 ORIENTATION = ExifTags.Base.Orientation
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
@@ -326,22 +327,31 @@ def _eight_bit(values: np.ndarray) -> np.ndarray:
     unsigned = values.dtype.itemsize if values.dtype.kind == "u" else 0  # bytes
     if unsigned == 2 and values.ndim == 3:
         return (values >> 8).astype(np.uint8)  # as Pillow does
-    floats = values.dtype.kind == "f"
-    sixteen, thirty_two = unsigned == 2, unsigned == 4 and values.max() >= 1 << 24
-    values = np.nan_to_num(np.asarray(values, dtype=np.float32), posinf=0, neginf=0)
-    np.clip(values, -1e30, 1e30, out=values)  # differences must stay finite
-    low, high = float(values.min()), float(values.max())
-    if thirty_two:
+    rows = max(1, VALUES_AT_ONCE * len(values) // max(1, values.size))
+    parts = [slice(start, start + rows) for start in range(0, len(values), rows)]
+    low = min(float(_finite(values[part]).min()) for part in parts)
+    high = max(float(_finite(values[part]).max()) for part in parts)
+    if unsigned == 4 and high >= 1 << 24:
         low, high = 0.0, 2.0**32
-    elif sixteen or (low >= 0 and 255 < high <= 65535):
+    elif unsigned == 2 or (low >= 0 and 255 < high <= 65535):
         low, high = 0.0, 65535.0
-    elif low >= 0 and high <= 1 and floats:
+    elif low >= 0 and high <= 1 and values.dtype.kind == "f":
         low, high = 0.0, 1.0
     elif low >= 0 and high <= 255:
         low, high = 0.0, 255.0
-    values -= low
-    values *= 255 / (high - low) if high > low else 0.0
-    return np.rint(values, out=values).astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    for part in parts:
+        scaled = _finite(values[part]) - np.float32(low)
+        scaled *= 255 / (high - low) if high > low else 0.0
+        levels[part] = np.rint(scaled, out=scaled)
+    return levels
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """As float32, differences of which stay finite."""
+    with np.errstate(over="ignore"):
+        values = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0, neginf=0)
+    return np.clip(values, -1e30, 1e30, out=values)
 
 
 def thumbnail_markdown(paths: Iterable[str | bytes | Path], px: int = 96, most: int = 12) -> str:

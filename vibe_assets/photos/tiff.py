@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-BYTES_PER_PIXEL = 16  # as much as decoding may take anywhere else
+BYTES_PER_PIXEL = 8  # of as many pixels as are allowed: half of what decoding may take in all
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT = 258, 259, 262, 277, 284, 339
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _ALPHA = (1, 2)  # associated, unassociated
@@ -27,7 +27,7 @@ class TiffPicture(NamedTuple):
 
 
 class TooLarge(ValueError):
-    """More pixels than allowed; the arguments are width and height."""
+    """More pixels, or more bytes in them, than allowed; the arguments are width and height."""
 
 
 def misread(image: Image.Image) -> bool:
@@ -47,12 +47,12 @@ def read_tiff(data: bytes, *, max_pixels: int) -> TiffPicture:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page: Any = file.pages[0]
         width, height, samples, dtype = page.imagewidth, page.imagelength, page.samplesperpixel, page.dtype
-        if width * height > max_pixels:
+        if width * height > max_pixels or (dtype is not None and width * height * samples * dtype.itemsize > BYTES_PER_PIXEL * max_pixels):
             raise TooLarge(width, height)
         if dtype is None or page.imagedepth != 1 or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
             raise ValueError(f"TIFF of {dtype} samples, photometric {page.photometric}")
-        if page.bitspersample not in (8, 16, 32, 64) or width * height * samples * dtype.itemsize > BYTES_PER_PIXEL * max_pixels:
-            raise ValueError(f"TIFF of {samples} samples of {page.bitspersample} bits each")
+        if page.bitspersample not in (8, 16, 32, 64):
+            raise ValueError(f"TIFF of samples of {page.bitspersample} bits")
         stored = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         if len(stored) < math.prod(page.chunked) or any(count < 1 or offset + count > len(data) for offset, count in stored):
             raise EOFError("the file is truncated")  # tifffile would fill the gap with zeros
