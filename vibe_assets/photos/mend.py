@@ -61,20 +61,21 @@ def _jpeg_scans(data: bytes) -> tuple[list[tuple[bytes, range, int]], int, bool]
 def sound_png(data: bytes) -> bytes:
     """The PNG without the ancillary chunks whose checksum is wrong, or that Pillow refuses (large texts and profiles)."""
     kept, at = [data[:8]], 8
-    stream = PngImagePlugin.PngStream(io.BytesIO(data))
+    file = io.BytesIO(data)
+    stream = PngImagePlugin.PngStream(file)
     while at + 12 <= len(data):
         length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         end = at + 12 + length
-        if end > len(data) or not (name[0] & 32 and _refused(stream, data, at, length)):
+        if end > len(data) or not (name[0] & 32 and _refused(stream, file, data, at, length)):
             kept.append(data[at:end])
         at = end
     return b"".join(kept) + data[at:]
 
 
-def _refused(stream: PngImagePlugin.PngStream, data: bytes, at: int, length: int) -> bool:
+def _refused(stream: PngImagePlugin.PngStream, file: io.BytesIO, data: bytes, at: int, length: int) -> bool:
     if zlib.crc32(data[at + 4 : at + 8 + length]) != int.from_bytes(data[at + 8 + length : at + 12 + length], "big"):
         return True
-    stream.fp.seek(at + 8)
+    file.seek(at + 8)
     try:
         stream.call(data[at + 4 : at + 8], at + 8, length)
     except AttributeError:  # a chunk that Pillow does not know
