@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import random
@@ -27,7 +28,7 @@ from polars.testing import assert_frame_equal
 import vibe_assets.lake
 from vibe_assets.defs.resources import Warehouse
 from vibe_assets.lake import Lake, LakeError, atomic_file, checked_key, write_text
-from vibe_assets.records import ANNOTATIONS, FOLDER_SET, IMAGE_EMBEDDINGS, METRICS, PREDICTIONS, TABLES, Table
+from vibe_assets.records import ANNOTATIONS, FOLDER_SET, IMAGE_EMBEDDINGS, METRICS, PREDICTIONS, RAW_PHOTOS, TABLES, Table
 
 KEY, OTHER = "a-0", "b-1"
 HOSTILE = ["x' OR '1'='1", "../x", "..", "", "😀", "a\nb", "a b", "A", "-a", "a" * 70, "a/b", "a%2f", "a\0", "é", "a-0\n"]
@@ -79,6 +80,24 @@ def lake(tmp_path: Path) -> Lake:
 
 
 # -- what goes in comes out ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("table", [RAW_PHOTOS, METRICS], ids=lambda table: table.name)
+def test_a_table_that_an_earlier_release_wrote_gets_its_new_columns(lake: Lake, table: Table) -> None:
+    new = list(table.columns)[-2:]
+    earlier = dataclasses.replace(table, columns={name: column for name, column in table.columns.items() if name not in new})
+    keys = [KEY, OTHER] if table.partitioned else [None]
+    for key in keys:
+        lake.replace(earlier, rows_of(table, key or KEY).drop(new), folder_key=key)
+    before = lake.read(table)
+    assert before.select(new).null_count().row(0) == (before.height, before.height)
+    assert before.drop(new).height == 5 * len(keys)
+    lake.replace(table, rows_of(table), folder_key=keys[0])
+    assert_frame_equal(lake.read(table, folder_key=keys[0]), rows_of(table), check_row_order=False)
+    if table.partitioned:
+        assert_frame_equal(lake.read(table, folder_key=OTHER), before.filter(pl.col("folder_key") == OTHER), check_row_order=False)
+    counted = lake.connect().execute(f"SELECT count({new[0]}) FROM {table.name}").fetchone()
+    assert counted == (rows_of(table)[new[0]].count(),)
+
+
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 def test_every_table_gives_back_what_was_written(lake: Lake, table: Table) -> None:
     assert lake.read(table).schema == table.polars_schema()

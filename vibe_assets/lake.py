@@ -112,6 +112,8 @@ class Lake:
         if isinstance(path, Path) and (torn := table_files.torn_data(path, _data_files(loaded))):  # polars would panic, and name no file
             raise LakeError(f"table {table.name}: {torn}; {table_files.REMEDY}, making its rows anew replaces it")
         rows = pl.scan_delta(loaded, use_pyarrow=special, storage_options=scan_options(path))
+        since = table.columns.keys() - set(rows.collect_schema().names())  # columns that the table did not have when it was last written
+        rows = rows.with_columns(pl.lit(None).alias(name) for name in since)
         return rows.select(list(table.columns)).cast(table.polars_schema())
 
     def read(self, table: Table, *, folder_key: str | None = None, version: int | None = None) -> pl.DataFrame:
@@ -215,6 +217,8 @@ class Lake:
                 options: dict[str, Any] = {"mode": mode, **({"predicate": predicate} if predicate else {})}
                 loaded = self._opened(table)
                 before = -1 if new else loaded.version()
+                if table.columns.keys() - {column.name for column in loaded.schema().fields}:
+                    options["schema_mode"] = "merge"  # columns are added, never taken away
                 write_deltalake(loaded, data, commit_properties=properties, **options)
                 if isinstance(path, Path):  # a store answers when it has the bytes
                     table_files.sync_commits(path, after=before)

@@ -60,7 +60,7 @@ class LibrarySettings(Section):
     )
     max_missing_share: float = Field(0.5, ge=0, le=1, description="a look that misses more of the known folders or photos than this fails")
     scan_workers: int = Field(2, ge=1, le=256, description="processes that decode photos during a scan")
-    decode_timeout_s: float = Field(20.0, gt=0, description="seconds after which the decoding of one photo is given up")
+    decode_timeout_s: float = Field(20.0, gt=0, description="seconds of computing after which the decoding of one photo is given up")
     max_pixels: int = Field(120_000_000, ge=1, description="photos with more pixels are refused as too_many_pixels")
     max_bytes: int = Field(200_000_000, ge=1, description="files larger than this are refused as too_many_bytes")
 

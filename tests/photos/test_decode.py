@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from pillow_heif import from_pillow
 
 from tests.photos.library import bomb_png, picture, save
-from vibe_assets.photos.decode import Decoded, PhotoRejected, open_photo, thumbnail_markdown
+from vibe_assets.photos import mend
+from vibe_assets.photos.decode import UPRIGHT, Decoded, PhotoRejected, open_photo, thumbnail_markdown
 
 
 def stored(image: Image.Image, format: str, **options: object) -> io.BytesIO:
@@ -185,3 +192,246 @@ def test_thumbnails_are_inline_pictures_and_bad_files_are_left_out(tmp_path: Pat
     assert text.count("](data:image/jpeg;base64,") == 2
     assert "![0 _x__y_.png]" in text
     assert thumbnail_markdown([]) == ""
+
+
+# -- files that a strict decoder refuses, although the picture is there ------------------------------------------------
+def close(photo: Decoded, wanted: Image.Image, *, mean: float = 1.0) -> bool:
+    return np.abs(np.asarray(photo.image, dtype=float) - np.asarray(wanted.convert("RGB"), dtype=float)).mean() <= mean
+
+
+def far_apart(photo: Decoded, wanted: Image.Image) -> float:
+    return float(np.abs(np.asarray(photo.image, dtype=float) - np.asarray(wanted.convert("RGB"), dtype=float)).max())
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("draft_px", [None, 60])
+@pytest.mark.parametrize("tail", [b"", bytes(4096), b"\xff"])
+def test_a_jpeg_that_lacks_its_end_alone_is_the_same_picture(progressive: bool, mode: str, draft_px: int | None, tail: bytes) -> None:
+    file = stored(picture(4, (203, 151)).convert(mode), "JPEG", progressive=progressive).getvalue()
+    whole = open_photo(io.BytesIO(file), draft_px=draft_px)
+    photo = open_photo(io.BytesIO(file[:-2] + tail), draft_px=draft_px)
+    assert photo.image.tobytes() == whole.image.tobytes()
+    assert (photo.stored, photo.width, photo.height) == (1, 203, 151)
+    assert (whole.mended, open_photo(io.BytesIO(file[:-2])).mended) == (False, True)
+
+
+@pytest.mark.parametrize("missing", [3, 20, 500, 4000])
+def test_a_plain_jpeg_that_was_cut_is_refused_however_little_is_missing(missing: int) -> None:
+    file = stored(noise(), "JPEG", quality=95).getvalue()
+    with pytest.raises(PhotoRejected, match="truncated"):
+        open_photo(io.BytesIO(file[:-missing]))
+
+
+def noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(1).integers(0, 256, (160, 200, 3), dtype=np.uint8))
+
+
+def scans_of(file: bytes) -> list[int]:
+    """Where the scans of a JPEG begin."""
+    return [at for at in range(len(file)) if file[at : at + 2] == b"\xff\xda"]
+
+
+def test_a_progressive_jpeg_that_was_cut_shows_what_it_holds_and_says_how_much() -> None:
+    wanted = picture(4, (200, 160))
+    file = stored(wanted, "JPEG", progressive=True, quality=95).getvalue()
+    scans = [*scans_of(file), len(file)]
+    assert len(scans) == 11
+    with pytest.raises(PhotoRejected, match="truncated"):  # the first scan is what every other refines
+        open_photo(io.BytesIO(file[: (scans[0] + scans[1]) // 2]))
+    shares = []
+    for start, end in itertools.pairwise(scans[1:]):
+        photo = open_photo(io.BytesIO(file[: (start + end) // 2]))
+        assert close(photo, wanted, mean=30)
+        assert photo.mended
+        shares.append(photo.stored)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.05
+    assert 0.5 < shares[-1] <= 1
+    assert close(photo, wanted, mean=3)
+    assert far_apart(open_photo(io.BytesIO(file[: scans[-1] - 2])), open_photo(io.BytesIO(file)).image) == 0
+
+
+def test_a_jpeg_whose_colours_never_came_is_refused() -> None:
+    """Scans of one component each, as some encoders write them without being progressive."""
+    file = stored(picture(4, (200, 160)), "JPEG", progressive=True).getvalue()
+    scans = scans_of(file)
+    sequential = file[: scans[0]].replace(b"\xff\xc2", b"\xff\xc0")
+    assert mend.jpeg_share(sequential + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + b"\x12" * 50, last_whole=True) is None
+    every = b"".join(b"\xff\xda\x00\x08\x01" + bytes([part]) + b"\x00\x00\x3f\x00" + b"\x12" * 50 for part in (1, 2, 3))
+    assert mend.jpeg_share(sequential + every, last_whole=True) == 1
+    assert mend.jpeg_share(sequential + every, last_whole=False) is None
+
+
+@given(st.binary(max_size=400))
+def test_no_junk_upsets_the_search_for_what_is_there(junk: bytes) -> None:
+    share = mend.jpeg_share(mend.JPEG + junk, last_whole=True)
+    assert share is None or 0 < share <= 1
+    assert mend.sound_png(mend.PNG + junk).startswith(mend.PNG)
+
+
+def chunk(kind: bytes, data: bytes, *, crc: int | None = None) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data) if crc is None else crc)
+
+
+LARGE = zlib.compress(bytes(9_000_000))
+ODD_CHUNKS = {
+    "large zTXt": chunk(b"zTXt", b"Comment\0\0" + LARGE), "large iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + LARGE),
+    "large iCCP": chunk(b"iCCP", b"ICC\0\0" + LARGE), "broken iCCP": chunk(b"iCCP", b"ICC\0\0junk"),
+    "70 MB of texts": b"".join(chunk(b"zTXt", b"C\0\0" + zlib.compress(bytes(1_000_000))) for _ in range(70)),
+    "tIME with a wrong sum": chunk(b"tIME", bytes(7), crc=1), "tEXt with a wrong sum": chunk(b"tEXt", b"a\0b", crc=1),
+    "pHYs with a wrong sum": chunk(b"pHYs", bytes(9), crc=1), "gAMA that is too short": chunk(b"gAMA", b"1"),
+    "chunk of nobody's with a wrong sum": chunk(b"vpAg", bytes(9), crc=1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD_CHUNKS)
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_png_is_not_refused_for_what_no_pixel_needs(odd: str, where: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = stored(picture(1), "PNG", exif=exif).getvalue()
+    at = 33 if where == "before" else len(file) - 12
+    photo = open_photo(io.BytesIO(file[:at] + ODD_CHUNKS[odd] + file[at:]))
+    assert (photo.orientation, photo.width, photo.height, photo.frames) == (6, 64, 96, 1)
+    assert photo.image.tobytes() == picture(1).transpose(Image.Transpose.ROTATE_270).tobytes()
+
+
+def test_a_png_with_odd_chunks_that_lacks_pixels_or_has_a_broken_head_stays_refused() -> None:
+    file, odd = stored(noise(), "PNG").getvalue(), ODD_CHUNKS["large zTXt"]
+    for data in (file[:33] + odd + file[33 : len(file) // 2], file[:20] + b"\1" + file[21:33] + odd + file[33:]):
+        with pytest.raises(PhotoRejected):
+            open_photo(io.BytesIO(data))
+
+
+def test_a_bitmap_without_its_file_header_is_a_bitmap() -> None:
+    photo = decoded(picture(1), "DIB")
+    assert photo.format == "BMP"
+    assert far_apart(photo, picture(1)) == 0
+
+
+# -- TIFF ----------------------------------------------------------------------------------------------------------------
+COLOURS = np.asarray(picture(6, (64, 48)))  # (h, w, 3) uint8
+GREYS = COLOURS[..., 0]
+RGB, GREY, WHITE = {"photometric": "rgb"}, {"photometric": "minisblack"}, {"photometric": "miniswhite"}
+PLANES = RGB | {"planarconfig": "separate"}
+ALPHA = {"extrasamples": ["unassalpha"]}
+HALF = np.full_like(GREYS, 128)
+
+
+def planes(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(values, -1, 0))
+
+
+TIFFS: dict[str, tuple[np.ndarray, dict[str, object]]] = {  # values as stored
+    "big-endian BigTIFF": (COLOURS, RGB | {"bigtiff": True, "byteorder": ">"}),
+    "big-endian BigTIFF, LZW": (COLOURS, RGB | {"bigtiff": True, "byteorder": ">", "compression": "lzw"}),
+    "big-endian BigTIFF, 16 bit": (COLOURS * np.uint16(257), RGB | {"bigtiff": True, "byteorder": ">"}),
+    "little-endian BigTIFF": (COLOURS, RGB | {"bigtiff": True}),
+    "float colours": ((COLOURS / 255).astype("f4"), RGB), "half floats": ((COLOURS / 255).astype("f2"), RGB),
+    "double colours": ((COLOURS / 255).astype("f8"), RGB), "float colours 0..255": (COLOURS.astype("f4"), RGB),
+    "float colours, predicted": ((COLOURS / 255).astype("f4"), RGB | {"compression": "zlib", "predictor": 3}),
+    "float planes": (planes((COLOURS / 255).astype("f4")), PLANES),
+    "WebP": (COLOURS, RGB | {"compression": "webp", "compressionargs": {"lossless": True}}),
+    "WebP in tiles": (COLOURS, RGB | {"compression": "webp", "compressionargs": {"lossless": True}, "tile": (32, 32)}),
+    "LERC": (COLOURS, RGB | {"compression": "lerc"}), "LERC, float": ((COLOURS / 255).astype("f4"), RGB | {"compression": "lerc"}),
+    "planes of 16 bit": (planes(COLOURS * np.uint16(257)), PLANES),
+    "planes of 16 bit, big-endian": (planes(COLOURS * np.uint16(257)), PLANES | {"byteorder": ">"}),
+    "planes of 16 bit, LZW": (planes(COLOURS * np.uint16(257)), PLANES | {"compression": "lzw", "predictor": True}),
+    "planes of 8 bit": (planes(COLOURS), PLANES),
+    "16 bit": (COLOURS * np.uint16(257), RGB), "32 bit": (COLOURS * np.uint32(16_843_009), RGB),
+    "grey of 32 bit": (GREYS * np.uint32(16_843_009), GREY),
+    "grey of 32 bit, big-endian": (GREYS * np.uint32(16_843_009), GREY | {"byteorder": ">"}),
+    "grey, double": ((GREYS / 255).astype("f8"), GREY), "grey, LERC": (GREYS, GREY | {"compression": "lerc"}),
+    "white is 0, 16 bit": (65535 - GREYS * np.uint16(257), WHITE), "white is 0, 32 bit": (~(GREYS * np.uint32(16_843_009)), WHITE),
+    "white is 0, 8 bit": (255 - GREYS, WHITE), "white is 0, float": (1 - (GREYS / 255).astype("f4"), WHITE),
+}  # fmt: skip
+
+
+def tiff_file(values: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, metadata=None, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", TIFFS)
+def test_a_tiff_of_any_kind_shows_its_values(kind: str) -> None:
+    values, options = TIFFS[kind]
+    photo = open_photo(io.BytesIO(tiff_file(values, **options)))
+    wanted = Image.fromarray(COLOURS if options["photometric"] == "rgb" else GREYS)
+    assert (photo.format, photo.width, photo.height, photo.frames) == ("TIFF", 64, 48, 1)
+    assert far_apart(photo, wanted) <= 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TIFFS if "WebP" not in kind])
+def test_a_tiff_of_any_kind_that_was_cut_is_refused(kind: str) -> None:
+    values, options = TIFFS[kind]
+    file = tiff_file(np.tile(values, (1, 4, 1) if options.get("planarconfig") else (4,) + (1,) * (values.ndim - 1)), **options)
+    for kept in (0.5, 0.95):
+        with pytest.raises(PhotoRejected) as caught:
+            open_photo(io.BytesIO(file[: int(len(file) * kept)]))
+        assert caught.value.reason in ("truncated", "unreadable")
+
+
+def test_transparency_of_odd_tiffs_is_laid_over_white() -> None:
+    wanted = [round((value * 128 + 255 * 127) / 255) for value in COLOURS[0, 0].tolist()]
+    both = np.dstack([COLOURS, HALF])
+    for values, options in ((both * np.uint16(257), RGB), ((both / 255).astype("f4"), RGB), (planes(both * np.uint16(257)), PLANES)):
+        photo = open_photo(io.BytesIO(tiff_file(values, **options, **ALPHA)))
+        assert photo.image.getpixel((0, 0)) == pytest.approx(wanted, abs=2)
+    photo = open_photo(io.BytesIO(tiff_file(np.dstack([GREYS, HALF]) * np.uint16(257), **GREY, **ALPHA)))
+    assert photo.image.getpixel((0, 0)) == pytest.approx([wanted[0]] * 3, abs=2)
+
+
+def test_a_huge_tiff_is_refused_before_memory_is_taken_whoever_reads_it() -> None:
+    odd = tiff_file(np.zeros((2000, 3000, 3), "f4"), compression="zlib", **RGB)
+    with pytest.raises(PhotoRejected, match="too_many_pixels") as caught:
+        open_photo(io.BytesIO(odd), max_pixels=5_999_999)
+    assert caught.value.size == (3000, 2000)
+    many = tiff_file(np.zeros((200, 300, 20), "f8"), compression="zlib", photometric="minisblack", planarconfig="contig")
+    with pytest.raises(PhotoRejected, match="too_many_pixels"):
+        open_photo(io.BytesIO(many), max_pixels=60_000)
+
+
+@pytest.mark.parametrize("kind", ["plain", "float", "planes"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_are_turned_once(kind: str, orientation: int) -> None:
+    """800 x 400 for those who look at it: red top left, green top right, blue bottom left, white bottom right."""
+    wanted = np.zeros((40, 80, 3), np.uint8)
+    wanted[:20, :40], wanted[:20, 40:], wanted[20:, :40], wanted[20:, 40:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+    backwards = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}.get(orientation, UPRIGHT.get(orientation))
+    image = Image.fromarray(wanted)
+    values = np.asarray(image.transpose(backwards) if backwards is not None else image)
+    values = {"plain": values, "float": values / np.float32(255), "planes": planes(values * np.uint16(257))}[kind]
+    options = PLANES if kind == "planes" else RGB
+    photo = open_photo(io.BytesIO(tiff_file(values, extratags=[(274, 3, 1, orientation, True)], **options)))
+    assert (photo.orientation, photo.width, photo.height) == (orientation, 80, 40)
+    assert far_apart(photo, image) <= 1
+
+
+# -- more pixels than others -------------------------------------------------------------------------------------------
+def test_a_jpeg_may_have_twice_the_pixels_where_a_smaller_picture_will_do() -> None:
+    file = stored(picture(2, (400, 300)), "JPEG").getvalue()
+    for draft_px in (64, 300, 10_000):
+        photo = open_photo(io.BytesIO(file), max_pixels=60_000, draft_px=draft_px)
+        assert (photo.width, photo.height) == (400, 300)
+        assert min(draft_px, 200) <= max(photo.image.size) <= 200
+    for limit, draft_px in ((59_999, 64), (119_999, None)):
+        with pytest.raises(PhotoRejected, match="too_many_pixels") as caught:
+            open_photo(io.BytesIO(file), max_pixels=limit, draft_px=draft_px)
+        assert caught.value.size == (400, 300)
+    with pytest.raises(PhotoRejected, match="too_many_pixels"):
+        open_photo(stored(picture(2, (400, 300)), "PNG"), max_pixels=119_999, draft_px=64)
+
+
+def test_the_photo_of_a_phone_with_200_megapixels_is_read_by_default_and_a_jpeg_bomb_is_not() -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (16_320, 12_240), 90).save(buffer, "JPEG")  # grey: a fifth of the time that the test would take
+    photo = open_photo(io.BytesIO(buffer.getvalue()), draft_px=512)
+    assert (photo.width, photo.height) == (16_320, 12_240)
+    assert photo.image.size == (680, 510)  # an eighth, and a third of that
+    at = buffer.getvalue().index(b"\xff\xc0")
+    bomb = buffer.getvalue()[: at + 5] + struct.pack(">HH", 65_000, 65_000) + buffer.getvalue()[at + 9 :]
+    with pytest.raises(PhotoRejected, match="too_many_pixels") as caught:
+        open_photo(io.BytesIO(bomb), draft_px=512)
+    assert caught.value.size == (65_000, 65_000)

@@ -98,6 +98,19 @@ def test_impossible_positions_are_unknown(latitude: Any, north: str) -> None:
     assert position(latitude, north, (10.0, 0.0, 0.0), "E") == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("latitude", "degrees"),
+    [
+        ((48.0, 53.0, IFDRational(0, 0)), 48 + 53 / 60), ((IFDRational(488833, 10000), IFDRational(0, 0), IFDRational(0, 0)), 48.8833),
+        ((48.0, IFDRational(0, 0), 36.0), None), ((48.0, 53.0, IFDRational(1, 0)), None),
+        ((IFDRational(0, 0), IFDRational(0, 0), IFDRational(0, 0)), None),
+    ],
+)  # fmt: skip
+def test_seconds_of_nothing_by_nothing_are_no_seconds(latitude: Any, degrees: float | None) -> None:
+    found = position(latitude, "N", (10.0, 0.0, 0.0), "E")
+    assert found == ((None, None) if degrees is None else pytest.approx((degrees, 10.0)))
+
+
 def test_a_camera_without_a_fix_is_not_off_africa() -> None:
     assert position((0.0, 0.0, 0.0), "N", (0.0, 0.0, 0.0), "E") == (None, None)
 

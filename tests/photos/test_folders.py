@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,6 +91,52 @@ def test_links_to_folders_are_reported_and_not_followed(tmp_path: Path) -> None:
         ("a/loop", "link_to_folder"),
         ("away", "link_to_folder"),
     }
+
+
+@pytest.fixture
+def as_nobody() -> Iterator[Path]:
+    """A folder of its own, and the test as a user without rights where it is run by the superuser, who may read everything."""
+    folder = Path(tempfile.mkdtemp())
+    superuser = os.geteuid() == 0
+    if superuser:
+        os.chown(folder, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if superuser:
+            os.seteuid(0)
+        subprocess.run(["chmod", "-R", "u+rwx", folder], check=True)
+        shutil.rmtree(folder)
+
+
+def test_what_cannot_be_looked_at_is_reported_and_hides_neither_its_folder_nor_those_beside_it(as_nobody: Path) -> None:
+    root = as_nobody
+    for folder in ("a", "a/deep", "b", "b/deep", "locked/in", "unlisted"):
+        save(root / folder / "p.jpg")
+    for loop in ("a/circle", "b/circle.jpg", "round"):
+        (root / loop).symlink_to(root / loop)
+    (root / "there").symlink_to(root / "and-back")
+    (root / "and-back").symlink_to(root / "there")
+    (root / "b" / "into").symlink_to(root / "locked" / "in")
+    (root / "locked").chmod(0)
+    (root / "unlisted").chmod(0o311)
+    discovery = discover_folders(root)
+    assert [(folder.rel_path, folder.files) for folder in discovery.folders] == [("a", 2), ("a/deep", 1), ("b", 3), ("b/deep", 1)]
+    assert {problem.rel_path: (problem.reason, problem.detail) for problem in discovery.problems} == {
+        **dict.fromkeys(["a/circle", "and-back", "b/circle.jpg", "round", "there"], ("unreadable", "Too many levels of symbolic links")),
+        **dict.fromkeys(["b/into", "locked", "unlisted"], ("unreadable", "Permission denied")),
+    }
+
+
+def test_a_loop_is_not_told_twice_and_makes_no_folder_of_photos(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    for name in ("round", "empty"):
+        (tmp_path / "notes" / name).symlink_to(tmp_path / "notes" / name)
+    save(tmp_path / "p.jpg")
+    discovery = discover_folders(tmp_path)
+    assert [folder.rel_path for folder in discovery.folders] == ["."]
+    assert [problem.rel_path for problem in discovery.problems] == ["notes/empty", "notes/round"]
 
 
 def test_the_listing_moves_with_names_sizes_and_times_only(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ import pytest
 from tests.photos.library import SETTINGS, bomb_png, by_name, only_folder, save, scan
 from vibe_assets.lake import Lake
 from vibe_assets.photos.scan import LibraryVanished, discover_folders, scan_folder
+from vibe_assets.photos.workers import measure_photo
 from vibe_assets.records import RAW_PHOTOS
 from vibe_assets.settings import LibrarySettings
+
+LATER = datetime.now(UTC) + timedelta(hours=2)  # no file is young any more
 
 
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
@@ -32,6 +37,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     monkeypatch.setattr(workers, "measure_photos", noted)
     return names
+
+
+def one_by_one(paths: Sequence[bytes]) -> list[dict[str, Any]]:
+    return [measure_photo(path, SETTINGS.max_pixels, SETTINGS.max_bytes) for path in paths]
 
 
 def test_a_photo_becomes_a_row_with_every_measure(tmp_path: Path) -> None:
@@ -54,7 +63,10 @@ def test_a_photo_becomes_a_row_with_every_measure(tmp_path: Path) -> None:
         "camera",
         "reason",
         "detail",
+        "tries",
+        "tried_at",
     ]
+    assert row["stored_share"] == 1
 
 
 def test_the_rows_fit_the_lake(tmp_path: Path) -> None:
@@ -139,6 +151,82 @@ def test_moved_limits_are_applied_to_known_photos(tmp_path: Path, monkeypatch: p
     names = opened(monkeypatch)
     assert scan(tmp_path, refused, settings=strict).equals(refused)
     assert names == []
+
+
+def test_a_raised_limit_of_pixels_is_applied_to_what_is_far_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bomb.png").write_bytes(bomb_png(20_000, 20_000))
+    known = scan(tmp_path)
+    assert known.select("reason", "width", "height").row(0) == ("too_many_pixels", 20_000, 20_000)
+    sizeless = known.with_columns(width=pl.lit(None, pl.Int32), height=pl.lit(None, pl.Int32))
+    names = opened(monkeypatch)
+    assert scan(tmp_path, sizeless).equals(sizeless)
+    assert names == []
+    scan(tmp_path, sizeless, settings=SETTINGS.model_copy(update={"max_pixels": 30_000_000}))
+    assert names == [b"bomb.png"]
+
+
+def test_what_other_code_measured_is_measured_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("p.jpg", "p.png", "p.tif"):
+        save(tmp_path / name)
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "notes.txt").write_text("x")
+    now = scan(tmp_path, now=LATER)
+    earlier = now.with_columns(pl.lit(None).cast(now.schema[name]).alias(name) for name in ("measured_by", "stored_share"))
+    names = opened(monkeypatch)
+    again = scan(tmp_path, earlier, now=LATER)
+    assert sorted(names) == [b"bad.jpg", b"p.tif"]  # of accepted photos, those of the format that was read wrongly
+    assert by_name(again)["p.tif"] == by_name(now)["p.tif"]
+    assert by_name(again)["bad.jpg"] == by_name(now)["bad.jpg"]
+    names.clear()
+    assert scan(tmp_path, again, now=LATER).equals(again)
+    assert names == []
+
+
+def test_another_release_of_the_decoder_looks_at_rejects_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "p.jpg")
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    known = scan(tmp_path, now=LATER)
+    names = opened(monkeypatch)
+    monkeypatch.setattr("PIL.__version__", "99.0.0")
+    assert scan(tmp_path, known, now=LATER)["reason"].to_list() == ["unreadable", None]
+    assert names == [b"bad.jpg"]
+
+
+def test_a_name_that_is_read_now_is_no_longer_refused(tmp_path: Path) -> None:
+    save(tmp_path / "p.jpg")
+    known = scan(tmp_path).with_columns(
+        pl.lit(None).cast(RAW_PHOTOS.polars_schema()[name]).alias(name) for name in ("image_id", "format", "width", "height")
+    )
+    refused = known.with_columns(reason=pl.lit("unsupported_format"), detail=pl.lit(".jpg files are not read"))
+    assert scan(tmp_path, refused)["reason"].to_list() == [None]
+
+
+def test_a_file_that_was_half_written_is_read_once_it_is_whole_although_size_and_time_stand_still(tmp_path: Path) -> None:
+    whole, path = save(tmp_path / "p.jpg").read_bytes(), tmp_path / "p.jpg"
+    start = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+    def write(data: bytes) -> None:
+        path.write_bytes(data)
+        os.utime(path, (start.timestamp(), start.timestamp()))
+
+    write(whole[: len(whole) // 2].ljust(len(whole), b"\0"))  # as copying to a share does: the size first, the bytes as they come
+    rows = scan(tmp_path, now=start)
+    assert rows.select("tries", "tried_at").row(0) == (1, start)
+    write(whole)
+    assert scan(tmp_path, rows, now=start + timedelta(minutes=4)).equals(rows)
+    assert scan(tmp_path, rows, now=start + timedelta(minutes=5)).select("reason", "tries", "tried_at").row(0) == (None, None, None)
+
+
+def test_a_damaged_file_is_looked_at_again_while_it_is_young_with_growing_pauses(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(save(tmp_path / "p.jpg").read_bytes()[:-200])
+    start = datetime.fromtimestamp((tmp_path / "bad.jpg").stat().st_mtime, UTC)
+    rows, looks = None, []
+    for minute in range(0, 200):
+        rows = scan(tmp_path, rows, now=start + timedelta(minutes=minute), measure=one_by_one)
+        if by_name(rows)["bad.jpg"]["tried_at"] == start + timedelta(minutes=minute):
+            looks.append(minute)
+    assert looks == [0, 5, 15, 35]
+    assert by_name(rows)["bad.jpg"]["tries"] is None  # looked at for the last time after 75 minutes
 
 
 def test_the_same_bytes_twice_are_one_id_under_two_paths(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from vibe_assets.stages.platform import Platform
 from vibe_assets.strangers import markdown_cell
 from vibe_assets.web.pages import report_link
 
-VOLATILE = ("latency_s", "at", "mtime_ns", "run_id", "created_at")  # differ between runs that found the same
+VOLATILE = (  # differ between runs that found the same
+    "latency_s", "at", "mtime_ns", "run_id", "created_at", "measured_by", "tries", "tried_at",
+)  # fmt: skip
 PLACELESS = ("annotations", "image_embeddings")  # by photo: a folder that was moved says the same
 DAGSTER_TYPES = {  # as the Dagster UI knows them, which shows an icon for each
     "str": "string", "bool": "boolean", "bytes": "binary", "time": "timestamp", "wall": "timestamp without time zone",

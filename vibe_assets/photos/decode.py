@@ -10,19 +10,20 @@ import os
 import stat
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
+from vibe_assets.photos import mend, tiff
 from vibe_assets.photos.exif import Exif, read_exif
 from vibe_assets.storage import is_url
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
-OPENERS = tuple(name for name in FORMATS if name != "MPO")  # Pillow's JPEG reader tells MPO apart by itself
+OPENERS = (*(name for name in FORMATS if name != "MPO"), "DIB")  # Pillow's JPEG reader tells MPO apart by itself; DIB: BMP without a head
 DECODED_SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".heic", ".heif", ".heics",
     ".heifs", ".hif", ".avif", ".avifs",
@@ -33,7 +34,10 @@ OTHER_IMAGE_SUFFIXES = frozenset({  # pictures that are listed and counted, but 
 })  # fmt: skip
 MAX_PIXELS = 120_000_000
 MAX_BYTES = 200_000_000
-_UPRIGHT = {
+JPEG_PIXELS = 2  # times as many pixels as other formats may have: a draft of half the size or less is cheap (a phone's 200 megapixels)
+VALUES_AT_ONCE = 1 << 22  # that are floats at one time while they become bytes
+ORIENTATION = ExifTags.Base.Orientation
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
@@ -61,6 +65,8 @@ class Decoded:
     width: int  # full size of the upright picture, whatever draft_px was
     height: int
     exif: Exif
+    stored: float = 1.0  # share of the picture that a cut file holds, see jpeg_share
+    mended: bool = False  # a plain decoder refuses the file's own bytes
 
 
 def suffix(name: bytes) -> str:
@@ -129,9 +135,11 @@ def open_photo(
     """Decode the first frame as upright RGB. `source` is a path (bytes are a path, too) or a binary file.
 
     `draft_px`: the picture may come smaller than it is, but not below `draft_px` on its longest side (if it ever was as large):
-    JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. Transparency is laid over white;
-    16-bit and float greys are rescaled to 8 bit; CMYK and others are converted. Raises PhotoRejected: unsupported_format, unreadable,
-    truncated, too_many_pixels, too_many_bytes, empty, out_of_memory, io_error.
+    JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. A JPEG may then have twice
+    `max_pixels`; one that has more than `max_pixels` comes at half its size or less. Transparency is laid over white; 16-bit and float
+    values are rescaled to 8 bit; CMYK and others are converted. What a progressive JPEG that was cut holds is shown as long as it
+    covers the whole picture. Raises PhotoRejected: unsupported_format, unreadable, truncated, too_many_pixels, too_many_bytes, empty,
+    out_of_memory, io_error.
     """
     if isinstance(source, str | bytes | Path):
         data = read_photo(source, max_bytes=max_bytes)
@@ -142,33 +150,87 @@ def open_photo(
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")  # junk in metadata; what matters ends as a reason
-            with _opened(data, max_pixels) as image:
-                return _decode(image, draft_px)
+            try:
+                return _plainly(data, max_pixels, draft_px)
+            except PhotoRejected as rejected:
+                return _once_more(data, rejected, max_pixels, draft_px)
     except MemoryError as error:
         raise PhotoRejected("out_of_memory", "not enough memory to decode it") from error
 
 
-def _opened(data: bytes, max_pixels: int) -> Image.Image:
+def fits(format: str | None, width: int, height: int, max_pixels: int) -> bool:
+    """Whether a picture of this size is decoded as a draft."""
+    return width * height <= max_pixels * (JPEG_PIXELS if format in ("JPEG", "MPO") else 1)
+
+
+def _plainly(data: bytes, max_pixels: int, draft_px: int | None) -> Decoded:
+    with _opened(data, max_pixels, draft=draft_px is not None) as image:
+        if image.format == "TIFF" and tiff.misread(image):
+            return _tiff(data, max_pixels, draft_px, read_exif(image))
+        return _decode(image, draft_px, max_pixels)
+
+
+def _once_more(data: bytes, rejected: PhotoRejected, max_pixels: int, draft_px: int | None) -> Decoded:
+    """Decode what Pillow refused, where the picture is there all the same. Raises PhotoRejected, mostly `rejected` itself."""
+    damaged = rejected.reason in ("unreadable", "truncated")
+    if damaged and data.startswith(mend.PNG) and (sound := mend.sound_png(data)) != data:
+        return replace(_plainly(sound, max_pixels, draft_px), mended=True)
+    if damaged and data.startswith(tiff.MAGIC):
+        try:
+            return _tiff(data, max_pixels, draft_px, Exif())
+        except PhotoRejected as again:
+            raise (again if again.reason == "too_many_pixels" else rejected) from None
+    if rejected.reason == "truncated" and data.startswith(mend.JPEG):
+        photo, other = (_plainly(ended, max_pixels, draft_px) for ended in mend.ended_jpeg(data))
+        stored = mend.jpeg_share(data, last_whole=photo.image.tobytes() == other.image.tobytes())
+        if stored is not None:
+            return replace(photo, stored=stored, mended=True)
+    raise rejected
+
+
+def _tiff(data: bytes, max_pixels: int, draft_px: int | None, exif: Exif) -> Decoded:
+    """By tifffile. Raises PhotoRejected."""
+    try:
+        found = tiff.read_tiff(data, max_pixels=max_pixels)
+        values = _eight_bit(found.values)
+    except tiff.TooLarge as error:
+        raise _too_large(*error.args, max_pixels) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # any type on junk, as with Pillow
+        raise PhotoRejected("truncated" if isinstance(error, EOFError) else "unreadable", _said(error)) from error
+    height, width = values.shape[:2]
+    orientation = found.orientation if found.orientation in range(1, 9) else 1
+    image = Image.fromarray(values)
+    rgb = _to_rgb(_reduced(image, draft_px))
+    if orientation in UPRIGHT:
+        rgb = rgb.transpose(UPRIGHT[orientation])
+    size = (height, width) if orientation >= 5 else (width, height)
+    return Decoded(rgb, "TIFF", found.pages, orientation, *size, replace(exif, orientation=orientation))
+
+
+def _too_large(width: int, height: int, max_pixels: int) -> PhotoRejected:
+    return PhotoRejected("too_many_pixels", f"{width} x {height}, at most {max_pixels} pixels are allowed", (width, height))
+
+
+def _opened(data: bytes, max_pixels: int, *, draft: bool) -> Image.Image:
     """The header parsed and its size checked; no pixel is decoded yet."""
     _prepare()
     if not data:
         raise PhotoRejected("empty", "the file has no bytes")
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own ceiling must not undercut the setting
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's own ceiling must not undercut the setting, which is applied to the same header below
     try:
         image = Image.open(io.BytesIO(data), formats=OPENERS)
-    except Image.DecompressionBombError as error:
-        raise PhotoRejected("too_many_pixels", str(error)) from error
     except Image.UnidentifiedImageError as error:
-        if _claims_to_be_image(data[:16]):
+        if _claims_to_be_image(data[:16].ljust(16, b"\0")):
             raise PhotoRejected("unreadable", "starts like a picture, but its header is damaged") from error
         raise PhotoRejected("unsupported_format", f"not one of {', '.join(FORMATS)}") from error
     except MemoryError:
         raise
     except Exception as error:  # decoders raise struct.error, SyntaxError, OverflowError ... on junk
         raise PhotoRejected("unreadable", _said(error)) from error
-    if image.width * image.height > max_pixels:
-        raise PhotoRejected("too_many_pixels", f"{image.width} x {image.height}, at most {max_pixels} pixels are allowed", image.size)
+    if not fits(image.format if draft else None, *image.size, max_pixels):
+        raise _too_large(*image.size, max_pixels)
     if min(image.size) < 1:
         raise PhotoRejected("unreadable", f"no pixels: {image.width} x {image.height}")
     return image
@@ -182,7 +244,7 @@ def _claims_to_be_image(prefix: bytes) -> bool:
     return False
 
 
-def _decode(image: Image.Image, draft_px: int | None) -> Decoded:
+def _decode(image: Image.Image, draft_px: int | None, max_pixels: int) -> Decoded:
     size = image.size
     if image.format == "PNG":  # its EXIF may follow the pixels; reading it first would hide a truncated file
         frames = _frames(image)
@@ -191,14 +253,20 @@ def _decode(image: Image.Image, draft_px: int | None) -> Decoded:
     else:  # TIFF closes its file after loading, with the EXIF unread
         frames, exif = _frames(image), read_exif(image)
         if draft_px is not None and image.format in ("JPEG", "MPO"):
-            image.draft(None, _draft_size(size, draft_px))
+            half = size[0] * size[1] > max_pixels
+            image.draft(None, _draft_size(size, min(draft_px, max(size) // 2) if half else draft_px))
         _load(image)
     orientation = exif.orientation
+    turned = (
+        image.format == "TIFF" and orientation > 1 and ORIENTATION not in image.getexif()
+    )  # some releases of Pillow turn TIFF by themselves
+    if turned:
+        size = image.size
     rgb = _to_rgb(_reduced(image, draft_px))
-    if orientation in _UPRIGHT:
-        rgb = rgb.transpose(_UPRIGHT[orientation])
-    width, height = reversed(size) if orientation >= 5 else size
-    return Decoded(rgb, str(image.format), frames, orientation, width, height, exif)
+    if orientation in UPRIGHT and not turned:
+        rgb = rgb.transpose(UPRIGHT[orientation])
+    width, height = reversed(size) if orientation >= 5 and not turned else size
+    return Decoded(rgb, "BMP" if image.format == "DIB" else str(image.format), frames, orientation, width, height, exif)
 
 
 def _frames(image: Image.Image) -> int:
@@ -239,7 +307,7 @@ def _reduced(image: Image.Image, draft_px: int | None) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bit(image)
+        image = Image.fromarray(_eight_bit(np.asarray(image)))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -248,23 +316,42 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode != "RGB" else image
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits as 8 bits; a plain convert() would clip it all to white.
+def _eight_bit(values: np.ndarray) -> np.ndarray:
+    """Values of any type as uint8, in their shape; a plain convert() would clip them all to white.
 
-    The range that the values suggest (0..1, 0..255, 0..65535) is kept where one fits; otherwise the least becomes black, the most white.
+    Unsigned values keep the range of their type; of floats, signed values and 32 bits that are hardly used, the range that the values
+    suggest (0..1, 0..255, 0..65535) is kept where one fits; otherwise the least becomes black, the most white.
     """
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0, neginf=0)  # (h, w)
-    np.clip(values, -1e30, 1e30, out=values)  # differences must stay finite
-    low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I;16") or (low >= 0 and 255 < high <= 65535):
+    if values.dtype == np.uint8:
+        return values
+    unsigned = values.dtype.itemsize if values.dtype.kind == "u" else 0  # bytes
+    if unsigned == 2 and values.ndim == 3:
+        return (values >> 8).astype(np.uint8)  # as Pillow does
+    rows = max(1, VALUES_AT_ONCE * len(values) // max(1, values.size))
+    parts = [slice(start, start + rows) for start in range(0, len(values), rows)]
+    low = min(float(_finite(values[part]).min()) for part in parts)
+    high = max(float(_finite(values[part]).max()) for part in parts)
+    if unsigned == 4 and high >= 1 << 24:
+        low, high = 0.0, 2.0**32
+    elif unsigned == 2 or (low >= 0 and 255 < high <= 65535):
         low, high = 0.0, 65535.0
-    elif low >= 0 and high <= 1 and image.mode == "F":
+    elif low >= 0 and high <= 1 and values.dtype.kind == "f":
         low, high = 0.0, 1.0
     elif low >= 0 and high <= 255:
         low, high = 0.0, 255.0
-    values -= low
-    values *= 255 / (high - low) if high > low else 0.0
-    return Image.fromarray(np.rint(values, out=values).astype(np.uint8), mode=None)
+    levels = np.empty(values.shape, np.uint8)
+    for part in parts:
+        scaled = _finite(values[part]) - np.float32(low)
+        scaled *= 255 / (high - low) if high > low else 0.0
+        levels[part] = np.rint(scaled, out=scaled)
+    return levels
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """As float32, differences of which stay finite."""
+    with np.errstate(over="ignore"):
+        values = np.nan_to_num(values.astype(np.float32), copy=False, posinf=0, neginf=0)
+    return np.clip(values, -1e30, 1e30, out=values)
 
 
 def thumbnail_markdown(paths: Iterable[str | bytes | Path], px: int = 96, most: int = 12) -> str:

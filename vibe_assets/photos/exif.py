@@ -127,10 +127,17 @@ def _position(place: Mapping[int, Any]) -> tuple[float | None, float | None]:
 def _degrees(parts: Any, ref: str, signs: str, limit: int) -> float | None:
     if not isinstance(parts, tuple | list) or not 1 <= len(parts) <= 3 or ref.upper() not in tuple(signs):
         return None
+    while len(parts) > 1 and _is_nothing(parts[-1]):
+        parts = parts[:-1]
     value = sum(_number(part) / 60**power for power, part in enumerate(parts))
     if not 0 <= value <= limit:  # also False for NaN
         return None
     return -value if ref.upper() == signs[1] else value
+
+
+def _is_nothing(part: Any) -> bool:
+    """Whether a rational is 0/0: how some writers say that a position has no seconds, or no minutes."""
+    return (getattr(part, "numerator", None), getattr(part, "denominator", None)) == (0, 0)
 
 
 def _camera(base: Mapping[int, Any]) -> str | None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vibe_assets.photos.decode import looks_like_image
+from vibe_assets.photos.decode import looks_like_image, suffix
 from vibe_assets.records import FOLDER_SET
 from vibe_assets.storage import Place, Url, below
 
@@ -122,10 +122,11 @@ def list_files(folder: bytes) -> list[FileSeen]:
 
 
 def _look(entry: os.DirEntry[bytes]) -> FileSeen | None:
-    if entry.is_dir(follow_symlinks=False):  # known without a stat, which fails on paths that are too long
-        return None
-    is_link = entry.is_symlink()
+    is_link = False
     try:
+        if entry.is_dir(follow_symlinks=False):  # mostly known without a stat, which fails on paths that are too long
+            return None
+        is_link = entry.is_symlink()
         status = entry.stat()
     except OSError as error:
         return FileSeen(entry.name, 0, 0, is_link, error.strerror or str(error))
@@ -139,13 +140,18 @@ def discover_folders(root: Place) -> Discovery:
     folders: dict[str, Folder] = {}
     problems: list[Problem] = []
     for path_bytes, files in _objects(root, problems) if isinstance(root, Url) else _files(root, problems):
-        if not any(looks_like_image(file.name) for file in files):
+        if not any(_photo_like(file) for file in files):
             continue
         folder = Folder(folder_key(path_bytes), readable_path(path_bytes), path_bytes, len(files), _listing(files))
         twin = folders.setdefault(folder.folder_key, folder)
         if twin is not folder:
             problems.append(_problem(path_bytes, "key_collision", f"same key {folder.folder_key} as {twin.rel_path}; rename one"))
     return Discovery(root, tuple(sorted(folders.values(), key=lambda folder: folder.path_bytes)), tuple(problems))
+
+
+def _photo_like(file: FileSeen) -> bool:
+    """By its name; what cannot be looked at and has no extension is no more likely a photo than a folder."""
+    return looks_like_image(file.name) and (file.error is None or suffix(file.name) != "")
 
 
 def _files(root: Path, problems: list[Problem]) -> Iterator[tuple[bytes, list[FileSeen]]]:
@@ -184,10 +190,13 @@ def _walk(root: Path, problems: list[Problem]) -> Iterator[bytes]:
                     below = os.path.join(path_bytes, entry.name)
                     if hidden(entry.name):
                         continue
-                    if entry.is_dir(follow_symlinks=False):
-                        inner.append(below)
-                    elif entry.is_symlink() and entry.is_dir():
-                        problems.append(_problem(below, "link_to_folder", "links to folders are not followed"))
+                    try:
+                        if entry.is_dir(follow_symlinks=False):
+                            inner.append(below)
+                        elif entry.is_symlink() and entry.is_dir():
+                            problems.append(_problem(below, "link_to_folder", "links to folders are not followed"))
+                    except OSError as error:  # a link that loops or leads where nobody may look: this entry's trouble, not its folder's
+                        problems.append(_problem(below, UNREADABLE, error.strerror or str(error)))
         except OSError as error:
             problems.append(_problem(path_bytes, UNREADABLE, error.strerror or str(error)))
             continue

@@ -6,10 +6,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vibe_assets.photos.decode import looks_decodable, suffix
+import PIL
+
+from vibe_assets.photos.decode import JPEG_PIXELS, looks_decodable, suffix
 from vibe_assets.photos.folders import (
     Discovery,
     FileSeen,
@@ -24,7 +27,7 @@ from vibe_assets.photos.folders import (
     next_folder_set,
     readable_path,
 )
-from vibe_assets.records import RAW_PHOTOS
+from vibe_assets.records import RAW_PHOTOS, fingerprint
 from vibe_assets.settings import LibrarySettings
 from vibe_assets.storage import Place, Url, is_url
 
@@ -37,6 +40,11 @@ __all__ = [
 
 MIN_MISSING_PHOTOS = 10  # fewer are an everyday clean-up, whatever their share
 TRANSIENT = frozenset(["io_error", "decode_timeout", "decoder_crashed", "out_of_memory"])  # may end otherwise at the next look
+DAMAGED = frozenset(["truncated", "unreadable", "unsupported_format"])  # so may these while the file is young: it may be half written
+YOUNG = timedelta(hours=1)
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(days=1)  # before a file is looked at again by itself; doubled each time
+REJECTED_BY = 1  # raise when the code may accept what it rejected before
+MEASURED_BY = {"TIFF": 2}  # format -> version, 1 elsewhere; raise when the row of an accepted photo comes out otherwise
 Row = dict[str, Any]
 Measure = Callable[[Sequence[bytes]], Iterable[Row]]  # paths -> one record each, in their order
 
@@ -48,9 +56,9 @@ class Known(NamedTuple):
     image_id: str | None
     bytes: int
     mtime_ns: int
-    width: int | None
-    height: int | None
     reason: str | None
+    tries: int | None
+    outdated: bool  # see to_measure_again
 
 
 def scan_folder(
@@ -63,16 +71,19 @@ def scan_folder(
     accept_missing: bool = False,
     progress: bool = False,
     measure: Measure | None = None,
+    now: datetime | None = None,
 ) -> pl.DataFrame:
     """RAW_PHOTOS rows of one folder, its sub-folders left out, sorted by path.
 
-    A file with the path, size and modification time of a known row keeps that row unopened, unless its reason may have passed. Files
+    A file with the path, size and modification time of a known row keeps that row unopened, unless its reason may have passed, or it was
+    measured by other code or rejected under other limits. Files
     that are gone stay as rows with the reason `deleted` where their image_id is known. `image_id` is null where the bytes were not read:
     unsupported_format by extension, outside_root, io_error, empty, too_many_bytes. Raises LibraryVanished when the folder cannot be
     read, and (unless `accept_missing`) when it is empty now or over `max_missing_share` of its photos (at least 10) are gone for good.
     """
+    now = now or datetime.now(UTC)
     known_rows = _known_rows(known_rows, folder_key)
-    short = known_rows.with_row_index("at").select(Known._fields)
+    short = known_rows.with_row_index("at").with_columns(outdated=to_measure_again(settings, now)).select(Known._fields)
     known = dict(zip(known_rows["path_bytes"], map(Known._make, short.iter_rows()), strict=True))
     place = folder_path(root, path_bytes)
     before = os.path.join(path_bytes, b"") if path_bytes else b""
@@ -82,7 +93,7 @@ def scan_folder(
     for file in _files(root, place, path_bytes, accept_missing=accept_missing):
         path = before + file.name
         row = known.get(path)
-        if row is not None and not _still_holds(row, file, settings):
+        if row is not None and not _still_holds(row, file):
             row = None
         if row is not None and row.image_id is not None and not file.is_link:  # it was read once: name and place are in order
             kept[path] = row
@@ -97,6 +108,8 @@ def scan_folder(
     if not accept_missing:
         _refuse_empty(place, len(rows) + len(kept), known)
     _measure(rows, unopened, settings, progress, measure)
+    for path, new in rows.items():
+        _sign(new, known.get(path), settings, now)
     deleted = [row for path, row in known.items() if path not in rows and path not in kept and row.image_id is not None]
     if not accept_missing:
         here = {row["image_id"] for row in rows.values()} | {row.image_id for row in kept.values()}
@@ -171,17 +184,57 @@ def _judged(file: FileSeen, place: bytes, root: Place, max_bytes: int) -> tuple[
     return path, None
 
 
-def _still_holds(row: Known, file: FileSeen, settings: LibrarySettings) -> bool:
-    """Whether a known row describes the file as it is now, under the limits of now."""
-    if row.bytes != file.size or row.mtime_ns != file.mtime_ns:
+def _still_holds(row: Known, file: FileSeen) -> bool:
+    """Whether a known row describes the file as it is now, under the code and the limits of now."""
+    if row.outdated or row.bytes != file.size or row.mtime_ns != file.mtime_ns:
         return False
-    reason = row.reason
-    if reason in TRANSIENT or reason in ("deleted", "outside_root"):
+    if row.reason == "unsupported_format" and row.image_id is None:  # it was judged by its name, which costs nothing
         return False
-    if (reason == "too_many_bytes") != (file.size > settings.max_bytes):
-        return False
-    pixels = row.width * row.height if row.width and row.height else None
-    return pixels is None or (reason == "too_many_pixels") == (pixels > settings.max_pixels)
+    return row.reason not in TRANSIENT and row.reason not in ("deleted", "outside_root")
+
+
+def to_measure_again(settings: LibrarySettings, now: datetime) -> pl.Expr:
+    """Of RAW_PHOTOS rows: whether a file that has not changed is to be opened again, by its row.
+
+    True where other code measured it, where it was rejected by other code or under other limits or now exceeds them, and where the
+    reason may pass and the pause since the last try is over. A pause is 5 min, doubled with each try, a day at the most.
+    """
+    import polars as pl
+
+    rejected, tries = pl.col("reason").is_not_null(), pl.col("tries").fill_null(0)
+    pause = pl.min_horizontal(pl.lit(2).pow((tries - 1).clip(0, 20)) * pl.lit(FIRST_PAUSE), pl.lit(LONGEST_PAUSE))
+    passing = (pl.col("reason").is_in(TRANSIENT) & (pl.col("bytes") > 0)) | (tries > 0)  # no size: the listing moves once it has one
+    due = passing & (pl.col("tried_at") + pause <= now).fill_null(True)
+    code = pl.col("format").replace_strict({name: str(version) for name, version in MEASURED_BY.items()}, default="1")
+    times = pl.when(pl.col("format").is_in(["JPEG", "MPO"])).then(JPEG_PIXELS).otherwise(1)
+    too_many = pl.col("width").cast(pl.Int64) * pl.col("height") > settings.max_pixels * times
+    too_large = pl.col("bytes") > settings.max_bytes
+    judged = pl.col("image_id").is_not_null() & ~pl.col("reason").is_in(TRANSIENT)
+    old = (
+        pl.when(rejected)
+        .then(judged & pl.col("measured_by").ne_missing(_rejected_by(settings)))
+        .otherwise(too_many.fill_null(False) | too_large | (pl.col("measured_by").fill_null("1") != code))
+    )
+    lifted = (pl.col("reason") == "too_many_bytes") & ~too_large
+    return (pl.col("reason").ne_missing("deleted") & (due | old | lifted)).fill_null(False)
+
+
+def _rejected_by(settings: LibrarySettings) -> str:
+    """Fingerprint of what rejects photos: code, decoder and limits."""
+    return fingerprint({"code": REJECTED_BY, "pillow": PIL.__version__, "max_pixels": settings.max_pixels, "max_bytes": settings.max_bytes})
+
+
+def _sign(row: Row, before: Known | None, settings: LibrarySettings, now: datetime) -> None:
+    """Write into a new row what decides when its file is opened again."""
+    reason, opened = row["reason"], row["image_id"] is not None
+    if reason is None:
+        row["measured_by"] = str(MEASURED_BY.get(row["format"], 1))
+    elif opened and reason not in TRANSIENT:
+        row["measured_by"] = _rejected_by(settings)
+    written = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=row["mtime_ns"] // 1000)
+    if (reason in TRANSIENT and row["bytes"]) or (reason in DAMAGED and opened and now - written < YOUNG):
+        same = before is not None and (before.bytes, before.mtime_ns) == (row["bytes"], row["mtime_ns"])
+        row["tries"], row["tried_at"] = (before.tries or 0) + 1 if before is not None and same else 1, now
 
 
 def _measure(

@@ -1,8 +1,8 @@
 """Paths go in, one measured record per path comes out, whatever the files do to the process that decodes them.
 
-Decoders are C code fed with files from anywhere: each photo is measured in a worker with a memory cap and a time limit, and a worker
-that hangs, runs out of memory or crashes costs that one photo. Workers outlive the folder they were started for: the next folder of the
-same process finds them warm.
+Decoders are C code fed with files from anywhere: each photo is measured in a worker with a memory cap and a limit of computing time (a
+busy machine is not the photo's fault), and a worker that hangs, runs out of memory or crashes costs that one photo. Workers outlive the
+folder they were started for: the next folder of the same process finds them warm.
 """
 
 # ruff: noqa: PTH123 -- paths are bytes here, and pathlib takes text only
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FREE_MEMORY = 256 * 1024 * 1024  # for the interpreter's own needs on top of what one photo may take
 BYTES_PER_PIXEL = 16  # worst case seen: decoded RGBA, white background, result and one scaled copy
 FETCH_S = 60.0  # for an object to arrive, on top of what decoding may take
+BY_THE_CLOCK = 10  # times decode_timeout_s: a decoder that waits computes nothing, but may not wait for ever
 AHEAD = 4  # photos per worker that wait in the pipe; the pool walks over all that wait several times a second
 FEW = 4  # workers that are started for however few photos, so that the next folder need not start anew
 
@@ -56,7 +57,7 @@ def measure_photo(path: bytes, max_pixels: int, max_bytes: int) -> dict[str, Any
         photo = open_photo(io.BytesIO(data), max_pixels=max_pixels, max_bytes=max_bytes, draft_px=MEASURE_PX)
         small = at_measuring_size(photo.image)
         return identity | {
-            "format": photo.format, "width": photo.width, "height": photo.height, "frames": photo.frames,
+            "format": photo.format, "width": photo.width, "height": photo.height, "frames": photo.frames, "stored_share": photo.stored,
             **vars(photo.exif), **vars(measure(small)), "phash": perceptual_hash(small),
         }  # fmt: skip
     except PhotoRejected as rejected:
@@ -121,12 +122,13 @@ class _Workers:
             yield first, self._settled(function, first, future)
 
     def _submit(self, function: Callable[..., dict[str, Any]], path: bytes) -> ProcessFuture:
-        arguments, limit_s = (path, self.settings.max_pixels, self.settings.max_bytes), _limit_s(path, self.settings)
+        settings = self.settings
+        arguments = (settings.decode_timeout_s, function, path, settings.max_pixels, settings.max_bytes)
         try:
-            return self._start().schedule(function, args=arguments, timeout=limit_s)
+            return self._start().schedule(_computing_at_most, args=arguments, timeout=_clock_s(path, settings))
         except RuntimeError:  # the pool broke since the last call
             self.stop()
-            return self._start().schedule(function, args=arguments, timeout=limit_s)
+            return self._start().schedule(_computing_at_most, args=arguments, timeout=_clock_s(path, settings))
 
     def _settled(self, function: Callable[..., dict[str, Any]], path: bytes, future: ProcessFuture) -> dict[str, Any]:
         record = _outcome(future, path, self.settings)
@@ -201,8 +203,19 @@ def _no_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _limit_s(path: bytes, settings: LibrarySettings) -> float:
-    return settings.decode_timeout_s + (FETCH_S if is_url(path) else 0)
+def _computing_at_most(limit_s: float, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Call it; the system ends this process with SIGPROF, in the midst of C code too, once the call took `limit_s` of CPU time."""
+    if not hasattr(signal, "setitimer"):  # Windows: the clock alone
+        return function(*arguments)
+    signal.setitimer(signal.ITIMER_PROF, limit_s)
+    try:
+        return function(*arguments)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _clock_s(path: bytes, settings: LibrarySettings) -> float:
+    return BY_THE_CLOCK * settings.decode_timeout_s + (FETCH_S if is_url(path) else 0)
 
 
 def _outcome(future: ProcessFuture, path: bytes, settings: LibrarySettings) -> dict[str, Any] | None:
@@ -212,10 +225,13 @@ def _outcome(future: ProcessFuture, path: bytes, settings: LibrarySettings) -> d
     try:
         return future.result()
     except FutureTimeout:
-        return {"reason": "decode_timeout", "detail": f"not decoded within {_limit_s(path, settings):g} s"}
+        return {"reason": "decode_timeout", "detail": f"not decoded within {_clock_s(path, settings):g} s, computing or waiting"}
     except BrokenProcessPool:
         return None
     except ProcessExpired as error:
+        if _exit_name(error.exitcode) == "SIGPROF":
+            detail = f"not decoded within {settings.decode_timeout_s:g} s of computing (library.decode_timeout_s)"
+            return {"reason": "decode_timeout", "detail": detail}
         return {"reason": "decoder_crashed", "detail": f"the decoder ended with {_exit_name(error.exitcode)}"}
     except MemoryError:
         return {"reason": "out_of_memory", "detail": "not enough memory to decode it"}
@@ -231,8 +247,10 @@ def _exit_name(code: int) -> str:
 
 
 def _confine(extra: int) -> None:
-    """Limit this worker's address space where the system can, let SIGTERM end it inside a decoder, and mute the decoders' chatter."""
+    """Limit this worker's address space where the system can, let signals end it inside a decoder, and mute the decoders' chatter."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "SIGPROF"):
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         import resource

@@ -42,6 +42,10 @@ RAW_PHOTOS = Table(
         "colourfulness": Column("f32", "Hasler-Suesstrunk M3"),
         "phash": Column("str", "64-bit perceptual hash, 16 hex digits"),
         **REASON,
+        "stored_share": Column("f32", "share of the picture that the file holds: 1, less for a progressive JPEG that was cut"),
+        "measured_by": Column("str", "version of the code that measured the photo; of code, decoder and limits that rejected it"),
+        "tries": Column("i32", "looks in a row that ended with a reason that may pass; null for other rows"),
+        "tried_at": Column("time", "when the last of them was"),
     },
     partitioned=True,
 )

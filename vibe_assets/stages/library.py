@@ -52,7 +52,7 @@ def look_at_folders(platform: Platform, *, accept_missing: bool = False, now: da
     return Look(rows.filter(pl.col("gone_at").is_null()), tuple(discovery.problems))
 
 
-def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = False) -> pl.DataFrame:
+def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = False, now: datetime | None = None) -> pl.DataFrame:
     """Bring one folder's raw_photos up to date; unchanged files cost a stat call."""
     from vibe_assets.photos.scan import scan_folder as scan
     from vibe_assets.stages.spread import measurer
@@ -65,9 +65,25 @@ def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = F
         settings=platform.settings.library,
         accept_missing=accept_missing,
         measure=measurer(platform),
+        now=now,
     )
     platform.lake.replace(RAW_PHOTOS, rows, folder_key=folder_key, commit=platform.commit)
     return rows
+
+
+def folders_to_look_at_again(platform: Platform, *, now: datetime | None = None) -> list[str]:
+    """Keys of live folders with files to open again although nothing moved, sorted: `scan_folder` brings them up to date.
+
+    Rejections that may pass (a decoder out of time or memory, a file that could not be read or was half written) once their pause is
+    over; it grows from 5 min to a day. Photos that other code measured, or that were rejected by other code or under other limits.
+    """
+    import polars as pl
+
+    from vibe_assets.photos.scan import to_measure_again
+
+    found = platform.lake.scan(RAW_PHOTOS).filter(to_measure_again(platform.settings.library, now or datetime.now(UTC)))
+    live = platform.lake.live_folders()
+    return found.filter(pl.col("folder_key").is_in(live)).select("folder_key").unique().collect()["folder_key"].sort().to_list()
 
 
 def accepted_photos(platform: Platform, folder_key: str | None = None, *, image_ids: Iterable[str] | None = None) -> pl.DataFrame:

@@ -133,7 +133,7 @@ def _may_go_as_it_is(data: bytes, decoded: Decoded, settings: TeacherBase) -> bo
     from PIL import Image
 
     fits = not settings.max_side_px or max(decoded.width, decoded.height) <= settings.max_side_px
-    if decoded.format not in MIME or decoded.orientation != 1 or decoded.frames > 1 or not fits:
+    if decoded.format not in MIME or decoded.orientation != 1 or decoded.frames > 1 or decoded.mended or not fits:
         return False
     if settings.keep_metadata:
         return True

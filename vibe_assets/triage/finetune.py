@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BATCH = 8  # series: every photo of a batch goes through the encoder with gradients
 RATE = 1e-3  # of the scorer on top
+FULL_PX = 8192  # longest side that a model may still want: only larger photos come smaller than they are
 NOTE = "tuned_from.json"
 
 
@@ -162,6 +163,7 @@ def _pixels(data: SeriesSet, photos: dict[str, PhotoRef], processor: Any, limits
 
     found = {}
     for image_id in sorted({photo for members in data.members for photo in members}):
-        image = open_photo(photos[image_id].path, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes).image
+        caps = {"max_pixels": limits.max_pixels, "max_bytes": limits.max_bytes}
+        image = open_photo(photos[image_id].path, draft_px=FULL_PX, **caps).image
         found[image_id] = torch.from_numpy(np.asarray(processor(images=image, return_tensors="np")["pixel_values"][0], dtype=np.float32))
     return found

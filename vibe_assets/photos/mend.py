@@ -1,0 +1,85 @@
+"""Files that a strict decoder refuses although the picture is there: an end is added, broken chunks are left out, no pixel is guessed."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+
+from PIL import PngImagePlugin
+
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+EOI = b"\xff\xd9"
+NOISE = zlib.compress(bytes(range(256)) * 8)[2:200].replace(b"\xff", b"\x5a")  # no decoder reads it as the end of a picture by chance
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # restart markers and stuffed bytes belong to the data of a scan
+_PROGRESSIVE, _SEQUENTIAL, _SOS = (0xC2, 0xCA), (0xC0, 0xC1, 0xC9), 0xDA
+
+
+def ended_jpeg(data: bytes) -> tuple[bytes, bytes]:
+    """The file with the end that it lacks, and the same with noise before it: if both show the same, no pixel hung on what is missing."""
+    rest = data.rstrip(b"\0")  # room that was kept for a file that never came
+    if rest.endswith(b"\xff"):
+        rest += b"\0"
+    return rest + EOI, rest + NOISE + EOI
+
+
+def jpeg_share(data: bytes, *, last_whole: bool) -> float | None:
+    """How much of the picture a JPEG without its end holds, 0..1; None where parts of its area are missing altogether.
+
+    Its coefficients count, one that lacks n bits as 1 / (1 + n); a scan counts once it is whole (`last_whole`: the last one is).
+    """
+    scans, components, ended = _jpeg_scans(data)
+    if not last_whole and not ended:
+        scans = scans[:-1]
+    missing_bits = {(name, place): low for names, places, low in scans for name in names for place in places}
+    if not components or sum(place == 0 for _, place in missing_bits) < components:
+        return None
+    return sum(1 / (1 + low) for low in missing_bits.values()) / (64 * components)
+
+
+def _jpeg_scans(data: bytes) -> tuple[list[tuple[bytes, range, int]], int, bool]:
+    """(components, coefficients, low bits still missing) of each scan, the number of components, and whether anything follows the last."""
+    scans: list[tuple[bytes, range, int]] = []
+    components, ended, at = 0, True, 2
+    while (found := _MARKER.search(data, at)) is not None:
+        kind, at, ended = found[1][0], found.end(), True
+        length = int.from_bytes(data[at : at + 2], "big")
+        body = data[at + 2 : at + length]
+        if len(body) < max(1, length - 2):
+            break
+        if kind in _PROGRESSIVE or kind in _SEQUENTIAL:
+            components = body[5] if len(body) > 5 else 0
+        elif kind == _SOS:
+            count = body[0]
+            first, last, bits = body[1 + 2 * count : 4 + 2 * count].ljust(3, b"\0")
+            scans.append((body[1 : 1 + 2 * count : 2], range(first, min(last, 63) + 1), bits & 15))
+            ended = False
+        at += length
+    return scans, components, ended
+
+
+def sound_png(data: bytes) -> bytes:
+    """The PNG without the ancillary chunks whose checksum is wrong, or that Pillow refuses (large texts and profiles)."""
+    kept, at = [data[:8]], 8
+    file = io.BytesIO(data)
+    stream = PngImagePlugin.PngStream(file)
+    while at + 12 <= len(data):
+        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + 12 + length
+        if end > len(data) or not (name[0] & 32 and _refused(stream, file, data, at, length)):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept) + data[at:]
+
+
+def _refused(stream: PngImagePlugin.PngStream, file: io.BytesIO, data: bytes, at: int, length: int) -> bool:
+    if zlib.crc32(data[at + 4 : at + 8 + length]) != int.from_bytes(data[at + 8 + length : at + 12 + length], "big"):
+        return True
+    file.seek(at + 8)
+    try:
+        stream.call(data[at + 4 : at + 8], at + 8, length)
+    except AttributeError:  # a chunk that Pillow does not know
+        return False
+    except Exception:  # what junk leads it to
+        return True
+    return False

@@ -1,0 +1,72 @@
+"""TIFF files that Pillow refuses or misreads, read by tifffile: big-endian BigTIFF, float colours, WebP and LERC, planes of 16 bits."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+BYTES_PER_PIXEL = 8  # of as many pixels as are allowed: half of what decoding may take in all
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _FORMAT = 258, 259, 262, 277, 284, 339
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
+_ALPHA = (1, 2)  # associated, unassociated
+
+
+class TiffPicture(NamedTuple):
+    """The first page as stored, not turned."""
+
+    values: np.ndarray  # (h, w) or (h, w, 1..4), of the file's own type; black is the least
+    has_alpha: bool
+    orientation: int  # 1..8
+    pages: int
+
+
+class TooLarge(ValueError):
+    """More pixels, or more bytes in them, than allowed; the arguments are width and height."""
+
+
+def misread(image: Image.Image) -> bool:
+    """Whether Pillow shows an opened TIFF with other values than it holds."""
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    bits = max(tags.get(_BITS, (1,)))
+    unsigned = set(tags.get(_FORMAT, (1,))) == {1}
+    planes = tags.get(_PLANAR) == 2 and tags.get(_SAMPLES, 1) > 1 and tags.get(_COMPRESSION, 1) == 1  # it takes bytes for samples
+    return bits > 8 and (planes or (bits == 32 and unsigned) or tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE)
+
+
+def read_tiff(data: bytes, *, max_pixels: int) -> TiffPicture:
+    """The first page. Raises TooLarge, MemoryError, and any other error for what is damaged or no photo."""
+    import tifffile
+
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters ends as a reason
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page: Any = file.pages[0]
+        width, height, samples, dtype = page.imagewidth, page.imagelength, page.samplesperpixel, page.dtype
+        if width * height > max_pixels or (dtype is not None and width * height * samples * dtype.itemsize > BYTES_PER_PIXEL * max_pixels):
+            raise TooLarge(width, height)
+        if dtype is None or page.imagedepth != 1 or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
+            raise ValueError(f"TIFF of {dtype} samples, photometric {page.photometric}")
+        if page.bitspersample not in (8, 16, 32, 64):
+            raise ValueError(f"TIFF of samples of {page.bitspersample} bits")
+        stored = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        if len(stored) < math.prod(page.chunked) or any(count < 1 or offset + count > len(data) for offset, count in stored):
+            raise EOFError("the file is truncated")  # tifffile would fill the gap with zeros
+        values = np.asarray(page.asarray(maxworkers=1)).reshape(page.shape)
+        if page.axes.startswith("S"):
+            values = np.moveaxis(values, 0, -1)
+        orientation = int(page.tags[274].value) if 274 in page.tags else 1
+        colours = 3 if page.photometric == _RGB else 1
+        has_alpha = samples > colours and bool(page.extrasamples) and int(page.extrasamples[0]) in _ALPHA
+        pages = len(file.pages)
+    if values.ndim == 3:
+        values = values[..., : colours + has_alpha]
+    if values.ndim == 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if page.photometric == _MIN_IS_WHITE:
+        values = 1 - values if dtype.kind == "f" else np.invert(values)
+    return TiffPicture(values, has_alpha, orientation, pages)
