@@ -243,7 +243,7 @@ def config(walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_doctor_finds_a_good_set_up_good(walk: Walk) -> None:
     assert "FAIL" not in walk.said["doctor"]
     assert [line.split(":")[0].removeprefix("ok").strip() for line in walk.said["doctor"].splitlines()] == [
-        "photo root", "home", "taxonomy", "teacher", "encoder", "engine", "Dagster home",
+        "photo root", "home", "lake", "logs", "taxonomy", "teacher", "encoder", "engine", "Dagster home",
     ]  # fmt: skip
 
 

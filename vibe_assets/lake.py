@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ from vibe_assets import table_files
 from vibe_assets.records import TABLES, Table
 from vibe_assets.storage import Place, Url
 from vibe_assets.storage.disk import to_disk
+from vibe_assets.storage.register import Register
 from vibe_assets.storage.tables import scan_options, store_trouble, table_options
+from vibe_assets.table_files import Torn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     import polars as pl
     from deltalake import DeltaTable
 
-    from vibe_assets.table_files import Torn
 
+_REGISTERED: set[tuple[Place, str]] = set()  # tables of stores that this process knows to be registered: asking costs a request
 KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,68}")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
 NO_LAKE_IN = re.compile(r"[\[\]\\^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}")  # delta-rs takes these for something else, or panics
 COMMIT_TRIES = 100
+GONE_REMEDY = "`vibe repair` makes it anew without asking the teacher"
 MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
@@ -45,9 +48,15 @@ class LakeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Lake:
-    """All tables below one folder, or below one URL of an object store."""
+    """All tables below one folder, or below one URL of an object store.
+
+    A table that was made once and is gone is damage, not an empty table: reading it raises LakeError. While it is made anew, a repair
+    reads and writes it in `staging`; `adopt` then puts it in its place, whole.
+    """
 
     root: Place
+    staging: Path | None = None
+    staged: frozenset[str] = frozenset()  # names of the tables that lie there
 
     def __post_init__(self) -> None:
         if isinstance(self.root, Url):
@@ -56,15 +65,11 @@ class Lake:
             raise LakeError(f"{str(self.root)!r}: tables cannot lie below a name with {found[0]!r}; set library.home to another folder")
 
     def path(self, table: Table) -> Place:
-        return self.root / table.name
+        return self.staging / table.name if self.staging is not None and table.name in self.staged else self.root / table.name
 
     def exists(self, table: Table) -> bool:
-        """Whether there has been a commit. Raises LakeError when a store does not say: silence is not an empty table."""
-        from deltalake import DeltaTable
-
-        if isinstance(self.root, Url):
-            return self._found(table) is not None
-        return DeltaTable.is_deltatable(str(self.path(table)))
+        """Whether there has been a commit. Raises LakeError when a store does not say, or it is gone: silence is not an empty table."""
+        return self._found(table) is not None
 
     def version(self, table: Table) -> int | None:
         """Number of the newest commit, None before the first."""
@@ -72,15 +77,38 @@ class Lake:
         return found.version() if found is not None else None
 
     def _found(self, table: Table, version: int | None = None) -> DeltaTable | None:
-        """The table at a version, None before the first commit. Raises LakeError."""
+        """The table at a version, None before the first commit. Raises LakeError, also where it was made once and is gone."""
+        found = self._looked(table, version)
+        if found is None and self._is_missed(table):
+            raise LakeError(f"table {table.name}: {self.path(table)} is gone, and it was there before; {GONE_REMEDY}")
+        return found
+
+    def _looked(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        """The table as its files have it, None where there are none. Raises LakeError."""
+        from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
-        if not isinstance(self.root, Url):
-            return self._opened(table, version) if self.exists(table) else None
+        path = self.path(table)
+        if isinstance(path, Path) and not DeltaTable.is_deltatable(str(path)):
+            return None
         try:
             return self._opened(table, version)
         except TableNotFoundError:
             return None
+
+    def _is_missed(self, table: Table) -> bool:
+        return table.name not in self.staged and table.name in self._made()
+
+    def _made(self) -> set[str]:
+        try:
+            return self.register.made()
+        except OSError as error:
+            raise LakeError(f"{self.register.place}: {error.strerror or error}; which tables there were cannot be read") from error
+
+    @property
+    def register(self) -> Register:
+        """Which tables were ever made here."""
+        return Register(self.root)
 
     def _opened(self, table: Table, version: int | None = None) -> DeltaTable:
         """The table at a version, the newest by default. Raises LakeError where a power cut or a hand damaged its log."""
@@ -173,7 +201,8 @@ class Lake:
     def replace(self, table: Table, rows: pl.DataFrame, *, folder_key: str | None = None, commit: Mapping[str, str] | None = None) -> int:
         """Replace one folder's rows (partitioned tables) or the whole table in one commit; return the new version.
 
-        Raises ValueError on a schema or key that does not fit, LakeError when the disk is full or 100 tries met conflicts.
+        Raises ValueError on a schema or key that does not fit, LakeError when the disk is full, 100 tries met conflicts, or the table
+        lost its other folders.
         """
         if table.partitioned != (folder_key is not None):
             raise ValueError(f"{table.name}: expected {'a ' if table.partitioned else 'no '}{table.key}, got {folder_key!r}")
@@ -194,14 +223,17 @@ class Lake:
         from deltalake import CommitProperties, DeltaTable, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
-        path, store = self.path(table), table_options(self.root)
+        path = self.path(table)
+        store = table_options(path)
         if isinstance(path, Path):
             _ensure_space(path, int(rows.estimated_size()))
         data = rows.to_arrow(compat_level=None)
         properties = CommitProperties(custom_metadata=dict(commit or {}))
         for attempt in range(COMMIT_TRIES):
             try:
-                if new := not self.exists(table):
+                if new := self._looked(table) is None:
+                    if (table.partitioned or mode == "append") and self._is_missed(table):  # a part is not the whole
+                        raise LakeError(f"table {table.name}: {path} is gone, and it was there before; {GONE_REMEDY}")
                     if isinstance(path, Path):
                         path.mkdir(parents=True, exist_ok=True)
                     DeltaTable.create(
@@ -218,6 +250,7 @@ class Lake:
                 write_deltalake(loaded, data, commit_properties=properties, **options)
                 if isinstance(path, Path):  # a store answers when it has the bytes
                     table_files.sync_commits(path, after=before)
+                self._register(table)
                 return loaded.version()
             except CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
@@ -229,17 +262,59 @@ class Lake:
                 ) from error
         raise LakeError(f"table {table.name}: {COMMIT_TRIES} tries met other writers; run again when fewer run at once")
 
-    # -- after a power cut ---------------------------------------------------------------------------------------------
+    def _register(self, table: Table) -> None:
+        """Note that the table was made; the first time, with those that older versions made. The write is good without it."""
+        if table.name in self.staged or (isinstance(self.root, Url) and (self.root, table.name) in _REGISTERED):
+            return
+        with suppress(OSError, LakeError):
+            known = self.register.made()
+            if table.name not in known:
+                self.register.add([one.name for one in TABLES.values() if one.name not in known and self._looked(one) is not None])
+            _REGISTERED.add((self.root, table.name))
+
+    # -- after a power cut, or a hand --------------------------------------------------------------------------------------
     def torn(self) -> list[tuple[str, Torn]]:
-        """(table, file that is not what was written) of every table: newest commits, checkpoints and the data of the version in force."""
-        found = []
+        """(table, file that is not what was written) of every table: newest commits, checkpoints, the data of the version in force, or all.
+
+        Raises LakeError for a store that does not answer.
+        """
+        found = [(table.name, Torn(self.path(table), "the table is gone, and it was there before")) for table in self.gone()]
         for table, path in self._local_tables():
             tail = table_files.torn_tail(path)
-            if not tail and self.exists(table):
-                data = table_files.torn_data(path, _data_files(self._opened(table)))
+            if not tail and (loaded := self._looked(table)) is not None:
+                data = table_files.torn_data(path, _data_files(loaded))
                 tail = [data] if data else []
             found += [(table.name, torn) for torn in tail]
         return found
+
+    def gone(self) -> list[Table]:
+        """Tables that were made once and are gone. Raises LakeError."""
+        made = self._made()
+        return [table for name, table in TABLES.items() if name in made and name not in self.staged and self._looked(table) is None]
+
+    def adopt(self, table: Table) -> None:
+        """Put a staged table in its place as its first commit: readers see all of it or nothing. Raises LakeError where one is there."""
+        from deltalake import CommitProperties, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        staged, whole = self._looked(table), Lake(self.root)
+        if staged is None:
+            raise LakeError(f"table {table.name}: nothing was made anew")
+        path = whole.path(table)
+        try:
+            if isinstance(path, Path):
+                shutil.rmtree(path, ignore_errors=True)  # what a hand left of it: no commit
+                path.mkdir(parents=True)
+            write_deltalake(
+                str(path), staged.to_pyarrow_dataset().scanner().to_reader(), mode="error", description=table.description,
+                partition_by=[table.key] if table.partitioned else None, storage_options=table_options(path),
+                commit_properties=CommitProperties(custom_metadata={"repaired": "true"}),
+            )  # fmt: skip
+            if isinstance(path, Path):
+                table_files.sync_commits(path, after=-1)
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"table {table.name} in {path}: {_one_line(error)}; mend it, then run `vibe repair` again") from error
+        whole._register(table)
 
     def repair(self) -> list[Path]:
         """Set the torn newest commits of every table aside, as `*.damaged`: each table is as of its last commit that is whole."""

@@ -6,6 +6,7 @@ after a power cut a commit that nobody had acknowledged may be there in part. A 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,17 +15,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from vibe_assets.storage import Place
 from vibe_assets.storage.disk import to_disk
 
 LOG, LAST = "_delta_log", "_last_checkpoint"
-REMEDY = "`vibe lake repair` goes back to the last commit that is whole"
+REMEDY = "`vibe repair` goes back to the last commit that is whole, or makes the table anew"
 
 
 @dataclass(frozen=True)
 class Torn:
     """A file of a table that is not what was written."""
 
-    file: Path
+    file: Place
     what: str
     version: int = -1  # the commit or checkpoint that it belongs to
     data: bool = False  # not a file of the log
@@ -76,7 +78,7 @@ def set_aside(table: Path) -> list[Path]:
     Their data files stay: they are in no commit any more. A table whose every commit is torn is left as it is. Raises OSError.
     """
     torn, log = torn_tail(table), table / LOG
-    if not torn or len(commits := {entry.version for entry in torn if entry.file.suffix == ".json" or entry.data}) == len(_commits(table)):
+    if not torn or len(commits := {entry.version for entry in torn if entry.file.name.endswith(".json") or entry.data}) == len(_commits(table)):
         return []
     oldest = min(commits, default=None)
     doomed = [file for number, file in _commits(table) if oldest is not None and number >= oldest]
@@ -90,6 +92,15 @@ def set_aside(table: Path) -> list[Path]:
         file.rename(file.with_name(f"{file.name}.damaged"))
     to_disk(log)
     return sorted(doomed)
+
+
+def move_aside(table: Path) -> Path:
+    """Rename the whole table to `NAME.damaged`, or `NAME.damaged-2` and so on; the new name. Raises OSError."""
+    names = (f"{table.name}.damaged{f'-{number}' if number > 1 else ''}" for number in itertools.count(1))
+    aside = next(place for name in names if not (place := table.with_name(name)).exists())
+    table.rename(aside)
+    to_disk(table.parent)
+    return aside
 
 
 def _torn_commit(table: Path, number: int, file: Path) -> Torn | None:

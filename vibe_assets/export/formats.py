@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vibe_assets.export import annotation_tools, tables, training
-from vibe_assets.export.folder import replacing
-from vibe_assets.export.items import Item, Items
+from vibe_assets.export.folder import photos_in, replacing
+from vibe_assets.export.items import ExportError, Item, Items
 from vibe_assets.export.pictures import LeftOut, Placer, picture_bytes
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.progress import stepped
@@ -119,6 +119,11 @@ def write_format(
         shown = stepped(items, f"export {chosen.name}", unit="photo", shown=progress)
         chosen.write(_placed(shown, placer, chosen, tally), fresh, Job(labels, shard_bytes, at, placer))
         photos = tally.photos - (len(placer.left_out) - tally.left_out)
+        if not photos and (before := photos_in(folder)):
+            raise ExportError(
+                f"{folder} holds {before} photos, and this export would have none{_why(placer.left_out)}; nothing was changed. Choose other "
+                "labels or photos, give another folder with --into, or remove this one first"
+            )
         if placer.left_out:
             lines = (json.dumps(vars(left), ensure_ascii=False) + "\n" for left in placer.left_out)
             (fresh / LEFT_OUT).write_text("".join(lines), encoding="utf-8")
@@ -146,6 +151,10 @@ def _placed(items: Iterable[Item], placer: Placer, chosen: Format, tally: _Tally
             yield placed
             continue
         tally.left_out += 1
+
+
+def _why(left_out: Sequence[LeftOut]) -> str:
+    return f" (left out: {', '.join(f'{count} {reason}' for reason, count in _reasons(left_out).items())})" if left_out else ""
 
 
 def _reasons(left_out: Sequence[LeftOut]) -> dict[str, int]:

@@ -41,6 +41,12 @@ class Platform:
         """The same installation; `facts` go into the metadata of every commit (code version, fingerprints)."""
         return dataclasses.replace(self, commit={**self.commit, **facts})
 
+    def over(self, lake: Lake) -> Platform:
+        """The same installation over another lake."""
+        other = dataclasses.replace(self)
+        other.__dict__["lake"] = lake  # where the cached property keeps it
+        return other
+
     @cached_property
     def lake(self) -> Lake:
         return Lake(self.settings.lake_dir)
