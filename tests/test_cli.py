@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from vibe_assets.cli import main
 from vibe_assets.demo.render import render_library, simulate_audit
+from vibe_assets.records import TABLES
 from vibe_assets.stages.embeddings import embed_folder, embed_label_prompts
 from vibe_assets.stages.library import group_library, scan_folder
 from vibe_assets.stages.platform import Platform
@@ -467,3 +468,84 @@ def test_a_real_process_says_its_mistake_in_one_line(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert found.stdout == ""
     assert re.fullmatch(r"Error: .*vibe\.toml: .*line 1.*\n", found.stderr)
+
+
+# -- a lake that lost tables ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The installation with a teacher that does not answer, exported once; its home folder."""
+    monkeypatch.setenv("QWEN_BASE_URL", "http://127.0.0.1:9/v1")
+    done("warehouse", "rebuild")
+    done("export", "csv")
+    return config.parent / "data"
+
+
+def contents() -> dict[str, Any]:
+    """Every table of the lake, as what it says."""
+    import polars as pl
+
+    lake = Platform.open(progress=False).lake
+    found = {}
+    for table in TABLES.values():
+        if lake.exists(table):
+            rows = lake.read(table).select(pl.exclude("seen_at", "scanned_at", "measured_at"))
+            found[table.name] = rows.sort([name for name in rows.columns if rows[name].dtype in (pl.String, pl.Datetime)])
+    return found
+
+
+@pytest.mark.parametrize(
+    "lost", [["raw_photos"], ["annotations"], ["audit_sample", "audited_ground_truth"], ["predictions", "auto_ground_truth"], None]
+)
+def test_a_lake_that_lost_tables_says_so_keeps_exports_and_is_repaired_without_the_teacher(alone: Path, lost: list[str] | None) -> None:
+    before, csv = contents(), (alone / "exports" / "csv" / "labels.csv").read_bytes()
+    assert csv.count(b"\n") > 40
+    for name in lost or [file.name for file in (alone / "lake").iterdir()]:
+        shutil.rmtree(alone / "lake" / name)
+    for arguments in (["export", "csv"], ["sql", "select 1"], ["compare", "auto_ground_truth", "predictions"]):
+        assert "is gone, and it was there before; `vibe repair` makes it anew" in refused(*arguments)
+    assert (alone / "exports" / "csv" / "labels.csv").read_bytes() == csv
+    assert "FAIL lake: table" in vibe("doctor").output
+    assert vibe("repair", "--check").exit_code == 1
+
+    said = done("repair")
+    assert "every table is whole" in said
+    assert re.findall(r"table (\w+): made anew", said) == [name for name in before if lost is None or name in lost]
+    after = contents()
+    for name, rows in before.items():
+        assert after[name].equals(rows), name
+    assert done("repair", "--check").startswith("every table is whole")
+    assert done("export", "csv").startswith("nothing to do" if lost is None else "")
+    assert (alone / "exports" / "csv" / "labels.csv").read_bytes() == csv
+    assert not (alone / "repair").exists()
+
+
+def test_a_table_with_a_lost_data_file_of_an_old_commit_is_made_anew(alone: Path) -> None:
+    before = contents()
+    files = sorted((alone / "lake" / "annotations").rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
+    files[0].unlink()
+    assert "file is missing" in refused("export", "csv", "--labels", "teacher", "--folder", "x") + vibe("repair", "--check").output
+    assert "table annotations: made anew" in done("repair")
+    assert contents()["annotations"].equals(before["annotations"])
+    assert (alone / "lake" / "annotations.damaged").is_dir()
+
+
+def test_a_library_that_is_not_mounted_is_not_repaired_to_nothing(alone: Path, config: Path) -> None:
+    shutil.rmtree(alone / "lake" / "folder_set")
+    photos = config.parent / "photos"
+    photos.rename(photos.with_name("away"))
+    photos.mkdir()
+    assert "table folder_set: photo root" in refused("repair")
+    photos.rmdir()
+    photos.with_name("away").rename(photos)
+    assert "table folder_set: made anew" in done("repair")
+
+
+def test_an_export_never_becomes_nothing(alone: Path, config: Path) -> None:
+    csv = alone / "exports" / "csv" / "labels.csv"
+    before = csv.read_bytes()
+    for key in Platform.open(progress=False).lake.live_folders():
+        rows = Platform.open(progress=False).lake.read(TABLES["raw_photos"], folder_key=key)
+        Platform.open(progress=False).lake.replace(TABLES["raw_photos"], rows.clear(), folder_key=key)
+    assert "photos, and this export would have none; nothing was changed" in refused("export", "csv")
+    assert csv.read_bytes() == before
+    assert done("export", "csv", "--into", config.parent / "new").startswith("0 photos")

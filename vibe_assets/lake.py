@@ -11,7 +11,7 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +39,15 @@ PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
 NO_LAKE_IN = re.compile(r"[\[\]\\^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}")  # delta-rs takes these for something else, or panics
 COMMIT_TRIES = 100
 GONE_REMEDY = "`vibe repair` makes it anew without asking the teacher"
+TIDY_EVERY = 20  # commits of a table
 MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
 class LakeError(RuntimeError):
     """A table cannot be read or written; the message names the table and the remedy."""
+
+
+Pinned = Callable[[], Mapping[str, Set[int]]]  # table name -> versions
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Lake:
     root: Place
     staging: Path | None = None
     staged: frozenset[str] = frozenset()  # names of the tables that lie there
+    keep_h: float = 7 * 24  # hours that files of replaced versions are kept
+    pinned: Pinned | None = None  # versions that are kept for good; None: whoever opened the lake does not know, nothing is deleted
 
     def __post_init__(self) -> None:
         if isinstance(self.root, Url):
@@ -89,11 +95,13 @@ class Lake:
         from deltalake.exceptions import TableNotFoundError
 
         path = self.path(table)
-        if isinstance(path, Path) and not DeltaTable.is_deltatable(str(path)):
+        if isinstance(path, Path) and not (path.is_dir() and DeltaTable.is_deltatable(str(path))):
             return None
         try:
             return self._opened(table, version)
         except TableNotFoundError:
+            if version is not None and self._looked(table) is not None:
+                raise  # an old version whose log is gone is not an empty table
             return None
 
     def _is_missed(self, table: Table) -> bool:
@@ -192,6 +200,11 @@ class Lake:
             .to_list()
         )
 
+    def edition(self, table: Table) -> str:
+        """Version with the table's own identity: one that was made anew counts from the beginning, and is another. 'none' before it."""
+        found = self._found(table)
+        return f"{found.version()}.{found.metadata().id}" if found is not None else "none"
+
     def history(self, table: Table) -> list[dict[str, Any]]:
         """Commits, newest first: version, timestamp and the metadata the writer gave."""
         found = self._found(table)
@@ -220,7 +233,7 @@ class Lake:
         return self._commit(table, conform(rows, table), mode="append", predicate=None, commit=commit)
 
     def _commit(self, table: Table, rows: pl.DataFrame, *, mode: str, predicate: str | None, commit: Mapping[str, str] | None) -> int:
-        from deltalake import CommitProperties, DeltaTable, write_deltalake
+        from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         path = self.path(table)
@@ -229,6 +242,7 @@ class Lake:
             _ensure_space(path, int(rows.estimated_size()))
         data = rows.to_arrow(compat_level=None)
         properties = CommitProperties(custom_metadata=dict(commit or {}))
+        after = PostCommitHookProperties(cleanup_expired_logs=False)  # it would take the log of pinned versions, too: see _tidy
         for attempt in range(COMMIT_TRIES):
             try:
                 if new := self._looked(table) is None:
@@ -247,10 +261,12 @@ class Lake:
                 options: dict[str, Any] = {"mode": mode, **({"predicate": predicate} if predicate else {})}
                 loaded = self._opened(table)
                 before = -1 if new else loaded.version()
-                write_deltalake(loaded, data, commit_properties=properties, **options)
+                write_deltalake(loaded, data, commit_properties=properties, post_commithook_properties=after, **options)
                 if isinstance(path, Path):  # a store answers when it has the bytes
                     table_files.sync_commits(path, after=before)
                 self._register(table)
+                if loaded.version() % TIDY_EVERY == TIDY_EVERY - 1:
+                    self._tidy(table, loaded)
                 return loaded.version()
             except CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
@@ -261,6 +277,34 @@ class Lake:
                     f"table {table.name} in {path}: {cause}. The last good version stays in force; {remedy}, then run again"
                 ) from error
         raise LakeError(f"table {table.name}: {COMMIT_TRIES} tries met other writers; run again when fewer run at once")
+
+    def _tidy(self, table: Table, loaded: DeltaTable) -> None:
+        """Delete data files that no version of the last `keep_h` hours and no pinned version holds; the write is good without it.
+
+        Files that are in no commit go too when they are as old: killed writers left them. Readers of a version have `keep_h` hours.
+        """
+        from deltalake.exceptions import DeltaError
+
+        if self.pinned is None or table.name in self.staged:
+            return
+        path = self.path(table)
+        with suppress(DeltaError, OSError, LakeError):
+            pins = sorted(self.pinned().get(table.name, ()))
+            kept = [number for number in pins if number <= loaded.version() and self._is_readable(table, number)]
+            old = loaded.vacuum(  # a dry run: a real one would be two commits, and move the version of a table that did not change
+                retention_hours=int(self.keep_h), dry_run=True, enforce_retention_duration=False, full=True, keep_versions=kept or None
+            )
+            table_files.delete_data(path, old)
+            if not pins:
+                loaded.cleanup_metadata()
+
+    def _is_readable(self, table: Table, version: int) -> bool:
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return self._opened(table, version) is not None
+        except (DeltaError, LakeError, OSError):
+            return False
 
     def _register(self, table: Table) -> None:
         """Note that the table was made; the first time, with those that older versions made. The write is good without it."""
@@ -403,10 +447,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file atomically (UTF-8)."""
+def write_text(path: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    """Write a text file atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding=encoding)
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vibe_assets.lake import Lake, write_text
+from vibe_assets.lake import Lake, LakeError, write_text
 from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
 from vibe_assets.storage import Place, Url
 
@@ -154,7 +154,11 @@ def _stores(settings: Settings) -> Finding:
 
 
 def _lake(settings: Settings) -> Finding:
-    torn = Lake(settings.lake_dir).torn()
+    try:
+        lake = Lake(settings.lake_dir)
+    except LakeError:
+        return Finding("lake", True, "no table can be there, see home")
+    torn = lake.torn()
     detail = f"table {torn[0][0]}: {torn[0][1]}" + (f"; {len(torn) - 1} more" if len(torn) > 1 else "") if torn else "every table is whole"
     return Finding("lake", not torn, detail, "`vibe repair` makes it whole again without asking the teacher")
 

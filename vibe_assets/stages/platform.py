@@ -49,7 +49,10 @@ class Platform:
 
     @cached_property
     def lake(self) -> Lake:
-        return Lake(self.settings.lake_dir)
+        from vibe_assets.stages.pins import pinned_versions
+
+        settings = self.settings
+        return Lake(settings.lake_dir, keep_h=24 * settings.library.keep_days, pinned=lambda: pinned_versions(settings))
 
     @cached_property
     def engine(self) -> Engine:

@@ -1,4 +1,4 @@
-"""Tables of the lake that were lost -> the same tables, from photos, journal, verdicts, cache and published file; nobody is asked or paid."""
+"""Tables of the lake that were lost -> the same tables, from photos, journal, verdicts, cache and published file; nobody is paid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets import table_files
-from vibe_assets.lake import Lake, LakeError
+from vibe_assets.lake import Lake
 from vibe_assets.records import (
     ANNOTATIONS,
     AUDIT_SAMPLE,
@@ -171,7 +171,7 @@ def _published(platform: Platform, table: Table) -> pl.DataFrame | None:
         return None
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
-            rows = conform(connection.sql(f"FROM {table.name}").pl(), table)  # noqa: S608
+            rows = conform(connection.sql(f"FROM {table.name}").pl(), table)
     except (duckdb.Error, ValueError):
         return None
     return rows if rows.height else None

@@ -49,7 +49,7 @@ class Register:
             return list(self._objects().lines())
         try:
             return self.place.read_bytes().splitlines()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def _append(self, lines: list[str]) -> None:

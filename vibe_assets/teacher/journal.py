@@ -136,7 +136,7 @@ class Journal:
                     self._claimed = end + size
             except OSError as error:
                 raise TeacherError(
-                    f"{self.path}: {error}; there is no room for the next answer, so nobody is asked for it: free disk space, then run again"
+                    f"{self.path}: {error}; there is no room for the next answer, so nobody is asked: free disk space, then run again"
                 ) from error
 
     def close(self) -> None:
