@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from vibe_assets.cli import main
 from vibe_assets.demo.render import render_library, simulate_audit
+from vibe_assets.records import TABLES
 from vibe_assets.stages.embeddings import embed_folder, embed_label_prompts
 from vibe_assets.stages.library import group_library, scan_folder
 from vibe_assets.stages.platform import Platform
@@ -44,6 +45,7 @@ PROMISED = [
     "heads",
     "import-annotations",
     "init",
+    "repair",
     "replay-teacher",
     "report",
     "sample",
@@ -243,7 +245,7 @@ def config(walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_doctor_finds_a_good_set_up_good(walk: Walk) -> None:
     assert "FAIL" not in walk.said["doctor"]
     assert [line.split(":")[0].removeprefix("ok").strip() for line in walk.said["doctor"].splitlines()] == [
-        "photo root", "home", "taxonomy", "teacher", "encoder", "engine", "Dagster home",
+        "photo root", "home", "lake", "logs", "taxonomy", "teacher", "encoder", "engine", "Dagster home",
     ]  # fmt: skip
 
 
@@ -467,3 +469,70 @@ def test_a_real_process_says_its_mistake_in_one_line(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert found.stdout == ""
     assert re.fullmatch(r"Error: .*vibe\.toml: .*line 1.*\n", found.stderr)
+
+
+# -- a lake that lost tables ---------------------------------------------------------------------------------------------
+@pytest.fixture
+def alone(config: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The installation with a teacher that does not answer, exported once; its home folder."""
+    monkeypatch.setenv("QWEN_BASE_URL", "http://127.0.0.1:9/v1")
+    done("warehouse", "rebuild")
+    done("export", "csv")
+    return config.parent / "data"
+
+
+def contents() -> dict[str, Any]:
+    """Every table of the lake, as what it says."""
+    import polars as pl
+
+    lake = Platform.open(progress=False).lake
+    found = {}
+    for table in TABLES.values():
+        if lake.exists(table):
+            rows = lake.read(table).select(pl.exclude("seen_at", "scanned_at", "measured_at"))
+            found[table.name] = rows.sort([name for name in rows.columns if rows[name].dtype in (pl.String, pl.Datetime)])
+    return found
+
+
+@pytest.mark.parametrize("lost", [["raw_photos"], None], ids=["one table", "the whole lake"])
+def test_a_lake_that_lost_tables_says_so_keeps_exports_and_is_repaired_without_the_teacher(alone: Path, lost: list[str] | None) -> None:
+    before, csv = contents(), (alone / "exports" / "csv" / "labels.csv").read_bytes()
+    assert csv.count(b"\n") > 40
+    shutil.rmtree(alone / "lake" / lost[0] if lost else alone / "lake")
+    for arguments in (["export", "csv"], ["sql", "select 1"], ["eval", "--gt", alone / "audit" / "audited.json"]):
+        assert "is gone, and it was there before; `vibe repair` makes it anew" in refused(*arguments)
+    assert (alone / "exports" / "csv" / "labels.csv").read_bytes() == csv
+    assert "FAIL lake: table" in vibe("doctor").output
+    assert vibe("repair", "--check").exit_code == 1
+
+    said = done("repair")
+    assert "every table is whole" in said
+    assert re.findall(r"table (\w+): made anew", said) == [name for name in before if lost is None or name in lost]
+    after = contents()
+    for name, rows in before.items():
+        assert after[name].equals(rows), name
+    assert done("repair", "--check").startswith("every table is whole")
+    done("export", "csv")
+    assert (alone / "exports" / "csv" / "labels.csv").read_bytes() == csv
+    assert not (alone / "repair").exists()
+
+
+def test_a_table_with_a_lost_data_file_of_an_old_commit_is_made_anew(alone: Path) -> None:
+    before = contents()
+    files = sorted((alone / "lake" / "annotations").rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
+    files[0].unlink()
+    assert "file is missing" in refused("export", "csv", "--labels", "teacher", "--folder", "x") + vibe("repair", "--check").output
+    assert "table annotations: made anew" in done("repair")
+    assert contents()["annotations"].equals(before["annotations"])
+    assert (alone / "lake" / "annotations.damaged").is_dir()
+
+
+def test_a_library_that_is_not_mounted_is_not_repaired_to_nothing(alone: Path, config: Path) -> None:
+    shutil.rmtree(alone / "lake" / "folder_set")
+    photos = config.parent / "photos"
+    photos.rename(photos.with_name("away"))
+    photos.mkdir()
+    assert "table folder_set: photo root" in vibe("repair").output
+    photos.rmdir()
+    photos.with_name("away").rename(photos)
+    assert "table folder_set: made anew" in done("repair")

@@ -11,8 +11,8 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ from vibe_assets import table_files
 from vibe_assets.records import TABLES, Table
 from vibe_assets.storage import Place, Url
 from vibe_assets.storage.disk import to_disk
+from vibe_assets.storage.register import Register
 from vibe_assets.storage.tables import scan_options, store_trouble, table_options
+from vibe_assets.table_files import Torn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
     import polars as pl
     from deltalake import DeltaTable
 
-    from vibe_assets.table_files import Torn
 
+_REGISTERED: set[tuple[Place, str]] = set()  # tables of stores that this process knows to be registered: asking costs a request
 KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,68}")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
 NO_LAKE_IN = re.compile(r"[\[\]\\^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}")  # delta-rs takes these for something else, or panics
 COMMIT_TRIES = 100
+GONE_REMEDY = "`vibe repair` makes it anew without asking the teacher"
+TIDY_EVERY = 20  # commits of a table
 MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
@@ -43,11 +47,22 @@ class LakeError(RuntimeError):
     """A table cannot be read or written; the message names the table and the remedy."""
 
 
+Pinned = Callable[[], Mapping[str, Set[int]]]  # table name -> versions
+
+
 @dataclass(frozen=True)
 class Lake:
-    """All tables below one folder, or below one URL of an object store."""
+    """All tables below one folder, or below one URL of an object store.
+
+    A table that was made once and is gone is damage, not an empty table: reading it raises LakeError. While it is made anew, a repair
+    reads and writes it in `staging`; `adopt` then puts it in its place, whole.
+    """
 
     root: Place
+    staging: Path | None = None
+    staged: frozenset[str] = frozenset()  # names of the tables that lie there
+    keep_h: float = 7 * 24  # hours that files of replaced versions are kept
+    pinned: Pinned | None = None  # versions that are kept for good; None: whoever opened the lake does not know, nothing is deleted
 
     def __post_init__(self) -> None:
         if isinstance(self.root, Url):
@@ -56,15 +71,11 @@ class Lake:
             raise LakeError(f"{str(self.root)!r}: tables cannot lie below a name with {found[0]!r}; set library.home to another folder")
 
     def path(self, table: Table) -> Place:
-        return self.root / table.name
+        return self.staging / table.name if self.staging is not None and table.name in self.staged else self.root / table.name
 
     def exists(self, table: Table) -> bool:
-        """Whether there has been a commit. Raises LakeError when a store does not say: silence is not an empty table."""
-        from deltalake import DeltaTable
-
-        if isinstance(self.root, Url):
-            return self._found(table) is not None
-        return DeltaTable.is_deltatable(str(self.path(table)))
+        """Whether there has been a commit. Raises LakeError when a store does not say, or it is gone: silence is not an empty table."""
+        return self._found(table) is not None
 
     def version(self, table: Table) -> int | None:
         """Number of the newest commit, None before the first."""
@@ -72,15 +83,40 @@ class Lake:
         return found.version() if found is not None else None
 
     def _found(self, table: Table, version: int | None = None) -> DeltaTable | None:
-        """The table at a version, None before the first commit. Raises LakeError."""
+        """The table at a version, None before the first commit. Raises LakeError, also where it was made once and is gone."""
+        found = self._looked(table, version)
+        if found is None and self._is_missed(table):
+            raise LakeError(f"table {table.name}: {self.path(table)} is gone, and it was there before; {GONE_REMEDY}")
+        return found
+
+    def _looked(self, table: Table, version: int | None = None) -> DeltaTable | None:
+        """The table as its files have it, None where there are none. Raises LakeError."""
+        from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
-        if not isinstance(self.root, Url):
-            return self._opened(table, version) if self.exists(table) else None
+        path = self.path(table)
+        if isinstance(path, Path) and not (path.is_dir() and DeltaTable.is_deltatable(str(path))):
+            return None
         try:
             return self._opened(table, version)
         except TableNotFoundError:
+            if version is not None and self._looked(table) is not None:
+                raise  # an old version whose log is gone is not an empty table
             return None
+
+    def _is_missed(self, table: Table) -> bool:
+        return table.name not in self.staged and table.name in self._made()
+
+    def _made(self) -> set[str]:
+        try:
+            return self.register.made()
+        except OSError as error:
+            raise LakeError(f"{self.register.place}: {error.strerror or error}; which tables there were cannot be read") from error
+
+    @property
+    def register(self) -> Register:
+        """Which tables were ever made here."""
+        return Register(self.root)
 
     def _opened(self, table: Table, version: int | None = None) -> DeltaTable:
         """The table at a version, the newest by default. Raises LakeError where a power cut or a hand damaged its log."""
@@ -166,6 +202,11 @@ class Lake:
             .to_list()
         )
 
+    def edition(self, table: Table) -> str:
+        """Version with the table's own identity: one that was made anew counts from the beginning, and is another. 'none' before it."""
+        found = self._found(table)
+        return f"{found.version()}.{found.metadata().id}" if found is not None else "none"
+
     def history(self, table: Table) -> list[dict[str, Any]]:
         """Commits, newest first: version, timestamp and the metadata the writer gave."""
         found = self._found(table)
@@ -175,7 +216,8 @@ class Lake:
     def replace(self, table: Table, rows: pl.DataFrame, *, folder_key: str | None = None, commit: Mapping[str, str] | None = None) -> int:
         """Replace one folder's rows (partitioned tables) or the whole table in one commit; return the new version.
 
-        Raises ValueError on a schema or key that does not fit, LakeError when the disk is full or 100 tries met conflicts.
+        Raises ValueError on a schema or key that does not fit, LakeError when the disk is full, 100 tries met conflicts, or the table
+        lost its other folders.
         """
         if table.partitioned != (folder_key is not None):
             raise ValueError(f"{table.name}: expected {'a ' if table.partitioned else 'no '}{table.key}, got {folder_key!r}")
@@ -193,17 +235,21 @@ class Lake:
         return self._commit(table, conform(rows, table), mode="append", predicate=None, commit=commit)
 
     def _commit(self, table: Table, rows: pl.DataFrame, *, mode: str, predicate: str | None, commit: Mapping[str, str] | None) -> int:
-        from deltalake import CommitProperties, DeltaTable, write_deltalake
+        from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
-        path, store = self.path(table), table_options(self.root)
+        path = self.path(table)
+        store = table_options(path)
         if isinstance(path, Path):
             _ensure_space(path, int(rows.estimated_size()))
         data = rows.to_arrow(compat_level=None)
         properties = CommitProperties(custom_metadata=dict(commit or {}))
+        after = PostCommitHookProperties(cleanup_expired_logs=False)  # it would take the log of pinned versions, too: see _tidy
         for attempt in range(COMMIT_TRIES):
             try:
-                if new := not self.exists(table):
+                if new := self._looked(table) is None:
+                    if (table.partitioned or mode == "append") and self._is_missed(table):  # a part is not the whole
+                        raise LakeError(f"table {table.name}: {path} is gone, and it was there before; {GONE_REMEDY}")
                     if isinstance(path, Path):
                         path.mkdir(parents=True, exist_ok=True)
                     DeltaTable.create(
@@ -219,9 +265,12 @@ class Lake:
                 before = -1 if new else loaded.version()
                 if table.columns.keys() - {column.name for column in loaded.schema().fields}:
                     options["schema_mode"] = "merge"  # columns are added, never taken away
-                write_deltalake(loaded, data, commit_properties=properties, **options)
+                write_deltalake(loaded, data, commit_properties=properties, post_commithook_properties=after, **options)
                 if isinstance(path, Path):  # a store answers when it has the bytes
                     table_files.sync_commits(path, after=before)
+                self._register(table)
+                if loaded.version() % TIDY_EVERY == TIDY_EVERY - 1:
+                    self._tidy(table, loaded)
                 return loaded.version()
             except CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
@@ -233,17 +282,87 @@ class Lake:
                 ) from error
         raise LakeError(f"table {table.name}: {COMMIT_TRIES} tries met other writers; run again when fewer run at once")
 
-    # -- after a power cut ---------------------------------------------------------------------------------------------
+    def _tidy(self, table: Table, loaded: DeltaTable) -> None:
+        """Delete data files that no version of the last `keep_h` hours and no pinned version holds; the write is good without it.
+
+        Files that are in no commit go too when they are as old: killed writers left them. Readers of a version have `keep_h` hours.
+        """
+        from deltalake.exceptions import DeltaError
+
+        if self.pinned is None or table.name in self.staged:
+            return
+        path = self.path(table)
+        with suppress(DeltaError, OSError, LakeError):
+            pins = sorted(self.pinned().get(table.name, ()))
+            kept = [number for number in pins if number <= loaded.version() and self._is_readable(table, number)]
+            old = loaded.vacuum(  # a dry run: a real one would be two commits, and move the version of a table that did not change
+                retention_hours=int(self.keep_h), dry_run=True, enforce_retention_duration=False, full=True, keep_versions=kept or None
+            )
+            table_files.delete_data(path, old)
+            if not pins:
+                loaded.cleanup_metadata()
+
+    def _is_readable(self, table: Table, version: int) -> bool:
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return self._opened(table, version) is not None
+        except (DeltaError, LakeError, OSError):
+            return False
+
+    def _register(self, table: Table) -> None:
+        """Note that the table was made; the first time, with those that older versions made. The write is good without it."""
+        if table.name in self.staged or (isinstance(self.root, Url) and (self.root, table.name) in _REGISTERED):
+            return
+        with suppress(OSError, LakeError):
+            known = self.register.made()
+            if table.name not in known:
+                self.register.add([one.name for one in TABLES.values() if one.name not in known and self._looked(one) is not None])
+            _REGISTERED.add((self.root, table.name))
+
+    # -- after a power cut, or a hand --------------------------------------------------------------------------------------
     def torn(self) -> list[tuple[str, Torn]]:
-        """(table, file that is not what was written) of every table: newest commits, checkpoints and the data of the version in force."""
-        found = []
+        """(table, file that is not what was written) of every table: newest commits, checkpoints, the data of the version in force, or all.
+
+        Raises LakeError for a store that does not answer.
+        """
+        found = [(table.name, Torn(self.path(table), "the table is gone, and it was there before")) for table in self.gone()]
         for table, path in self._local_tables():
             tail = table_files.torn_tail(path)
-            if not tail and self.exists(table):
-                data = table_files.torn_data(path, _data_files(self._opened(table)))
+            if not tail and (loaded := self._looked(table)) is not None:
+                data = table_files.torn_data(path, _data_files(loaded))
                 tail = [data] if data else []
             found += [(table.name, torn) for torn in tail]
         return found
+
+    def gone(self) -> list[Table]:
+        """Tables that were made once and are gone. Raises LakeError."""
+        made = self._made()
+        return [table for name, table in TABLES.items() if name in made and name not in self.staged and self._looked(table) is None]
+
+    def adopt(self, table: Table) -> None:
+        """Put a staged table in its place as its first commit: readers see all of it or nothing. Raises LakeError where one is there."""
+        from deltalake import CommitProperties, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        staged, whole = self._looked(table), Lake(self.root)
+        if staged is None:
+            raise LakeError(f"table {table.name}: nothing was made anew")
+        path = whole.path(table)
+        try:
+            if isinstance(path, Path):
+                shutil.rmtree(path, ignore_errors=True)  # what a hand left of it: no commit
+                path.mkdir(parents=True)
+            write_deltalake(
+                str(path), staged.to_pyarrow_dataset().scanner().to_reader(), mode="error", description=table.description,
+                partition_by=[table.key] if table.partitioned else None, storage_options=table_options(path),
+                commit_properties=CommitProperties(custom_metadata={"repaired": "true"}),
+            )  # fmt: skip
+            if isinstance(path, Path):
+                table_files.sync_commits(path, after=-1)
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"table {table.name} in {path}: {_one_line(error)}; mend it, then run `vibe repair` again") from error
+        whole._register(table)
 
     def repair(self) -> list[Path]:
         """Set the torn newest commits of every table aside, as `*.damaged`: each table is as of its last commit that is whole."""
@@ -332,10 +451,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file atomically (UTF-8)."""
+def write_text(path: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    """Write a text file atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding=encoding)
     return path
 
 

@@ -58,6 +58,9 @@ class LibrarySettings(Section):
     journal: OptionalPlainPlace = Field(
         None, description="folder or URL of the teachers' answers, verdicts and choices; without it, folders in home"
     )
+    keep_days: float = Field(
+        7.0, ge=1, description="days that files of replaced versions of tables are kept; versions that heads learned from stay for good"
+    )
     max_missing_share: float = Field(0.5, ge=0, le=1, description="a look that misses more of the known folders or photos than this fails")
     scan_workers: int = Field(2, ge=1, le=256, description="processes that decode photos during a scan")
     decode_timeout_s: float = Field(20.0, gt=0, description="seconds of computing after which the decoding of one photo is given up")
@@ -200,6 +203,7 @@ class ExportSettings(Section):
         0.9, ge=0, lt=1, description="a label goes into XMP sidecars when the lower end of its precision's 95 % interval is above this"
     )
     min_audited: int = Field(20, ge=1, description="photos given the label that people must have checked before it may go into sidecars")
+    csv_bom: bool = Field(False, description="CSV files begin with a byte order mark: for Excel, which else takes UTF-8 for something else")
     shard_mb: int = Field(256, ge=1, description="a WebDataset shard is closed once it holds this many MB")
 
 

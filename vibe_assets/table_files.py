@@ -6,25 +6,27 @@ after a power cut a commit that nobody had acknowledged may be there in part. A 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from vibe_assets.storage import Place, Url
 from vibe_assets.storage.disk import to_disk
 
 LOG, LAST = "_delta_log", "_last_checkpoint"
-REMEDY = "`vibe lake repair` goes back to the last commit that is whole"
+REMEDY = "`vibe repair` goes back to the last commit that is whole, or makes the table anew"
 
 
 @dataclass(frozen=True)
 class Torn:
     """A file of a table that is not what was written."""
 
-    file: Path
+    file: Place
     what: str
     version: int = -1  # the commit or checkpoint that it belongs to
     data: bool = False  # not a file of the log
@@ -76,7 +78,8 @@ def set_aside(table: Path) -> list[Path]:
     Their data files stay: they are in no commit any more. A table whose every commit is torn is left as it is. Raises OSError.
     """
     torn, log = torn_tail(table), table / LOG
-    if not torn or len(commits := {entry.version for entry in torn if entry.file.suffix == ".json" or entry.data}) == len(_commits(table)):
+    commits = {entry.version for entry in torn if entry.file.name.endswith(".json") or entry.data}
+    if not torn or len(commits) == len(_commits(table)):
         return []
     oldest = min(commits, default=None)
     doomed = [file for number, file in _commits(table) if oldest is not None and number >= oldest]
@@ -90,6 +93,28 @@ def set_aside(table: Path) -> list[Path]:
         file.rename(file.with_name(f"{file.name}.damaged"))
     to_disk(log)
     return sorted(doomed)
+
+
+def delete_data(table: Place, names: Iterable[str]) -> None:
+    """Delete data files, named by their paths below the table as its log has them; what is gone already is no error. Raises OSError."""
+    if isinstance(table, Url):
+        from vibe_assets.storage.objects import filesystem, worded
+
+        with worded(table.scheme, str(table)):
+            for name in names:
+                filesystem(table.scheme).rm_file(f"{table.bucket}/{table.key}/{unquote(name)}")
+        return
+    for name in names:
+        (table / unquote(name)).unlink(missing_ok=True)
+
+
+def move_aside(table: Path) -> Path:
+    """Rename the whole table to `NAME.damaged`, or `NAME.damaged-2` and so on; the new name. Raises OSError."""
+    names = (f"{table.name}.damaged{f'-{number}' if number > 1 else ''}" for number in itertools.count(1))
+    aside = next(place for name in names if not (place := table.with_name(name)).exists())
+    table.rename(aside)
+    to_disk(table.parent)
+    return aside
 
 
 def _torn_commit(table: Path, number: int, file: Path) -> Torn | None:
@@ -117,7 +142,7 @@ def _torn_checkpoint(table: Path) -> list[Torn]:
             return [Torn(file, "a checkpoint that is cut", _number(file) or 0)]
     try:
         json.loads((log / LAST).read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except ValueError:
         return [Torn(log / LAST, "no JSON")]

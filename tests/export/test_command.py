@@ -53,6 +53,40 @@ def test_an_export_is_written_once_and_then_there_is_nothing_to_do(home: Path) -
     assert filtered.startswith(f"3 photos in {home / 'mine'}")
 
 
+def test_an_export_that_holds_photos_is_not_replaced_by_nothing(home: Path) -> None:
+    from vibe_assets.records import RAW_PHOTOS
+    from vibe_assets.stages.platform import Platform
+
+    assert done("export", "csv").startswith("12 photos")
+    file, lake = home / "data" / "exports" / "csv" / "labels.csv", Platform.open(progress=False).lake
+    before = file.read_bytes()
+    lake.replace(RAW_PHOTOS, lake.read(RAW_PHOTOS, folder_key=FOLDER).clear(), folder_key=FOLDER)
+    result = vibe("export", "csv")
+    assert (result.exit_code, file.read_bytes()) == (1, before)
+    assert "csv holds 12 photos, and this export would have none; nothing was changed. Choose other labels or photos" in result.output
+    assert done("export", "csv", "--into", str(home / "new")).startswith("0 photos"), "where nothing is lost, nothing is an answer"
+
+
+def test_csv_begins_with_a_byte_order_mark_where_that_is_wished(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark, file = b"\xef\xbb\xbf", home / "data" / "exports" / "csv" / "labels.csv"
+    done("export", "csv")
+    plain = file.read_bytes()
+    assert not plain.startswith(mark)
+    assert done("export", "csv", "--bom").startswith("12 photos")
+    assert file.read_bytes() == mark + plain
+    assert done("export", "csv", "--bom").startswith("nothing to do")
+    monkeypatch.setenv("VIBE_EXPORT__CSV_BOM", "true")
+    assert done("export", "csv").startswith("nothing to do")
+    from vibe_assets.stages.index import write_labels
+    from vibe_assets.stages.platform import Platform
+
+    write_labels(Platform.open(progress=False))
+    assert (home / "data" / "reports" / "predictions.csv").read_bytes().startswith(mark + b"rel_path,")
+    done("export", "csv", "--no-bom")
+    assert file.read_bytes() == plain
+    assert "--bom" not in done("export", "jsonl", "--help")
+
+
 def test_mistakes_are_one_line(home: Path) -> None:
     for arguments, message in (
         (("export", "csv", "--folder", "x-1"), "no folder 'x-1'"),

@@ -32,8 +32,8 @@ MUTATIONS = {
     "kill-journal": take(
         "teacher/journal.py",
         (
-            "                    _write_whole(descriptor, line)\n                os.fsync(descriptor)",
-            "                    _write_whole(descriptor, line)",
+            "                        _write_whole(descriptor, line)\n                    os.fsync(descriptor)",
+            "                        _write_whole(descriptor, line)",
         ),
     ),
     "kill-head": take(
@@ -101,7 +101,29 @@ MUTATIONS = {
     "teacher-endless-error": take("teacher/client.py", ("if response.status_code >= 400:", "if False:")),
     "teacher-garbage": take("teacher/client.py", ("except (InvalidAnswer, self._http.DecodingError) as", "except InvalidAnswer as")),
     "teacher-changed": take("stages/gates.py", ("        set(teachers) <= {current},\n", "        True,\n")),
-    "two-runs": take("teacher/annotate.py", ("        journal.claim()\n", "")),
+    "two-runs": take(
+        "teacher/annotate.py",
+        ("            journal.claim(run.record_bytes)\n", ""),
+        ("                return self.journal.claim(len(self.owed) * self.record_bytes)\n", "                return\n"),
+    ),
+    "full-answers": take(
+        "teacher/annotate.py",
+        ("            journal.claim(run.record_bytes)\n", ""),
+        ("                return self.journal.claim(len(self.owed) * self.record_bytes)\n", "                return\n"),
+    ),
+    "gone-table": take("lake.py", ("return table.name not in self.staged and table.name in self._made()", "return False")),
+    "gone-repaired": take(
+        "lake.py", ("return self.staging / table.name if self.staging is not None and table.name in self.staged else self", "return self")
+    ),
+    "export-nothing": take("export/formats.py", ("if not photos and (before := photos_in(folder)):", "if before := 0:")),
+    "old-versions": take("lake.py", ("keep_versions=kept or None", "keep_versions=None")),
+    "moved-log": take("teacher/journal.py", ("                    if still_named(self.path, descriptor):", "                    if True:")),
+    "moved-deployment": take(
+        "heads/deployments.py",
+        ("            if not still_named(self.path, log.fileno()):\n                raise", "            if False:\n                raise"),
+    ),
+    "damaged-lines": take("operate/damage.py", ("sum(not is_whole(line) for line in _lines(place))", "0")),
+    "published-older": take("stages/warehouse.py", ('"storage_compatibility_version": STORAGE', "")),
     "two-writers": take(
         "lake.py",
         (
@@ -121,7 +143,11 @@ MUTATIONS = {
     "published-damaged": take("defs/resources.py", ("        refuse_damaged(path)\n", "")),
     "published-lost": take("stages/warehouse.py", ('        file.with_name(f"{file.name}.wal").unlink(missing_ok=True)', "        pass")),
     "published-locked": take(
-        "stages/warehouse.py", ("with atomic_file(file) as temporary:", 'with __import__("contextlib").nullcontext(file) as temporary:')
+        "stages/warehouse.py",
+        (
+            "platform.settings.warehouse_file\n    with atomic_file(file) as temporary:",
+            'platform.settings.warehouse_file\n    with __import__("contextlib").nullcontext(file) as temporary:',
+        ),
     ),
     "all-killed": take("operate/launcher.py", ('return sys.platform == "linux"', "return False"), slow=True),
     "daemon-killed": take(

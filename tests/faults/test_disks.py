@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from tests.faults import writers
+from tests.teacher.conftest import QUICK, always, make_library
 from tests.test_lake import mounted
 from vibe_assets.audit.log import AuditError, VerdictLog
 from vibe_assets.defs.resources import Warehouse
@@ -22,8 +23,12 @@ from vibe_assets.encoders.cache import EmbeddingCache
 from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.store import Deployments, load_head, save_head, saved_heads
 from vibe_assets.lake import LakeError
+from vibe_assets.records import PhotoRef
+from vibe_assets.settings import TeacherSettings
+from vibe_assets.teacher.annotate import annotate
 from vibe_assets.teacher.failures import TeacherError
-from vibe_assets.teacher.journal import Journal
+from vibe_assets.teacher.journal import Journal, Record
+from vibe_assets.teacher.replay import ReplayFaults, ReplayTeacher, running_replay
 from vibe_assets.triage.choices import ChoiceError, ChoiceLog
 
 
@@ -132,6 +137,76 @@ def test_a_read_only_disk_is_read_and_refuses_to_be_written(disk: Path, name: st
     with pytest.raises(case.error, match=case.named):
         case.write(disk, print)
     assert case.look(disk) == before
+
+
+# -- answers that cost something ---------------------------------------------------------------------------------------
+def leave(folder: Path, kib: int) -> Path:
+    """Fill the disk but for so many KiB."""
+    filler = fill(folder)
+    with filler.open("r+b") as file:
+        file.truncate(filler.stat().st_size - kib * 1024)
+    return filler
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[PhotoRef]:
+    return make_library(tmp_path / "photos", 12)
+
+
+@pytest.mark.parametrize("kib", [0, 8, 40, 90, 200])
+def test_no_answer_is_paid_for_that_a_full_disk_cannot_keep(disk: Path, photos: list[PhotoRef], kib: int) -> None:
+    replay = ReplayTeacher(always, faults=ReplayFaults(latency_s=0.02))
+    with running_replay(replay) as url:
+        settings = TeacherSettings(base_url=url, model="m", concurrency=4)
+
+        def ask() -> list[Record]:
+            return annotate(photos, settings=settings, journal=Journal(disk / "answers", "w"), progress=False, pace=QUICK)
+
+        filler = leave(disk, kib)
+        full = kib < 200
+        if full:
+            with pytest.raises(TeacherError, match=r"w\.jsonl: .*no room for the next answer, so nobody is asked: free disk space"):
+                ask()
+        else:
+            ask()
+        kept = Journal(disk / "answers", "r").known()
+        assert len(kept) == replay.counts()["requests"], "every answer that was asked for is kept"
+        assert (not kept, len(kept) == len(photos)) == (kib < 24, not full)
+        filler.unlink()
+        assert [record["annotation"] is not None for record in ask()] == [True] * len(photos)
+        assert replay.counts()["requests"] == len(photos), "no photo is asked twice"
+
+
+def test_answers_in_flight_keep_their_room_when_others_fill_the_disk(disk: Path, photos: list[PhotoRef]) -> None:
+    replay = ReplayTeacher(always, faults=ReplayFaults(latency_s=0.05))
+    with running_replay(replay) as url:
+        settings = TeacherSettings(base_url=url, model="m", concurrency=4)
+        leave(disk, 600)
+        journal = Journal(disk / "answers", "w")
+        said = annotate(photos, settings=settings, journal=journal, progress=False, pace=QUICK, on_record=lambda _: fill_more(disk))
+    assert [record["annotation"] is not None for record in said] == [True] * len(photos)
+    assert len(Journal(disk / "answers", "r").known()) == replay.counts()["requests"] == len(photos)
+
+
+def fill_more(folder: Path) -> None:
+    with (folder / "more").open("ab", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+
+
+def test_room_that_was_claimed_and_not_used_is_given_back(disk: Path) -> None:
+    import os
+
+    def free() -> int:
+        return os.statvfs(disk).f_bavail
+
+    Journal(disk / "answers", "other").append({"image_id": "1", "annotation": {}, "at": ""})
+    before = free()
+    with Journal(disk / "answers", "w") as journal:
+        journal.claim(1 << 20)
+        assert free() < before - 200
+    assert free() == before
+    assert [file.name for file in (disk / "answers").iterdir()] == ["other.jsonl"], "a file that was only claimed is not left behind"
 
 
 def test_a_full_disk_leaves_the_published_file_as_it_was(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

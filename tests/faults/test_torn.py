@@ -62,27 +62,27 @@ def test_a_torn_commit_is_named_and_one_command_goes_back_to_the_one_before(home
     *torn, without = torn_copies(home, commit)
     assert writers.generation_of(without) == 1
     for copy in torn[1:]:
-        with pytest.raises(LakeError, match=rf"table annotations: .*{commit.name}: a commit that ends .*`vibe lake repair`"):
+        with pytest.raises(LakeError, match=rf"table annotations: .*{commit.name}: a commit that ends .*`vibe repair`"):
             writers.generation_of(copy)
-        assert vibe(copy, "lake", "check")[0] == 1
+        assert vibe(copy, "repair", "--check")[0] == 1
     for copy in torn:
-        code, said = vibe(copy, "lake", "repair")
+        code, said = vibe(copy, "repair")
         assert (code, "every table is whole" in said) == (0, True), said
         assert writers.generation_of(copy) == 1
         writers.replace_a_folder(copy, print)
-        assert (writers.generation_of(copy), vibe(copy, "lake", "check")[0]) == (2, 0)
+        assert (writers.generation_of(copy), vibe(copy, "repair", "--check")[0]) == (2, 0)
 
 
 def test_torn_data_of_a_table_is_named_and_goes_with_its_commit_or_the_next_write(home: Path) -> None:
     data = max(twice_written(home).rglob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
     for number, copy in enumerate(torn_copies(home, data)):
-        with pytest.raises(LakeError, match=rf"table annotations: .*{data.name}: .*`vibe lake repair`"):
+        with pytest.raises(LakeError, match=rf"table annotations: .*{data.name}: .*`vibe repair`"):
             writers.generation_of(copy)
         if number % 2:
             Lake(copy / "lake").replace(ANNOTATIONS, writers.rows(5), folder_key=writers.KEY)
             assert writers.generation_of(copy) == 5
         else:
-            assert vibe(copy, "lake", "repair")[0] == 0
+            assert vibe(copy, "repair")[0] == 0
             assert writers.generation_of(copy) == 1
 
 
@@ -94,8 +94,8 @@ def test_a_torn_checkpoint_is_set_aside_and_costs_no_commit(home: Path) -> None:
     checkpoint, last = next(table.rglob("*.checkpoint.parquet")), table / "_delta_log" / "_last_checkpoint"
     for file in (checkpoint, last):
         for copy in torn_copies(home, file)[1:-1]:
-            assert vibe(copy, "lake", "check")[0] == 1, copy
-            assert vibe(copy, "lake", "repair")[0] == 0
+            assert vibe(copy, "repair", "--check")[0] == 1, copy
+            assert vibe(copy, "repair")[0] == 0
             assert writers.generation_of(copy) == 2, (file, copy)
             shutil.rmtree(copy)
 
@@ -103,7 +103,7 @@ def test_a_torn_checkpoint_is_set_aside_and_costs_no_commit(home: Path) -> None:
 def test_a_sound_lake_is_left_alone(home: Path) -> None:
     twice_written(home)
     before = sorted(home.rglob("*"))
-    assert vibe(home, "lake", "check")[0] == vibe(home, "lake", "repair")[0] == 0
+    assert vibe(home, "repair", "--check")[0] == vibe(home, "repair")[0] == 0
     assert sorted(home.rglob("*")) == before
 
 

@@ -86,7 +86,7 @@ def test_a_lost_or_empty_file_is_made_again_and_an_old_log_beside_it_is_not_beli
     (home / "warehouse.duckdb.wal").write_bytes(b"\x01" * 400)
     assert vibe("warehouse", "rebuild")[0] == 0
     assert published(home) == 3
-    assert sorted(path.name for path in home.iterdir()) == ["lake", "warehouse.duckdb"]
+    assert sorted(path.name for path in home.iterdir()) == ["lake", "lake.tables", "warehouse.duckdb"]
 
 
 HOLDER = """
@@ -109,3 +109,24 @@ def test_a_file_that_another_process_holds_is_rebuilt_beside_it(home: Path) -> N
         assert published(home) == 3
         holder.communicate("\n")
     assert published(home) == 3
+
+
+def test_clients_of_older_versions_can_open_the_published_file(home: Path) -> None:
+    file = home / "warehouse.duckdb"
+
+    def layout() -> int:
+        return int.from_bytes(file.read_bytes()[12:20], "little")
+
+    assert vibe("warehouse", "rebuild")[0] == 0
+    assert layout() == 64, "what duckdb 1.0 writes, and every later version reads"
+    file.unlink()
+    Warehouse().publish({"auto_ground_truth": pa.table({"a": [1]})})
+    assert layout() == 64
+    file.unlink()
+    with duckdb.connect(str(file), config={"storage_compatibility_version": "latest"}) as connection:
+        connection.execute("CREATE TABLE metrics AS SELECT 5 AS value")
+    assert layout() != 64
+    Warehouse().publish({"auto_ground_truth": pa.table({"a": [1]})})
+    assert (layout(), published(home)) == (64, 1)
+    with duckdb.connect(str(file), read_only=True) as connection:
+        assert connection.sql("FROM metrics").fetchall() == [(5,)], "other tables of the file stay"

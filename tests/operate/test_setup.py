@@ -12,7 +12,7 @@ from vibe_assets.operate.setup import Finding, examine, write_settings
 from vibe_assets.settings import Settings, SettingsError, load_settings
 from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 
-ORGANS = ["photo root", "home", "taxonomy", "teacher", "encoder", "engine", "Dagster home"]
+ORGANS = ["photo root", "home", "lake", "logs", "taxonomy", "teacher", "encoder", "engine", "Dagster home"]
 
 
 @pytest.fixture(scope="module")

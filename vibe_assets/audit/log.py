@@ -9,12 +9,20 @@ import os
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from vibe_assets.audit.settle import moment
 from vibe_assets.audit.verdicts import Verdict
 from vibe_assets.storage import Place
 from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
+
+
+def read_verdict(line: dict[str, Any]) -> Verdict:
+    """The verdict of a journal's record. Raises ValueError for one that is none, or has no time."""
+    verdict = Verdict.from_line(line)
+    moment(verdict)
+    return verdict
 
 
 class AuditError(RuntimeError):
@@ -57,10 +65,9 @@ class VerdictLog:
         found: dict[str, Verdict] = {}
         for line in self._journal.records():
             try:
-                verdict = Verdict.from_line(line)
-                moment(verdict)
+                verdict = read_verdict(line)
             except ValueError:
-                continue  # torn and patched up, or another tool's line
+                continue  # torn and patched up, or another tool's line; `vibe doctor` counts them
             found.setdefault(verdict.verdict_id, verdict)
         ordered = sorted(found.values(), key=moment)
         self._saw(ordered[-1:])

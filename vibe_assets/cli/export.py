@@ -77,11 +77,12 @@ def _add(name: str, about: str) -> None:
     )  # fmt: skip
     @click.option("--into", type=OUT, help="Folder to write; replaced only if an earlier export of ours is in it.")
     def command(
-        labels: str, folders: tuple[str, ...], scenes: tuple[str, ...], min_confidence: float | None, photos: str | None, into: Path | None
-    ) -> None:
+        labels: str, folders: tuple[str, ...], scenes: tuple[str, ...], min_confidence: float | None, photos: str | None,
+        into: Path | None, bom: bool | None = None,
+    ) -> None:  # fmt: skip
         from vibe_assets.stages.export import Selection, export_labels
 
-        done = export_labels(platform(), name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos)
+        done = export_labels(platform(), name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos, bom=bom)
         if not done.written:
             click.echo(f"nothing to do: {done.folder} holds these {done.photos} photos already")
             return
@@ -90,6 +91,9 @@ def _add(name: str, about: str) -> None:
         if done.left_out:
             rows = [(left.rel_path, left.reason, left.detail) for left in done.left_out[:SHOWN]]
             show(f"{len(done.left_out)} left out (all of them in left_out.jsonl)", ["photo", "reason", "detail"], rows)
+
+    if name == "csv":
+        click.option("--bom/--no-bom", default=None, help="Begin with a byte order mark, for Excel (default: [export] csv_bom).")(command)
 
 
 for _name, _about in ABOUT.items():

@@ -13,7 +13,7 @@ from dagster_duckdb import DuckDBResource
 from vibe_assets.lake import LakeError, warehouse_trouble
 from vibe_assets.settings import load_settings
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.warehouse import is_broken, publish_tables, refuse_damaged
+from vibe_assets.stages.warehouse import CONFIG, is_broken, open_to_older_clients, publish_tables, refuse_damaged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,8 @@ class Warehouse(dg.ConfigurableResource):
         path.parent.mkdir(parents=True, exist_ok=True)
         refuse_damaged(path)
         try:
-            with DuckDBResource(database=str(path)).get_connection() as connection:
+            open_to_older_clients(path)
+            with DuckDBResource(database=str(path), connection_config=CONFIG).get_connection() as connection:
                 return publish_tables(connection, tables)
         except duckdb.Error as error:
             if is_broken(error):

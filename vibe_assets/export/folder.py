@@ -33,6 +33,11 @@ def is_current(folder: Path, fingerprint: str) -> bool:
     return manifest is not None and manifest["fingerprint"] == fingerprint and manifest["files"] == files_below(folder)
 
 
+def photos_in(folder: Path) -> int:
+    """How many photos an export of ours holds; 0 where there is none."""
+    return int((read_manifest(folder) or {}).get("counts", {}).get("photos", 0))
+
+
 def check_ours(folder: Path) -> None:
     """Raises ExportError unless the folder is absent, empty, or an export of ours to which nobody added anything."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vibe_assets.export import annotation_tools, tables, training
-from vibe_assets.export.folder import replacing
-from vibe_assets.export.items import Item, Items
+from vibe_assets.export.folder import photos_in, replacing
+from vibe_assets.export.items import ExportError, Item, Items
 from vibe_assets.export.pictures import LeftOut, Placer, picture_bytes
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.progress import stepped
@@ -28,6 +28,7 @@ class Job:
     shard_bytes: int
     at: datetime
     placer: Placer
+    csv_encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ ANY = ("reference", "copy", "link")
 _ALL = (
     Format(
         "csv", "a table for spreadsheets, safe against formulas", "https://www.rfc-editor.org/rfc/rfc4180", ANY,
-        lambda items, folder, job: tables.write_csv(items, folder),
+        lambda items, folder, job: tables.write_csv(items, folder, encoding=job.csv_encoding),
     ),
     Format(
         "jsonl", "the project's own JSON lines, as audited files have them", "docs/guides/export.md", ANY,
@@ -108,7 +109,7 @@ FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
 
 def write_format(
     chosen: Format, items: Items, folder: Path, *, mode: str, manifest: Mapping[str, Any], labels: Sequence[str], shard_bytes: int,
-    max_bytes: int, at: datetime, progress: bool,
+    max_bytes: int, at: datetime, progress: bool, csv_encoding: str = "utf-8",
 ) -> Written:  # fmt: skip
     """Write one export into `folder` (see replacing), with its manifest and the list of what was left out. Raises ExportError."""
     facts = dict(manifest)
@@ -117,8 +118,13 @@ def write_format(
         placer = Placer(fresh, mode, below, chosen.convert, max_bytes)
         tally = _Tally()
         shown = stepped(items, f"export {chosen.name}", unit="photo", shown=progress)
-        chosen.write(_placed(shown, placer, chosen, tally), fresh, Job(labels, shard_bytes, at, placer))
+        chosen.write(_placed(shown, placer, chosen, tally), fresh, Job(labels, shard_bytes, at, placer, csv_encoding))
         photos = tally.photos - (len(placer.left_out) - tally.left_out)
+        if not photos and (before := photos_in(folder)):
+            raise ExportError(
+                f"{folder} holds {before} photos, and this export would have none{_why(placer.left_out)}; nothing was changed. Choose "
+                "other labels or photos, give another folder with --into, or remove this one first"
+            )
         if placer.left_out:
             lines = (json.dumps(vars(left), ensure_ascii=False) + "\n" for left in placer.left_out)
             (fresh / LEFT_OUT).write_text("".join(lines), encoding="utf-8")
@@ -146,6 +152,10 @@ def _placed(items: Iterable[Item], placer: Placer, chosen: Format, tally: _Tally
             yield placed
             continue
         tally.left_out += 1
+
+
+def _why(left_out: Sequence[LeftOut]) -> str:
+    return f" (left out: {', '.join(f'{count} {reason}' for reason, count in _reasons(left_out).items())})" if left_out else ""
 
 
 def _reasons(left_out: Sequence[LeftOut]) -> dict[str, int]:

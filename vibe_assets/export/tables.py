@@ -25,6 +25,11 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
+def csv_encoding(bom: bool) -> str:
+    """Excel takes a file for UTF-8 only where it begins with a byte order mark; other tools show the mark."""
+    return "utf-8-sig" if bom else "utf-8"
+
+
 def write_jsonl(items: Iterable[Item], folder: Path) -> None:
     """labels.jsonl: one photo a line, `{"image_id", "scene": [...], "attributes": {...}, "objects": [...]}` and what else is known of it.
 
@@ -37,13 +42,13 @@ def write_jsonl(items: Iterable[Item], folder: Path) -> None:
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------
-def write_csv(items: Iterable[Item], folder: Path) -> None:
+def write_csv(items: Iterable[Item], folder: Path, *, encoding: str = "utf-8") -> None:
     """labels.csv (RFC 4180, https://www.rfc-editor.org/rfc/rfc4180): lists are joined with ';', unknown is empty.
 
     No cell begins a formula (https://owasp.org/www-community/attacks/CSV_Injection): where one would, a ' stands before it.
-    `path_uri` never holds a ' itself, so a leading one is always the guard.
+    `path_uri` never holds a ' itself, so a leading one is always the guard. utf-8-sig puts a byte order mark in front.
     """
-    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+    with (folder / "labels.csv").open("w", encoding=encoding, newline="") as file:
         table = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\r\n")
         table.writeheader()
         for item in items:

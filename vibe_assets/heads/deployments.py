@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vibe_assets.heads.models import KINDS, HeadError
-from vibe_assets.storage.disk import to_disk
+from vibe_assets.storage.disk import still_named, to_disk
 
 LOG_NAME = "deployments.jsonl"
 
@@ -88,14 +88,18 @@ class Deployments:
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         new = not self.path.exists()
-        try:
-            self.heads_dir.mkdir(parents=True, exist_ok=True)
-            opened = self.path.open("a+b", buffering=0)
-        except OSError as error:
-            raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: repair access, then deploy again") from error
-        with opened as log:
-            fcntl.flock(log, fcntl.LOCK_EX)
-            yield log
+        while True:
+            try:
+                self.heads_dir.mkdir(parents=True, exist_ok=True)
+                opened = self.path.open("a+b", buffering=0)
+            except OSError as error:
+                raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: repair access, then deploy again") from error
+            with opened as log:
+                fcntl.flock(log, fcntl.LOCK_EX)
+                if not still_named(self.path, log.fileno()):
+                    continue  # deleted or replaced while we waited for our turn
+                yield log
+            break
         if new:
             to_disk(self.heads_dir)
 
@@ -108,10 +112,13 @@ class Deployments:
             if (written := log.write(line)) != len(line):
                 raise OSError(errno.ENOSPC, f"wrote {written} of {len(line)} bytes")
             os.fsync(log.fileno())
+            if not still_named(self.path, log.fileno()):
+                raise OSError(errno.ESTALE, "the file was deleted or replaced while it was written to")
         except OSError as error:
             with suppress(OSError):
                 log.truncate(whole)
-            raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: free disk space, then deploy again") from error
+            remedy = "stop what does that" if error.errno == errno.ESTALE else "free disk space"
+            raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: {remedy}, then deploy again") from error
         return entry
 
     def _parse(self, content: bytes) -> list[Deployment]:
@@ -123,6 +130,14 @@ class Deployments:
             except (ValueError, TypeError) as error:
                 raise HeadError(f"{self.path}, line {number}: not a deployment ({error}); repair or remove this line") from error
         return entries
+
+
+def is_entry(line: bytes) -> bool:
+    """Whether a line of the log is a deployment: not the last one of a crash, nor one that `history` refuses."""
+    try:
+        return bool(Deployment(**json.loads(line)))
+    except (ValueError, TypeError):
+        return False
 
 
 def _whole_lines(log: BinaryIO) -> bytes:

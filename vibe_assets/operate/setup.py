@@ -12,10 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vibe_assets.lake import Lake, write_text
+from vibe_assets.lake import Lake, LakeError, write_text
 from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
 from vibe_assets.storage import Place, Url
 
+SHOWN_FILES = 5
 HEADER = """\
 # Settings of vibe_assets. Every value shown is the default; take a # away to change it.
 # The environment wins: VIBE_LIBRARY__ROOT, VIBE_TEACHER__CONCURRENCY, ... and QWEN_BASE_URL, QWEN_MODEL, QWEN_API_KEY.
@@ -82,11 +83,13 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at photo root, home, stores, taxonomy, teacher, encoder and Dagster home, one after the other."""
+    """Look at photo root, home, stores, lake, logs, taxonomy, teacher, encoder and Dagster home, one after the other."""
     looks: list[tuple[str, Callable[[Settings], Finding]]] = [
         ("photo root", _photo_root),
         ("home", _home),
         *([("stores", _stores)] if _urls(settings) else []),
+        ("lake", _lake),
+        ("logs", _logs),
         ("taxonomy", _taxonomy),
         ("teacher", _teacher),
         ("encoder", _encoder),
@@ -148,6 +151,27 @@ def _stores(settings: Settings) -> Finding:
         except OSError as error:
             return Finding("stores", False, f"{name} {url}: {error.strerror}", "see docs/guides/object-storage.md")
     return Finding("stores", True, ", ".join(f"{name} {url} answers" for name, url in urls.items()))
+
+
+def _lake(settings: Settings) -> Finding:
+    try:
+        lake = Lake(settings.lake_dir)
+    except LakeError:
+        return Finding("lake", True, "no table can be there, see home")
+    torn = lake.torn()
+    detail = f"table {torn[0][0]}: {torn[0][1]}" + (f"; {len(torn) - 1} more" if len(torn) > 1 else "") if torn else "every table is whole"
+    return Finding("lake", not torn, detail, "`vibe repair` makes it whole again without asking the teacher")
+
+
+def _logs(settings: Settings) -> Finding:
+    from vibe_assets.operate.damage import damaged_lines
+    from vibe_assets.stages.platform import Platform
+
+    damaged = damaged_lines(Platform(settings))
+    detail = ", ".join(f"{file}: {count} damaged {'line' if count == 1 else 'lines'}" for file, count in damaged[:SHOWN_FILES])
+    more = f", and {len(damaged) - SHOWN_FILES} files more" if len(damaged) > SHOWN_FILES else ""
+    remedy = "all other lines count, a photo whose answer was lost is asked again; `vibe repair` sets these lines aside, as *.damaged"
+    return Finding("logs", not damaged, detail + more or "no damaged line", remedy)
 
 
 def _taxonomy(settings: Settings) -> Finding:

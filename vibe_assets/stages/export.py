@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from vibe_assets.export.formats import FORMATS, LAYOUT, Format, Written, write_format
 from vibe_assets.export.items import ExportError, Item, Items
+from vibe_assets.export.tables import csv_encoding
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS, fingerprint
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
@@ -120,11 +121,13 @@ def _write_label_studio(platform: Platform, items: Iterable[Item], folder: Path)
 
 
 def export_labels(
-    platform: Platform, name: str, selection: Selection, *, into: Path | None = None, mode: str | None = None, now: datetime | None = None
-) -> Written:
-    """Write the selection in one format; nothing is written where the same export is there already.
+    platform: Platform, name: str, selection: Selection, *, into: Path | None = None, mode: str | None = None, now: datetime | None = None,
+    bom: bool | None = None,
+) -> Written:  # fmt: skip
+    """Write the selection in one format; nothing is written where the same export is there already. `bom`: of CSV, else as [export] says.
 
-    Raises ExportError for a folder that is not ours or a mode that the format cannot do, StageError (see select_rows).
+    Raises ExportError for a folder that is not ours, a mode that the format cannot do, or where nothing would replace an export that holds
+    photos; StageError (see select_rows).
     """
     from vibe_assets.export.folder import is_current, read_manifest
     from vibe_assets.export.pictures import checked_mode
@@ -141,7 +144,8 @@ def export_labels(
     rows = select_rows(platform, selection)
     items = Items(rows, platform.settings.root)
     shard_bytes = platform.settings.export.shard_mb * 1_000_000
-    asked = {"format": name, "layout": LAYOUT, "photos": mode, **_asked(selection)}
+    bom = name == "csv" and (platform.settings.export.csv_bom if bom is None else bom)
+    asked = {"format": name, "layout": LAYOUT, "photos": mode, **_asked(selection), **({"bom": True} if bom else {})}
     taxonomy = _label_keys(platform, rows)
     version = fingerprint(
         {**asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": taxonomy}
@@ -153,6 +157,7 @@ def export_labels(
     return write_format(
         chosen, items, folder, mode=mode, manifest=manifest, labels=taxonomy, shard_bytes=shard_bytes,
         max_bytes=platform.settings.library.max_bytes, at=now or datetime.now(UTC), progress=platform.progress,
+        csv_encoding=csv_encoding(bom),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.export.tables import csv_encoding
 from vibe_assets.lake import write_text
 from vibe_assets.records import ATTRIBUTES, PREDICTIONS, Estimate
 from vibe_assets.stages.platform import Platform
@@ -106,7 +107,7 @@ def write_labels(platform: Platform) -> list[Path]:
     guarded = flat.with_columns(pl.col(pl.String).map_elements(spreadsheet_cell, return_dtype=pl.String))
     written = [
         write_text(folder / f"{LABELS_FILE}.jsonl", rows.write_ndjson()),
-        write_text(folder / f"{LABELS_FILE}.csv", guarded.write_csv()),
+        write_text(folder / f"{LABELS_FILE}.csv", guarded.write_csv(), encoding=csv_encoding(platform.settings.export.csv_bom)),
     ]
     write_index(platform)
     return written

@@ -41,9 +41,18 @@ class Platform:
         """The same installation; `facts` go into the metadata of every commit (code version, fingerprints)."""
         return dataclasses.replace(self, commit={**self.commit, **facts})
 
+    def over(self, lake: Lake) -> Platform:
+        """The same installation over another lake."""
+        other = dataclasses.replace(self)
+        other.__dict__["lake"] = lake  # where the cached property keeps it
+        return other
+
     @cached_property
     def lake(self) -> Lake:
-        return Lake(self.settings.lake_dir)
+        from vibe_assets.stages.pins import pinned_versions
+
+        settings = self.settings
+        return Lake(settings.lake_dir, keep_h=24 * settings.library.keep_days, pinned=lambda: pinned_versions(settings))
 
     @cached_property
     def engine(self) -> Engine:

@@ -126,7 +126,7 @@ def library_index(platform: Platform, encoder: str) -> tuple[VectorIndex, int]:
     from vibe_assets.export.vector_index import VectorIndex
 
     home = platform.settings.cache_dir / "search" / checked_key(encoder)
-    folder = home / "-".join(str(platform.lake.version(table)) for table in (IMAGE_EMBEDDINGS, FOLDER_SET))
+    folder = home / "-".join(platform.lake.edition(table) for table in (IMAGE_EMBEDDINGS, FOLDER_SET))
     index = VectorIndex.open(folder)
     if index is None:
         met: set[str] = set()
@@ -164,7 +164,7 @@ def _groups(platform: Platform, index: VectorIndex) -> NDArray[np.int32]:
         named = ids.join(groups, on="image_id", how="left", maintain_order="left")
         return named.select(pl.coalesce("group_id", "image_id").rank("dense").cast(pl.Int32)).to_series().to_numpy()
 
-    return index.side_file(f"groups-{platform.lake.version(PHOTO_GROUPS)}", numbers)
+    return index.side_file(f"groups-{platform.lake.edition(PHOTO_GROUPS)}", numbers)
 
 
 def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:

@@ -14,6 +14,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+STORAGE = "v1.0.0"  # of the file: every DuckDB client since 1.0 opens it
+CONFIG: dict[str, str | bool | int | float | list[str]] = {"storage_compatibility_version": STORAGE}
+STORAGE_NUMBER = 64  # of STORAGE, in the file's header
+
+
+def storage_number(file: Path) -> int:
+    """The version of the file's layout, from its header (https://duckdb.org/docs/internals/storage): 8 bytes from the 12th on."""
+    with file.open("rb") as opened:
+        return int.from_bytes(opened.read(20)[12:], "little")
+
+
+def open_to_older_clients(file: Path) -> None:
+    """Copy a file of a newer layout into one that older clients open, beside it and then in its place. Raises duckdb.Error, OSError."""
+    import duckdb
+
+    if not file.exists() or storage_number(file) == STORAGE_NUMBER:
+        return
+    with atomic_file(file) as temporary:
+        quoted = (str(file).replace("'", "''"), str(temporary).replace("'", "''"))
+        with duckdb.connect() as connection:
+            connection.execute(f"ATTACH '{quoted[0]}' AS newer (READ_ONLY)")
+            connection.execute(f"ATTACH '{quoted[1]}' AS older (STORAGE_VERSION '{STORAGE}')")
+            connection.execute("COPY FROM DATABASE newer TO older")
+            connection.execute("DETACH older")
+
+
 def publish_tables(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table]) -> dict[str, int]:
     """Replace every named table, all or none; return the row counts. Columns are matched by name. Raises duckdb.Error."""
     import duckdb
@@ -71,7 +97,7 @@ def rebuild_warehouse(platform: Platform) -> dict[str, int]:
 
     tables, file = warehouse_tables(platform), platform.settings.warehouse_file
     with atomic_file(file) as temporary:
-        with duckdb.connect(str(temporary)) as connection:
+        with duckdb.connect(str(temporary), config=CONFIG) as connection:
             counts = publish_tables(connection, tables)
         file.with_name(f"{file.name}.wal").unlink(missing_ok=True)  # of the old file; it would be replayed into the new one
     return counts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import ANNOTATIONS, PhotoRef, fingerprint
 from vibe_assets.settings import LibrarySettings, TeacherBase
-from vibe_assets.teacher.failures import TeacherFailure
+from vibe_assets.teacher.failures import TeacherError, TeacherFailure
 from vibe_assets.teacher.images import ENCODING, EncodedPhoto
 from vibe_assets.teacher.interchange import ImportSummary, import_annotations
 from vibe_assets.teacher.journal import Journal, Record
@@ -31,6 +31,8 @@ __all__ = ["ImportSummary", "annotate", "annotation_rows", "import_annotations",
 
 Ask = Callable[[Sequence[PhotoRef]], Iterable[Record]]  # photos -> a record each, in any order, on disk when it is handed over
 ENCODE_THREADS = min(4, os.cpu_count() or 1)  # Pillow lets go of the interpreter lock; more threads than cores only use memory
+RECORD_BYTES = 16 * 1024  # of a journalled record, besides its answer: paths, model, detail
+TOKEN_BYTES = 8  # of an answer, at most; about 4 are usual
 ENCODED_AHEAD = 2 * ENCODE_THREADS  # photos being encoded or ready beyond those in flight: an answer's place is taken at once
 
 
@@ -95,8 +97,8 @@ def annotate(
             pending, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, len(answered),
             client,
         )  # fmt: skip
-        journal.claim()
         try:
+            journal.claim(run.record_bytes)
             run_to_end(run.work())
         finally:
             journal.close()
@@ -113,6 +115,10 @@ def _asked(ask: Ask, pending: Sequence[PhotoRef], progress: bool, done: int) -> 
             yield record
 
 
+class _NoRoom(Exception):
+    """The disk takes no further answer."""
+
+
 class _Run:
     """One pass over pending photos: workers ask, one keeper writes what came in and shares a sync among answers that arrive together."""
 
@@ -125,6 +131,9 @@ class _Run:
         self.on_record, self.library, self.pace = on_record, library, pace
         self.progress, self.done, self.client = progress, done, client
         self.records: dict[str, Record] = {}
+        self.record_bytes = RECORD_BYTES + TOKEN_BYTES * settings.max_tokens
+        self.owed: set[str] = set()  # photos whose answers were asked for and are not on disk yet
+        self.no_room: TeacherError | None = None
         self.seats = asyncio.Semaphore(settings.concurrency)  # of photos that are asked about, their waits between tries included
 
     async def work(self) -> None:
@@ -148,6 +157,8 @@ class _Run:
                 try:
                     await _until_done_or_failed(workers, keeper)
                     await _until_done_or_failed([asyncio.create_task(arrived.join())], keeper)
+                    if self.no_room is not None:
+                        raise self.no_room
                 finally:
                     await _stop([*workers, keeper])
                     self._kept(_drained(arrived), bar)  # paid for, also when the run is over
@@ -156,7 +167,10 @@ class _Run:
         self, queue: Iterable[PhotoRef], client: TeacherClient, pool: ThreadPoolExecutor, arrived: asyncio.Queue[Record]
     ) -> None:
         for photo in queue:  # shared by all workers
-            arrived.put_nowait(await self._ask(photo, client, pool))
+            try:
+                arrived.put_nowait(await self._ask(photo, client, pool))
+            except _NoRoom:
+                return  # answers in flight have their room; they are waited for
 
     async def _ask(self, photo: PhotoRef, client: TeacherClient, pool: ThreadPoolExecutor) -> Record:
         from vibe_assets.teacher.images import encode_for_teacher
@@ -166,21 +180,33 @@ class _Run:
 
         try:
             encoded = await asyncio.get_running_loop().run_in_executor(pool, encode)
-            answer = await self._answered(client, encoded)
+            answer = await self._answered(photo, client, encoded)
         except TeacherFailure as failure:
             return self._record(photo, annotation=None, reason=failure.reason, detail=failure.detail)
         return self._record(photo, annotation=answer.annotation, latency_s=round(answer.latency_s, 4), usage=answer.usage)
 
-    async def _answered(self, client: TeacherClient, encoded: EncodedPhoto) -> Answer:
+    async def _answered(self, photo: PhotoRef, client: TeacherClient, encoded: EncodedPhoto) -> Answer:
         """Ask from one of the seats. When the run has to end, the seat is not handed on: nobody else is to ask."""
         await self.seats.acquire()
         try:
+            self._claim_room(photo)
             answer = await client.ask(encoded)
-        except TeacherFailure:
+        except (TeacherFailure, _NoRoom):
             self.seats.release()
             raise
         self.seats.release()
         return answer
+
+    def _claim_room(self, photo: PhotoRef) -> None:
+        """Room on the disk for one answer more. Raises _NoRoom: what is not asked for cannot be lost."""
+        self.owed.add(photo.image_id)
+        if self.no_room is None:
+            try:
+                return self.journal.claim(len(self.owed) * self.record_bytes)
+            except TeacherError as error:
+                self.no_room = error
+        self.owed.discard(photo.image_id)
+        raise _NoRoom
 
     def _record(self, photo: PhotoRef, **answer: Any) -> Record:
         path = photo.path.decode("utf-8", "backslashreplace")
@@ -211,6 +237,7 @@ class _Run:
 
     def _tell(self, batch: list[Record], bar: tqdm[Any]) -> None:
         for record in batch:
+            self.owed.discard(record["image_id"])
             self.records[record["image_id"]] = record
             bar.update()
             if self.on_record is not None:

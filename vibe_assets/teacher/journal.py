@@ -5,23 +5,27 @@ Answers are paid for: a line is written whole, synced before it counts as kept, 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.storage import Place, Url
-from vibe_assets.storage.disk import to_disk
+from vibe_assets.storage.disk import claim_room, still_named, to_disk
 from vibe_assets.teacher.failures import TeacherError
 
 if TYPE_CHECKING:
     from vibe_assets.storage.object_log import ObjectLog
 
 _WRITER = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]{0,99}")
+MOVES = 5  # times that a file may vanish under one append before it is refused
+AHEAD_BYTES = 256 * 1024  # claimed beyond what is needed, so that not every answer asks the file system
 Record = dict[str, Any]
 
 
@@ -29,7 +33,8 @@ class Journal:
     """Append-only JSONL of one teacher: `folder` holds one file per writer, readers see all of them.
 
     Not opened, and nothing created, before the first append. Safe to append to from several threads; a second process that
-    writes under the same name is refused, under another name it is welcome.
+    writes under the same name is refused, under another name it is welcome. A file that is deleted or replaced while it is written to
+    is made again, with all that this Journal kept in it.
 
     Where `folder` is an URL, every append is one object (see storage.object_log), a second process of the same name is welcome, too, and
     a record may be met twice by a reader.
@@ -39,6 +44,7 @@ class Journal:
         self._descriptor: int | None = None
         self._objects: ObjectLog | None = None
         self._lock = threading.Lock()
+        self._start = self._claimed = 0  # offsets in the open file: where this Journal's lines begin, up to where room is claimed
         if not _WRITER.fullmatch(writer):
             raise ValueError(
                 f"expected a writer's name that can be a file's (1 to 100 characters, no '/', no '.' in front), got {writer!r}"
@@ -91,23 +97,47 @@ class Journal:
                 return self._objects.append(lines)
             except OSError as error:
                 raise TeacherError(f"{self.folder}: {error.strerror or error}; answers kept so far stay; mend it, run again") from error
+        assert isinstance(self.path, Path)
+        with self._lock:
+            for _ in range(MOVES):
+                descriptor = self._opened()
+                try:
+                    for line in lines:
+                        _write_whole(descriptor, line)
+                    os.fsync(descriptor)
+                    if still_named(self.path, descriptor):
+                        return
+                    lines = _lines_since(descriptor, self._start)
+                except OSError as error:
+                    raise TeacherError(f"{self.path}: {error}; answers kept so far stay: free disk space, then run again") from error
+                self._shut()
+            raise TeacherError(f"{self.path} was deleted or replaced {MOVES} times while it was written to; stop what does that, run again")
+
+    def claim(self, size: int) -> None:
+        """Make sure that `size` more bytes can be kept, before anybody is paid for them. What is not used is given back by `close`.
+
+        Raises TeacherError when the disk is full, or another process is writing to the file. A store is not asked.
+        """
+        if not isinstance(self.path, Path):
+            return
         with self._lock:
             descriptor = self._opened()
+            end = os.fstat(descriptor).st_size
+            if end + size <= self._claimed:
+                return
             try:
-                for line in lines:
-                    _write_whole(descriptor, line)
-                os.fsync(descriptor)
+                try:
+                    claim_room(descriptor, end, size + AHEAD_BYTES)
+                    self._claimed = end + size + AHEAD_BYTES
+                except OSError as error:
+                    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                        raise
+                    claim_room(descriptor, end, size)
+                    self._claimed = end + size
             except OSError as error:
-                raise TeacherError(f"{self.path}: {error}; answers kept so far stay: free disk space, then run again") from error
-
-    def claim(self) -> None:
-        """Raises TeacherError when another process is writing to the file: better now than with the first answers, which were paid for.
-
-        A file that is not there yet is not made: the first append does that.
-        """
-        if isinstance(self.path, Path) and self.path.exists():
-            with self._lock:
-                self._opened()
+                raise TeacherError(
+                    f"{self.path}: {error}; there is no room for the next answer, so nobody is asked: free disk space, then run again"
+                ) from error
 
     def close(self) -> None:
         """Let go of the file; a later append opens it again. Small objects of a store are merged."""
@@ -117,9 +147,20 @@ class Journal:
 
     def _let_go(self) -> None:
         with self._lock:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            self._shut()
+
+    def _shut(self) -> None:
+        """Close the file, give back what was claimed of the disk, and leave no file behind that was only made to claim it."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        with suppress(OSError):
+            if self._claimed:
+                os.ftruncate(descriptor, size := os.fstat(descriptor).st_size)
+                if not size and still_named(path := Path(str(self.path)), descriptor):
+                    path.unlink()
+        self._claimed = 0
+        os.close(descriptor)
 
     def __enter__(self) -> Journal:
         return self
@@ -150,8 +191,16 @@ class Journal:
         except OSError as error:
             os.close(descriptor)
             raise TeacherError(f"{self.path}: {error}") from error
-        self._descriptor = descriptor
+        self._descriptor, self._start = descriptor, os.fstat(descriptor).st_size
         return descriptor
+
+
+def is_record(line: bytes, reads: Callable[[Record], object] = bool) -> bool:
+    """Whether a line is a record that `reads` takes: it raises ValueError, KeyError or TypeError for one that it does not."""
+    try:
+        return bool([reads(record) for record in intact_records([line])])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -202,6 +251,11 @@ def _write_whole(descriptor: int, line: bytes) -> None:
     except OSError:
         os.ftruncate(descriptor, before)
         raise
+
+
+def _lines_since(descriptor: int, start: int) -> list[bytes]:
+    """What lies from `start` on in an open file, whether or not a name still leads to it."""
+    return os.pread(descriptor, max(0, os.fstat(descriptor).st_size - start), start).splitlines(keepends=True)
 
 
 def _end_torn_line(descriptor: int) -> None:

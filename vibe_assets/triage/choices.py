@@ -48,6 +48,13 @@ class Choice:
     def line(self) -> dict[str, Any]:
         return {"image_id": self.members[0], **asdict(self)}
 
+    @classmethod
+    def from_line(cls, line: dict[str, Any]) -> Choice:
+        """Raises KeyError, TypeError or ValueError for a line that is no choice."""
+        values = {name: line[name] for name in cls.__dataclass_fields__}
+        datetime.fromisoformat(values["at"])
+        return cls(**{**values, "members": tuple(values["members"]), "winners": tuple(values["winners"])})
+
     def preferences(self) -> list[Preference]:
         """Every winner beats every photo that is none; winners among themselves are ties."""
         losers = [photo for photo in self.members if photo not in self.winners]
@@ -81,13 +88,12 @@ class ChoiceLog:
             raise ChoiceError(f"not kept: {error}") from error
 
     def choices(self) -> list[Choice]:
-        """Every intact choice of every writer, oldest first; lines that are none are passed over."""
+        """Every intact choice of every writer, oldest first; lines that are none are passed over (and counted by `vibe doctor`)."""
         found: dict[str, Choice] = {}
         for line in self._journal.records():
             try:
-                values = {name: line[name] for name in Choice.__dataclass_fields__}
-                choice = Choice(**{**values, "members": tuple(values["members"]), "winners": tuple(values["winners"])})
-            except (KeyError, TypeError, ChoiceError):
+                choice = Choice.from_line(line)
+            except (KeyError, TypeError, ValueError):
                 continue
             found.setdefault(choice.choice_id, choice)
         return sorted(found.values(), key=lambda choice: (choice.at, choice.choice_id))

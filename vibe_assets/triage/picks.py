@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vibe_assets.export.tables import csv_encoding
 from vibe_assets.lake import write_text
 from vibe_assets.records.series import BEST_OF_SERIES, IMAGE_QUALITY, PHOTO_SERIES
 from vibe_assets.settings import TriageSettings
@@ -144,7 +145,7 @@ def _written(platform: Platform, rows: pl.DataFrame, series: pl.DataFrame, folde
 
     model = str(rows["model"][0]) if rows.height else RULES
     warning = caution(platform) if model != RULES else ""
-    table = write_text(folder / f"{name}.csv", _csv(rows))
+    table = write_text(folder / f"{name}.csv", _csv(rows), encoding=csv_encoding(platform.settings.export.csv_bom))
     page = write_text(folder / f"{name}.html", _page(platform, rows, series, title, model, warning))
     return Picks(rows, page, table, model, warning)
 
