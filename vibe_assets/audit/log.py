@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 
 from vibe_assets.audit.settle import moment
 from vibe_assets.audit.verdicts import Verdict
+from vibe_assets.errors import UserError
 from vibe_assets.storage import Place
 from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
 
 
-class AuditError(RuntimeError):
+class AuditError(UserError, RuntimeError):
     """The audit cannot go on; the message says why and what to do."""
 
 

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vibe_assets.lake import Lake, LakeError
+from vibe_assets.errors import UserError
+from vibe_assets.lake import Lake
 from vibe_assets.records import (
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
@@ -24,7 +25,7 @@ from vibe_assets.records import (
     RAW_PHOTOS,
     SPLITS,
 )
-from vibe_assets.settings import Settings, SettingsError, load_settings
+from vibe_assets.settings import Settings, load_settings
 from vibe_assets.storage import below
 
 if TYPE_CHECKING:
@@ -48,20 +49,17 @@ class Sources:
     student_split: str | None  # None: all photos
 
 
-class InputError(ValueError):
+class InputError(UserError, ValueError):
     """The command cannot start; the message says what is missing and how to give it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, or 2 when an input is missing or wrong."""
-    from vibe_assets.labels.files import AuditedFileError
-    from vibe_assets.labels.taxonomy import TaxonomyError
-
     options = _parser().parse_args(argv)
     try:
         settings = load_settings()
         evaluations = judge(_sources(options, settings), seed=options.seed, resamples=options.resamples)
-    except (InputError, SettingsError, AuditedFileError, TaxonomyError, LakeError) as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
     for evaluation in evaluations:

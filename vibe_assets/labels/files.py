@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.errors import UserError
 from vibe_assets.labels.positions import Element, FileFault, split_elements
 from vibe_assets.lake import write_text
 from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, Labels
@@ -26,7 +27,7 @@ AUDIT_FIELDS = (*LABEL_FIELDS, "rel_path", "stratum", "inclusion_probability", "
 SHOWN_FAULTS = 50
 
 
-class AuditedFileError(ValueError):
+class AuditedFileError(UserError, ValueError):
     """A file of labels is refused as a whole. `faults` holds (line, what is wrong and what to do) for every fault found."""
 
     def __init__(self, path: Path, faults: Iterable[FileFault]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 
+from vibe_assets.errors import UserError
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANY_ADDRESS = ("0.0.0.0", "::", "")  # noqa: S104 - every address of the machine: no name that a browser could send
 
 
-class ServeError(RuntimeError):
+class ServeError(UserError, RuntimeError):
     """A page cannot be served; the message says why and what to do."""
 
 
