@@ -27,9 +27,11 @@ INSTALL = "pip install 'vibe-assets[ray]'"
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # of a cluster of our own: chunks and their results are small, and are let go when read
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113, section 3.4: preface, empty SETTINGS
 SETTINGS_FRAME = 4
-ASK_HEAD = (
-    "import sys; from ray._raylet import GcsClient as G; G(address=sys.argv[1]).internal_kv_keys(b'', b'session', float(sys.argv[2]))"
-)
+ASK_HEAD = """
+import sys
+from ray._raylet import GcsClient
+GcsClient(address=sys.argv[1]).internal_kv_keys(b"", b"session", float(sys.argv[2]))
+"""
 IMPORT_S = 60.0  # that Ray may take to be imported
 _QUIET = {  # before Ray is imported: it reads them once
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -155,15 +157,8 @@ def check_token(settings: EngineSettings) -> None:
     command = [sys.executable, "-c", ASK_HEAD, settings.address, str(settings.connect_timeout_s)]
     environment = {**_QUIET, "RAY_AUTH_MODE": "token", **os.environ}
     try:
-        asked = subprocess.run(  # noqa: S603
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=settings.connect_timeout_s + IMPORT_S,
-            check=False,
-        )
+        limit_s = settings.connect_timeout_s + IMPORT_S
+        asked = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=limit_s)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise EngineError(_unusable(settings, ConnectionError("the head does not answer a question"))) from error
     if asked.returncode == 0:

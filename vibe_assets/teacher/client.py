@@ -299,14 +299,14 @@ class TeacherClient:
         return _Again("rate_limited" if error.status_code == 429 else "server_error", detail, wait_s=asked_s or None)
 
     def _after_wrong_address(self, error: APIStatusError, detail: str) -> Exception:
-        said = detail.lower()
-        if error.status_code == 404 and error.code != "model_not_found" and error.type and "model" not in said:
+        words = detail.lower()
+        if error.status_code == 404 and error.code != "model_not_found" and error.type and "model" not in words:
             return TeacherFailure("request_rejected", detail)  # an OpenAI-style error about this request, not about the address
         if error.status_code < 400:
             return TeacherError(
                 f"{self.where} sends the request elsewhere ({detail})", remedy="put the final address into teacher.base_url"
             )
-        if "model" in said:
+        if "model" in words:
             said = f"the teacher at {self.where} does not serve teacher.model = {self.settings.model!r} ({detail})"
             return TeacherError(said, remedy="set teacher.model (QWEN_MODEL) to a name that GET /v1/models lists")
         said = f"no chat API at {self.where} ({detail})"
