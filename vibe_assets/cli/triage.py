@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -163,14 +164,15 @@ def best_command(xmp: bool, into: Path | None, dry_run: bool, remove: bool) -> N
 
 @triage.command("review", prints=False)
 @click.option("--port", type=PORT, default=3002, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--served-as", multiple=True, metavar="HOST[:PORT]", help="Name that people reach a proxy in front by; may be repeated.")
 @click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
-def review_command(port: int, in_browser: bool) -> None:
+def review_command(port: int, served_as: tuple[str, ...], in_browser: bool) -> None:
     """Serve the page where people say which photo of a series they would keep."""
     from vibe_assets.triage.review import serve_review
 
-    def announce(address: str) -> Any:
-        click.echo(f"pick the best on {address} (Ctrl-C ends it); afterwards: vibe triage train")
+    def announce(addresses: Sequence[str]) -> None:
+        click.echo(f"pick the best on {' and '.join(addresses)} (Ctrl-C ends it); afterwards: vibe triage train")
         if in_browser:
-            click.launch(address)
+            click.launch(addresses[0])
 
-    serve_review(platform(), port=port, announce=announce)
+    serve_review(platform(), port=port, served_as=served_as, announce=announce)
