@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -41,6 +42,7 @@ class Number(click.FloatRange):
 class Command(click.Command):
     """A command with `--json`: what `tell` and `show` print for people becomes one JSON document on standard output.
 
+    What it prints otherwise stands in the document's `lines`.
     `prints=False` is for servers, and for commands that bring an output format of their own.
     """
 
@@ -56,10 +58,13 @@ class Command(click.Command):
         document = ctx.meta.get(DOCUMENT)
         if document is None:
             return super().invoke(ctx)
+        lines = io.StringIO()
         try:
-            with redirect_stdout(sys.stderr):
+            with redirect_stdout(lines):
                 return super().invoke(ctx)
         finally:
+            if lines.getvalue():
+                document["lines"] = lines.getvalue().splitlines()
             if document:
                 click.echo(json.dumps(document, ensure_ascii=False, default=str))
 
@@ -162,20 +167,18 @@ def show(
             [dict(record) for record in records] if records is not None else [dict(zip(columns, row, strict=True)) for row in rows]
         )
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from vibe_assets.progress import print_table
+
     table = Table(title=visible(title), title_justify="left", header_style="bold")
     for number, column in enumerate(columns):
         longest = max((Text(visible(row[number])).cell_len for row in rows), default=0) if column in KEYS else None
         table.add_column(Text(visible(column)), overflow="fold", min_width=longest)
     for row in rows:
         table.add_row(*(Text(visible(value)) for value in row))
-    if not console.is_terminal:
-        console = Console(width=console.measure(table, options=console.options.update(max_width=UNCUT)).maximum)
-    console.print(table)
+    print_table(table)
 
 
 def nothing(reason: str) -> NoReturn:
