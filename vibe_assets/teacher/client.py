@@ -378,11 +378,7 @@ class _SchemaProbe(TeacherClient):
         self.schema = {"type": "object", "properties": properties, "required": ["word"], "additionalProperties": False}
 
     def parse(self, text: str) -> dict[str, Any]:
-        try:
-            answer = json.loads(text)
-        except ValueError as error:
-            raise InvalidAnswer(str(error)) from error
-        if answer != {"word": self.word}:
+        if self.word not in text:
             raise InvalidAnswer("the schema was ignored")
         return {"word": self.word}
 
