@@ -132,6 +132,8 @@ def xmp(
     qualified = qualify(home, selection)
     _table(qualified)
     show_outcomes(write_sidecars(home, selection, qualified, into=into, dry_run=dry_run), dry_run=dry_run)
+    if not any(one.qualifies for one in qualified):
+        nothing("no label qualifies for sidecars: the table says why; more audited photos narrow the intervals")
 
 
 def _table(qualified: list[Qualification]) -> None:

@@ -42,14 +42,15 @@ def names_index(only_plan: bool, wanted: tuple[str, ...]) -> None:
             for reason in ruled_out:
                 reasons[reason] = reasons.get(reason, 0) + 1
     split = study.split_names(home)
+    for reason in split["reason"].drop_nulls():
+        reasons[reason] = reasons.get(reason, 0) + 1
     sides = split.filter(pl.col("reason").is_null())["split"].value_counts(sort=True)
-    show("Ruled out", ["reason", "faces"], sorted(reasons.items(), key=lambda item: -item[1]), name="ruled_out")
+    often = sorted(reasons.items(), key=lambda item: -item[1])
+    show("Ruled out", ["reason", "faces"], often, name="ruled_out")
     show("Faces under study", ["side", "faces"], sides.rows(), name="under_study")
     if sides.is_empty():
-        often = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:3])
-        nothing(
-            f"no face is under study ({often or 'no name has a face'}); [names] min_score, min_box_px and min_area_share rule faces out"
-        )
+        why = ", ".join(f"{count} {reason}" for reason, count in often[:3]) or "no name has a face"
+        nothing(f"no face is under study ({why}); [names] min_score, min_box_px and min_area_share rule faces out")
 
 
 @names.command("probe")

@@ -47,7 +47,10 @@ def import_annotations(file: Path, as_current: bool) -> None:
     facts = {"kept": done.kept, "by_teacher": done.by_teacher, "known": done.duplicates, "failures": done.failures}
     tell(done, **facts, rejected=len(done.rejected), rejected_file=done.rejected_file)
     if not done.kept and not done.duplicates:
-        nothing(f"{file}: no line of it is an annotation" + ("" if done.rejected else "; the file is empty"))
+        first = (
+            f"{len(done.rejected)} of {len(done.rejected)} lines rejected, {done.rejected[0].reason}" if done.rejected else "it is empty"
+        )
+        nothing(f"{file}: nothing was taken over: {first}")
     tell("materialise `annotations` (vibe ui) to take them into the library; none of them is asked again")
 
 
