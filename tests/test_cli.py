@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pickle
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -17,12 +20,15 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+import vibe_assets
 from vibe_assets.cli import main
+from vibe_assets.cli.app import show, tell
 from vibe_assets.demo.render import render_library, simulate_audit
+from vibe_assets.errors import UserError
 from vibe_assets.records import TABLES
 from vibe_assets.stages.embeddings import embed_folder, embed_label_prompts
 from vibe_assets.stages.library import group_library, scan_folder
-from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.runtime import predict_folder
 from vibe_assets.stages.teacher import annotate_folder
 from vibe_assets.stages.truth import convert_library, settle_audit
@@ -108,6 +114,10 @@ def commands(group: click.Group, path: Sequence[str] = ()) -> Iterator[tuple[tup
 EVERY = dict(commands(main))
 
 
+def leaves() -> dict[tuple[str, ...], click.Command]:
+    return {path: command for path, command in EVERY.items() if not isinstance(command, click.Group)}
+
+
 def test_every_promised_command_is_there() -> None:
     assert set(PROMISED) <= set(main.commands)
     assert set(main.commands["heads"].commands) == {"list", "deploy", "rollback", "export", "import"}  # type: ignore[attr-defined]
@@ -123,6 +133,149 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     for parameter in EVERY[path].params:
         if isinstance(parameter, click.Option) and parameter.name not in ("host", "port", "output", "kinds"):
             assert parameter.help, f"{path}: {parameter.name}"
+
+
+def test_lists_of_commands_show_whole_sentences() -> None:
+    for path in [(), *(path for path, command in EVERY.items() if isinstance(command, click.Group))]:
+        text = done(*path, "--help")
+        assert "..." not in text.partition("Commands:")[2], path
+
+
+UNBOUNDED = {click.INT.name, click.FLOAT.name}
+
+
+@pytest.mark.parametrize("path", [path for path, command in EVERY.items() if not isinstance(command, click.Group)], ids=" ".join)
+def test_every_number_has_a_range_and_what_lies_outside_is_a_usage_error(path: tuple[str, ...]) -> None:
+    for parameter in EVERY[path].params:
+        assert parameter.type.name not in UNBOUNDED, f"{' '.join(path)} {parameter.opts}"
+        if not isinstance(parameter.type, click.IntRange | click.FloatRange):
+            continue
+        assert parameter.type.min is not None
+        outside = ["nan", "inf", "-inf", str(parameter.type.min - 1), *([str(parameter.type.max + 1)] if parameter.type.max else [])]
+        for value in outside if isinstance(parameter.type, click.FloatRange) else outside[3:]:
+            result = vibe(*path, f"{parameter.opts[0]}={value}")
+            assert (result.exit_code, "Traceback" in result.output) == (2, False), f"{path} {parameter.opts}={value}: {result.output}"
+
+
+OWN_OUTPUT = {  # servers, and commands with an output format of their own
+    ("audit",), ("classify",), ("demo",), ("eval",), ("replay-teacher",), ("run",), ("sql",), ("status",), ("triage", "review"), ("ui",),
+}  # fmt: skip
+
+
+def test_every_command_that_prints_a_result_prints_it_as_json() -> None:
+    without = {path for path, command in leaves().items() if not any("--json" in parameter.opts for parameter in command.params)}
+    assert without <= OWN_OUTPUT, sorted(without - OWN_OUTPUT)
+    assert {path for path in leaves() if path in {("classify",), ("sql",)}}.isdisjoint(without)
+
+
+def test_a_json_answer_is_one_document_and_says_what_the_text_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "photos" / "a" / "one.jpg").write_bytes(b"no photo")
+    assert json.loads(done("init", "photos", "--json")) == {"file": "vibe.toml"}
+    (folder,) = json.loads(done("folders", "--json"))["folders"]
+    assert (folder["folder"], folder["files"]) == ("a", 1)
+    monkeypatch.delenv("QWEN_BASE_URL", raising=False)
+    result = vibe("doctor", "--json")
+    findings = {one["what"]: one for one in json.loads(result.stdout)["findings"]}
+    assert (result.exit_code, findings["photo root"]["ok"], findings["teacher"]["ok"]) == (1, True, False)
+    assert json.loads(done("teacher", "show", "--json"))["teachers"][0]["role"] == "current"
+    assert json.loads(done("heads", "list", "--json")) == {"heads": []}
+
+
+def test_a_command_that_fails_with_json_still_says_what_it_found_and_why_it_failed(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    done("init", "photos")
+    result = vibe("folders", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (1, {"folders": []})
+    assert result.stderr.startswith("Error: no photos below ")
+
+
+def test_what_a_command_prints_on_the_way_does_not_spoil_the_document() -> None:
+    @click.command(cls=main.command_class)
+    def chatty() -> None:
+        click.echo("on the way")
+        tell("for people", fact=1)
+
+    assert json.loads(CliRunner().invoke(chatty, ["--json"]).stdout) == {"fact": 1, "lines": ["on the way"]}
+    assert CliRunner().invoke(chatty, []).stdout == "on the way\nfor people\n"
+
+
+# -- tables and pipes --------------------------------------------------------------------------------------------------
+LONG = "2024-a-very-long-journey-through-the-mountains-and-along-the-sea-with-friends-1a2b3c4d"
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    show("Folders", ["partition", "folder"], [(LONG, "words " * 40)])
+    out = capsys.readouterr().out
+    assert LONG in out
+    assert ("words " * 40).strip() in out
+
+
+def test_on_a_terminal_text_wraps_and_keys_stay_in_one_piece(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    show("Folders", ["partition", "folder"], [(LONG, "words " * 40)])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert any(LONG in line for line in lines)
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    code = "import sys; from vibe_assets.cli import main; main(['--help'])"
+    for command in ([sys.executable, "-c", code], [sys.executable, "-m", "vibe_assets.cli", "doctor"]):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+        process.wait(60)
+        assert "Traceback" not in said
+        assert "BrokenPipe" not in said
+        assert "Broken pipe" not in said
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "gar\u00e7on \U0001f4f7").mkdir(parents=True)
+    (tmp_path / "photos" / "gar\u00e7on \U0001f4f7" / "a.jpg").write_bytes(b"no photo")
+    done("init", "photos")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "vibe_assets.cli", "folders"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path, env=environment)
+    assert "gar\\xe7on" in found.stdout
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+FOR_PROGRAMS = {"InvalidAnswer", "MissingExtra", "NotTags", "Refused", "TeacherFailure"}  # caught by the code, or an OSError
+
+
+def test_every_error_of_ours_is_one_that_commands_word() -> None:
+    def below(kind: type) -> Iterator[type]:
+        for one in kind.__subclasses__():
+            yield one
+            yield from below(one)
+
+    for module in pkgutil.walk_packages(vibe_assets.__path__, "vibe_assets."):
+        if "__main__" not in module.name and "warm" not in module.name:
+            importlib.import_module(module.name)
+    ours = {one for one in below(Exception) if one.__module__.startswith("vibe_assets.") and not one.__name__.startswith("_")}
+    assert {one.__name__ for one in ours if not issubclass(one, UserError)} <= FOR_PROGRAMS
+    assert {"SettingsError", "EngineError", "LakeError", "StageError"} <= {one.__name__ for one in ours if issubclass(one, UserError)}
+
+
+def test_an_error_of_the_engine_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"no photo")
+    done("init", "photos")
+    monkeypatch.setenv("VIBE_ENGINE__KIND", "ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert "RAY_AUTH_MODE=disabled" in refused("classify", "photos/a.jpg")
+
+
+def test_message_and_remedy_are_kept_apart_and_shown_together() -> None:
+    error = pickle.loads(pickle.dumps(StageError("no sample", remedy="run `vibe sample`")))
+    assert (str(error), error.message, error.remedy) == ("no sample; run `vibe sample`", "no sample", "run `vibe sample`")
+    assert str(StageError("no sample")) == "no sample"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
@@ -244,7 +397,8 @@ def config(walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_doctor_finds_a_good_set_up_good(walk: Walk) -> None:
     assert "FAIL" not in walk.said["doctor"]
-    assert [line.split(":")[0].removeprefix("ok").strip() for line in walk.said["doctor"].splitlines()] == [
+    lines = [line for line in walk.said["doctor"].splitlines() if not line.startswith("     -> ")]
+    assert [line.split(":")[0][4:].strip() for line in lines] == [
         "photo root", "home", "lake", "logs", "taxonomy", "teacher", "encoder", "engine", "Dagster home",
     ]  # fmt: skip
 
@@ -324,7 +478,8 @@ def test_a_photo_a_folder_and_a_broken_file_are_classified(config: Path, tmp_pat
     assert all(0 <= row["scene_confidence"] <= 1 for row in good)
     assert (rows[-1]["rel_path"], rows[-1]["scene"]) == (str(broken), None)
     assert rows[-1]["reason"]
-    assert rows[-1]["reason"] in done("classify", broken)
+    assert rows[-1]["reason"] in vibe("classify", broken).stdout
+    assert "no photo could be read" in refused("classify", broken)
 
 
 def test_sql_reads_the_lake(walk: Walk, config: Path) -> None:
@@ -447,8 +602,15 @@ def test_classifying_without_heads_labels_nothing_and_says_so(tmp_path: Path, wa
     (tmp_path / "photos").mkdir()
     done("init", "photos")
     photo = shutil.copy(next((walk.folder / "photos").rglob("*.jpg")), tmp_path / "photos")
-    row = json.loads(done("classify", photo, "--json"))
-    assert (row["source"], row["scene"]) == ("none", None)
+    result = vibe("classify", photo, "--json")
+    row = json.loads(result.stdout)
+    assert (result.exit_code, row["source"], row["scene"]) == (1, "none", None)
+    assert "no head is in force" in result.stderr
+    assert "no head is in force" in refused("classify", photo)
+    (tmp_path / "empty").mkdir()
+    assert "no photo in what was given" in refused("classify", tmp_path / "empty")
+    (tmp_path / "torn.jpg").write_bytes(b"no photo")
+    assert "no photo could be read" in refused("classify", tmp_path / "torn.jpg")
 
 
 def test_answers_are_not_continued_where_the_user_says_no(config: Path, walk: Walk) -> None:

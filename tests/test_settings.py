@@ -186,8 +186,24 @@ def test_a_mistake_is_one_line_that_names_file_section_and_field(config: Path, t
 
 def test_a_file_that_is_not_utf8_is_refused_by_name(config: Path) -> None:
     config.write_bytes(b'[library]\nroot = "caf\xe9"\n')
-    with pytest.raises(SettingsError, match=rf"^{config}: .*utf-8"):
+    with pytest.raises(SettingsError, match=rf"^{config}: .*save it as UTF-8"):
         load_settings(config)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(config: Path) -> None:
+    config.write_bytes(b'\xef\xbb\xbf[library]\nhome = "elsewhere"\n')
+    assert load_settings(config).home == config.parent / "elsewhere"
+
+
+def test_a_file_in_utf16_is_refused_with_what_to_do(config: Path) -> None:
+    config.write_bytes("[library]\n".encode("utf-16"))
+    with pytest.raises(SettingsError, match=rf"^{config}: not UTF-8 .*save it as UTF-8"):
+        load_settings(config)
+
+
+@pytest.mark.parametrize("text", ["[library]\nmax_missing_share = nan\n", "[teacher]\ntimeout_s = inf\n", "[audit]\nseed = -1\n"])
+def test_a_number_is_finite_and_a_seed_is_one(config: Path, text: str) -> None:
+    assert text.splitlines()[1].split(" = ")[0] in refusal(config, text)
 
 
 def test_every_mistake_is_named_at_once(config: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets import table_files
+from vibe_assets.errors import UserError
 from vibe_assets.records import TABLES, Table
 from vibe_assets.storage import Place, Url
 from vibe_assets.storage.disk import to_disk
@@ -43,7 +44,7 @@ TIDY_EVERY = 20  # commits of a table
 MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
-class LakeError(RuntimeError):
+class LakeError(UserError, RuntimeError):
     """A table cannot be read or written; the message names the table and the remedy."""
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
 T = TypeVar("T")
+UNCUT = 10_000  # characters: wider than any table
 
 
 def stepped(items: Sequence[T], what: str, *, unit: str, shown: bool = True) -> Iterator[T]:
@@ -34,6 +36,16 @@ def waiting(what: str, *, shown: bool = True) -> Iterator[None]:
     with _line(transient=True) as progress:
         progress.add_task(what, total=None, count="")
         yield
+
+
+def print_table(table: Table) -> None:
+    """On a terminal as wide as that; in a pipe as wide as the table is, so that nothing wraps."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=console.measure(table, options=console.options.update(max_width=UNCUT)).maximum)
+    console.print(table)
 
 
 def _line(*, transient: bool = False) -> Progress:

@@ -15,7 +15,7 @@ DEFAULT_TEACHER_MODEL = "Qwen/Qwen3-VL-32B-Instruct"
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -116,7 +116,7 @@ class LabelSettings(Section):
 
 class AuditSettings(Section):
     sample_size: int = Field(1000, ge=1)
-    seed: int = 42
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     strategy: Literal["random", "stratified", "disagreement", "uncertainty"] = Field(
         "stratified",
         description="which photos are drawn more often: none, those of rare scenes, those where teacher and student differ, those that "
@@ -140,7 +140,7 @@ class AuditSettings(Section):
 class SplitSettings(Section):
     val: float = Field(0.15, gt=0, lt=1)
     test: float = Field(0.25, gt=0, lt=1)
-    seed: int = 42
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     near_duplicate_bits: int = Field(6, ge=0, le=32, description="perceptual hashes (64 bit) at most this far apart are near-duplicates")
     burst_gap_s: float = Field(3.0, ge=0, description="photos of one camera at most this far apart in time may form a burst")
     burst_bits: int = Field(18, ge=0, le=64, description="and their hashes must be at most this far apart")
@@ -169,7 +169,7 @@ class EncoderSettings(Section):
 
 
 class StudentSettings(Section):
-    seed: int = 42
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     min_positives: int = Field(8, ge=1, description="objects with fewer positives in the training split are left out and named")
     max_epochs: int = Field(300, ge=1)
     target_precision: float = Field(0.9, gt=0, lt=1, description="precision that per-label thresholds aim for on the validation split")
@@ -220,7 +220,7 @@ class TriageSettings(Section):
     min_reviewers: int = Field(2, ge=1, description="imported comparisons with fewer reviewers do not count")
     val: float = Field(0.1, gt=0, lt=0.5, description="share of the series that choose epochs and temperature")
     test: float = Field(0.1, gt=0, lt=0.5, description="share of the series that judge")
-    seed: int = 42
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     max_epochs: int = Field(60, ge=1, description="passes over the training series at the most; validation top-1 stops earlier")
     patience: int = Field(10, ge=1, description="passes without a better validation top-1 that end training")
     min_margin: float = Field(
@@ -248,7 +248,7 @@ class NameSettings(Section):
     near_duplicate_bits: int = Field(4, ge=0, le=11, description="chips whose 64-bit hashes are at most this far apart stay on one side")
     val: float = Field(0.1, gt=0, lt=1, description="share of the groups that choose epoch and hyper-parameters")
     test: float = Field(0.1, gt=0, lt=1, description="share of the groups that is reported on")
-    seed: int = 42
+    seed: int = Field(42, ge=0, le=2**32 - 1)
     top_names: int = Field(0, ge=0, description="study the most frequent names only; 0: all")
     max_per_name: int = Field(0, ge=0, description="faces per name in training at the most; 0: all")
     max_epochs: int = Field(30, ge=1)

@@ -14,6 +14,7 @@ from typing import Any, overload
 
 from pydantic import ValidationError, field_validator
 
+from vibe_assets.errors import UserError
 from vibe_assets.sections import (
     DEFAULT_TEACHER_MODEL,
     AuditSettings,
@@ -65,7 +66,7 @@ __all__ = [
 CONFIG_ENV = "VIBE_CONFIG"  # path of the settings file; without it: ./vibe.toml, then ./demo/vibe.toml
 
 
-class SettingsError(ValueError):
+class SettingsError(UserError, ValueError):
     """A setting is wrong; the message names it, says what is wrong and what to do."""
 
 
@@ -213,14 +214,11 @@ def find_config(start: Path | None = None) -> Path | None:
 def load_settings(config: Path | None = None) -> Settings:
     """Read the settings file in force and the environment. Raises SettingsError, worded for a user."""
     config = config or find_config()
-    values: dict[
-        str,
-        Any,
-    ] = {}
+    values: dict[str, Any] = {}
     if config is not None:
         try:
-            values = tomllib.loads(config.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
+            values = tomllib.loads(config_text(config))
+        except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{config}: {error}") from error
     _refuse_secrets(values, config)
     merged = _under_environment(values)
@@ -232,6 +230,16 @@ def load_settings(config: Path | None = None) -> Settings:
         return Settings(**merged, config_file=config)
     except ValidationError as error:
         raise SettingsError(_worded(error, config)) from error
+
+
+def config_text(config: Path) -> str:
+    """Text of a settings file, without the byte order mark that some editors write. Raises SettingsError."""
+    try:
+        return config.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{config}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise SettingsError(f"{config}: {error.strerror}") from error
 
 
 def _under_environment(values: dict[str, Any]) -> dict[str, Any]:

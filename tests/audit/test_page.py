@@ -276,3 +276,13 @@ def test_the_forecast_leaves_the_accuracy_itself_out(platform: Platform) -> None
     assert (known["judged"], known["photos"]) == (12, len(desk.photos))
     assert "scene accuracy to" in known["sentence"]
     assert "%" not in json.dumps(known["sentence"])
+
+
+def test_behind_a_proxy_the_page_answers_to_the_proxys_name_and_wants_the_token(platform: Platform) -> None:
+    app = desk_app(platform, host="127.0.0.1", port=3001, served_as=["photos.example.org"], token="secret-token")
+    client = TestClient(app, base_url="https://photos.example.org")
+    assert client.get("/").status_code == 403
+    assert client.get("/?token=secret-token").status_code == 200
+    assert client.get("/api/desk", headers={"origin": "https://photos.example.org"}).status_code == 200
+    assert client.get("/api/desk", headers={"origin": "https://evil.example"}).status_code == 403
+    assert TestClient(app, base_url="https://evil.example").get("/?token=secret-token").status_code == 403

@@ -93,7 +93,7 @@ def test_a_wrong_input_is_named_with_its_remedy(
     write_files(tmp_path)
     (tmp_path / "foreign.jsonl").write_text('{"image_id": "x", "scene": ["scene.food"]}\n', encoding="utf-8")
     (tmp_path / "wrong.json").write_text('{"image_id": "x", "scene": ["scene.nonsense"]}\n', encoding="utf-8")
-    assert main(arguments) == 2
+    assert main(arguments) == 1
     assert says in capsys.readouterr().err
 
 

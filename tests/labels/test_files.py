@@ -126,7 +126,7 @@ def test_what_is_wrong_is_named_with_its_line(sample, sample_file, old, new, mes
 
 def test_a_field_given_twice_is_refused_at_its_photo(sample, sample_file):
     edited(sample_file, '"attr.has_person": false,', '"attr.has_text": false,')
-    assert faults(sample_file, sample) == [(2, "the field 'attr.has_text' is given twice in one object; keep one")]
+    assert faults(sample_file, sample) == [(2, "the field 'attr.has_text' is given twice in one object; keep one", 0)]
 
 
 def test_every_fault_is_listed_and_nothing_is_accepted(sample, sample_file):
@@ -140,6 +140,34 @@ def test_every_fault_is_listed_and_nothing_is_accepted(sample, sample_file):
 def test_a_shortened_file_names_each_missing_photo(sample, tmp_path):
     path = write_sample(sample.head(1), tmp_path / "short.json")
     assert [fault.message.split("'")[1] for fault in faults(path, sample)] == ["bb", "cc"]
+
+
+def test_in_a_list_on_one_line_the_entry_is_named(sample, sample_file):
+    photos = json.loads(sample_file.read_text(encoding="utf-8"))
+    photos[1]["scene"] = ["scene.foood"]
+    photos[2]["image_id"] = "aa"
+    sample_file.write_text(json.dumps(photos), encoding="utf-8")
+    found = faults(sample_file, sample)
+    assert [(fault.line, fault.entry) for fault in found if fault.entry] == [(1, 2), (1, 3)]
+    with pytest.raises(AuditedFileError, match=r"line 1, entry 2: scene: .*foood") as caught:
+        audited(sample_file, sample)
+    assert "line 1, entry 3: 'aa' stands in line 1, entry 1 already" in str(caught.value)
+
+
+def test_a_syntax_error_in_a_list_on_one_line_names_the_entry(sample_file):
+    text = json.dumps(json.loads(sample_file.read_text(encoding="utf-8")))
+    sample_file.write_text(text.replace('"image_id": "cc"', '"image_id" "cc"'), encoding="utf-8")
+    (fault,) = faults(sample_file)
+    assert (fault.line, fault.entry) == (1, 3)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_line_is_the_editors_whatever_ends_it(sample, sample_file, end):
+    line = edited(sample_file, "scene.food", "scene.foood")
+    text = sample_file.read_text(encoding="utf-8")
+    sample_file.write_bytes(text.replace("\n", end).encode())
+    (fault,) = faults(sample_file, sample)
+    assert (fault.line, fault.entry) == (line, 0)
 
 
 def test_in_jsonl_the_line_of_the_photo_is_named_and_good_lines_are_still_checked(sample, tmp_path):

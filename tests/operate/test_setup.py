@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.teacher.conftest import always, make_library
+from tests.teacher.conftest import ANNOTATION, always, make_library
 from vibe_assets.operate.setup import Finding, examine, write_settings
+from vibe_assets.operate.ui import dagster_home
 from vibe_assets.settings import Settings, SettingsError, load_settings
-from vibe_assets.teacher.replay import ReplayTeacher, running_replay
+from vibe_assets.teacher.replay import ReplayFaults, ReplayTeacher, running_replay
 
 ORGANS = ["photo root", "home", "lake", "logs", "taxonomy", "teacher", "encoder", "engine", "Dagster home"]
 
@@ -66,6 +71,20 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_relative_root_is_written_as_the_folder_it_is(tmp_path: Path) -> None:
     assert load_settings(write_settings(tmp_path / "sub" / "vibe.toml", root=Path("photos"))).root == tmp_path / "photos"
+
+
+@pytest.mark.parametrize("name", ["\U0001f4f7 Photos", 'a "quoted" \\ name', "tab\tand\x07bell\x7f", "d\u00e9j\u00e0 vu", "#1", "{x}"])
+def test_any_name_of_a_folder_makes_a_file_that_every_command_reads(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert load_settings(write_settings(tmp_path / "vibe.toml", root=tmp_path / name)).root == tmp_path / name
+
+
+def test_a_name_that_is_not_utf8_is_refused_with_the_way_round_it(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    odd.mkdir()
+    with pytest.raises(SettingsError, match=r"caf\\xe9: not UTF-8, .* ln -s"):
+        write_settings(tmp_path / "vibe.toml", root=odd)
+    assert not (tmp_path / "vibe.toml").exists()
 
 
 # -- doctor ------------------------------------------------------------------------------------------------------------
@@ -144,7 +163,124 @@ def test_an_encoder_that_cannot_be_loaded_is_named(base_url: str, name: str, mon
     assert name.split(":")[-1].removeprefix("./") in sick.detail
 
 
-def test_a_dagster_home_without_its_file_is_named(base_url: str, tmp_path: Path) -> None:
+def test_a_dagster_home_that_is_not_there_yet_is_made_by_the_first_ui(base_url: str, tmp_path: Path) -> None:
     (tmp_path / "dagster_home" / "dagster.yaml").unlink()
+    assert examined(base_url)["Dagster home"] == Finding("Dagster home", True, f"{tmp_path}/dagster_home: made by the first `vibe ui`")
+    (tmp_path / "dagster_home").rmdir()
+    assert examined(base_url)["Dagster home"].ok
+    with_home = dagster_home()  # what `vibe ui` does
+    assert (with_home / "dagster.yaml").is_file()
+    assert examined(base_url)["Dagster home"] == Finding("Dagster home", True, f"{tmp_path}/dagster_home")
+
+
+def test_a_dagster_home_that_cannot_be_made_is_named(base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "file" / "home"))
     sick = the_one_at_fault(examined(base_url))
-    assert (sick.what, sick.detail) == ("Dagster home", f"{tmp_path}/dagster_home/dagster.yaml is missing")
+    assert (sick.what, sick.detail) == ("Dagster home", f"{tmp_path}/file/home: cannot be made, {tmp_path}/file cannot be written to")
+    assert "DAGSTER_HOME" in sick.remedy
+
+
+# -- what is only warned about -----------------------------------------------------------------------------------------
+def test_links_to_folders_are_a_warning_not_a_fault(base_url: str, tmp_path: Path) -> None:
+    make_library(tmp_path / "elsewhere", 1)
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "elsewhere")
+    found = examined(base_url)["photo root"]
+    assert (found.ok, found.detail) == (True, f"{tmp_path}/photos: 1 folders, 2 files; left out: 1 link_to_folder (first linked)")
+    assert "mount the folder itself below the root" in found.remedy
+
+
+def test_a_root_that_is_a_link_is_as_good_as_its_folder(base_url: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").rename(tmp_path / "pictures")
+    (tmp_path / "photos").symlink_to(tmp_path / "pictures")
+    found = examined(base_url)["photo root"]
+    assert (found.ok, found.detail.rpartition(": ")[2], found.remedy) == (True, "1 folders, 2 files", "")
+
+
+def test_the_encoder_for_trying_out_is_warned_about_and_another_is_not(base_url: str, tmp_path: Path) -> None:
+    found = examined(base_url)["encoder"]
+    assert found.ok
+    assert "set [encoder] name to a trained model" in found.remedy
+
+
+# -- what the teacher really does --------------------------------------------------------------------------------------
+class Obeying(BaseHTTPRequestHandler):
+    """A server that holds its answers to the schema it is given, as one with guided decoding does."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        word = asked["response_format"]["json_schema"]["schema"]["properties"].get("word")
+        answer = {"word": word["enum"][0]} if word else ANNOTATION
+        body = json.dumps({"choices": [{"message": {"content": json.dumps(answer)}, "finish_reason": "stop"}]}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def obedient() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Obeying) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+        thread.join()
+
+
+def test_only_a_server_that_obeys_the_schema_is_said_to_be_bound_by_it(base_url: str, obedient: str) -> None:
+    assert "it ignores response_format" in examined(base_url)["teacher"].detail
+    found = examined(obedient)["teacher"]
+    assert (found.ok, found.remedy) == (True, "")
+    assert found.detail.endswith("answers bound by a JSON schema")
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (ReplayFaults(no_json_schema=True), "asked for as json_object"),
+        (ReplayFaults(no_response_format=True), "held to their form by the prompt alone"),
+    ],
+)
+def test_what_a_server_refuses_is_not_claimed(faults: ReplayFaults, said: str) -> None:
+    with running_replay(ReplayTeacher(always, api_key="right-key", faults=faults)) as url:
+        assert examined(url)["teacher"].detail.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"QWEN_API_KEY": "wrong-key"}, "put a valid key into the environment variable QWEN_API_KEY"),
+        ({"QWEN_BASE_URL": "http://127.0.0.1:9/v1"}, "start the server, or correct teacher.base_url"),
+        ({"QWEN_BASE_URL": "BASE/elsewhere"}, "correct teacher.base_url"),
+        ({"QWEN_BASE_URL": "ftp://x"}, "put an address like http://127.0.0.1:8000/v1"),
+        ({"QWEN_API_KEY": "two\nlines"}, "export the key again"),
+    ],
+)
+def test_every_fault_of_the_teacher_has_a_remedy_of_its_own(
+    base_url: str, change: dict[str, str], remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in change.items():
+        monkeypatch.setenv(name, value.replace("BASE", base_url))
+    sick = the_one_at_fault(examined(base_url))
+    assert sick.what == "teacher"
+    assert remedy in sick.remedy
+    assert remedy == sick.remedy[: len(remedy)] or "start the server" not in sick.remedy
+
+
+@pytest.mark.parametrize(
+    ("faults", "remedy"),
+    [
+        (ReplayFaults(p_429=1.0), "teacher.concurrency"),
+        (ReplayFaults(p_500=1.0), "log"),
+        (ReplayFaults(p_invalid_json=1.0), "instructions"),
+    ],
+)
+def test_a_server_that_answers_badly_is_not_to_be_started(faults: ReplayFaults, remedy: str) -> None:
+    with running_replay(ReplayTeacher(always, api_key="right-key", faults=faults)) as url:
+        sick = the_one_at_fault(examined(url))
+    assert remedy in sick.remedy
+    assert "start the server" not in sick.remedy

@@ -76,7 +76,7 @@ def test_a_stranger_is_recognised_and_learns_nothing_from_the_environment(
     stranger.reply = REPLIES[reply]
     seen = probe(settings(f"http://user:hidden-word@127.0.0.1:{stranger.server_port}/v1"), pace=Pace(first_wait_s=0.01))
     assert not seen.ok
-    assert hint in seen.detail
+    assert hint in f"{seen.detail}; {seen.remedy}"
     assert "hidden-word" not in seen.detail
     assert stranger.seen
     assert "canary" not in "".join(stranger.seen)

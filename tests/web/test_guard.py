@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vibe_assets.web.guard import Guard, Scope
+from vibe_assets.web.guard import HINTS, Guard, Scope
 
 HOSTS = {"127.0.0.1:3000", "localhost:3000"}
 OWN = {"host": "127.0.0.1:3000"}
@@ -69,9 +69,32 @@ def test_own_pages_and_local_programs_pass(request_: Scope) -> None:
     assert refusal(request_) is None
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:3000", "127.0.0.1", "127.0.0.1:3001", "127.0.0.1:3000.evil.example", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:3000",
+        "127.0.0.1:3000.evil.example",
+        "localhost.evil.example:3000",
+        "localhost:x",
+        "127.0.0.2:3000",
+        "",
+    ],
+)
 def test_a_name_that_is_not_ours_is_refused_for_it_may_be_rebound(host: str) -> None:
     assert refusal(scope({"host": host})) == "unknown Host"
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "LOCALHOST:8080", "[::1]:3001", "localhost"])
+def test_a_forwarded_port_is_served_to_its_own_pages_alone(host: str) -> None:
+    assert refusal(scope({"host": host})) is None
+    assert refusal(scope({"host": host, "origin": f"http://{host}"})) is None
+    assert refusal(scope({"host": host, "origin": "http://localhost:9999"})) == "foreign Origin"
+    assert refusal(websocket({"host": host, "origin": "http://localhost:9999"})) == "foreign Origin"
+
+
+def test_a_server_for_the_network_alone_is_not_asked_by_this_machines_names() -> None:
+    assert Guard(Application(), {"192.168.1.20:3001"}).refusal(scope({"host": "localhost:3001"})) == "unknown Host"
 
 
 @pytest.mark.parametrize("headers", [[], [("host", "127.0.0.1:3000"), ("Host", "evil.example")]])
@@ -129,8 +152,9 @@ def test_a_token_is_wanted_where_one_is_set(header: str, expected: str | None) -
 def test_a_refused_request_gets_403_with_the_reason_and_never_reaches_the_application() -> None:
     application = Application()
     start, body = sent_by(Guard(application, HOSTS), scope({"host": "evil.example"}))
-    assert (start["status"], body["body"]) == (403, b"refused: unknown Host\n")
+    assert (start["status"], body["body"]) == (403, b"refused: unknown Host" + HINTS["unknown Host"].encode() + b"\n")
     assert application.reached == []
+    assert b"--served-as HOST[:PORT]" in body["body"]
 
 
 def test_a_refused_websocket_is_closed_before_it_opens() -> None:

@@ -20,13 +20,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient
 
 from vibe_assets.cli import main
-from vibe_assets.operate.ui import guarded_app, serve, ui_hosts
+from vibe_assets.operate.ui import guarded_app, serve
 from vibe_assets.stages.audit import serve_audit
 from vibe_assets.teacher.replay import running_replay
 from vibe_assets.triage.desk import TriageDesk
 from vibe_assets.triage.review import review_app
 from vibe_assets.web.headers import DEFAULTS
-from vibe_assets.web.serve import ServeError
+from vibe_assets.web.serve import ServeError, ensure_free, served_addresses
+from vibe_assets.web.serve import answered_hosts as ui_hosts
 
 HOST = "127.0.0.1:3000"
 
@@ -104,8 +105,33 @@ def test_a_command_for_every_address_says_what_is_missing(tmp_path: Path, monkey
     assert "--served-as" in said.output
 
 
+@pytest.mark.parametrize("name", ["https://photos.example.org", "photos.example.org/", "a b", "photos.example.org:port", ""])
+def test_a_name_to_be_served_as_is_a_host_and_a_port(name: str) -> None:
+    with pytest.raises(ServeError, match="give HOST or HOST:PORT"):
+        ui_hosts("127.0.0.1", 3000, [name])
+
+
+def test_the_addresses_that_people_type_have_the_token_and_a_likely_scheme() -> None:
+    names = ["photos.example.org", "10.0.0.2:8080", "photos.example.org:443"]
+    assert served_addresses("::1", 3001) == ["http://[::1]:3001/"]
+    assert served_addresses("0.0.0.0", 3001, names, token="t") == [
+        "http://127.0.0.1:3001/?token=t", "https://photos.example.org/?token=t", "http://10.0.0.2:8080/?token=t",
+        "https://photos.example.org:443/?token=t",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", ["no such host", "a" * 70 + ".example", "300.1.1.1"])
+def test_a_host_that_is_none_is_worded(host: str) -> None:
+    with pytest.raises(ServeError, match="choose another with --port"):
+        ensure_free(host, 0)
+
+
+def test_port_zero_takes_a_free_one() -> None:
+    assert 1024 <= ensure_free("127.0.0.1", 0) <= 65535
+
+
 def test_the_audit_page_is_served_under_a_name_and_not_on_every_address() -> None:
-    with pytest.raises(ServeError, match="the one address or name"):
+    with pytest.raises(ServeError, match="needs --served-as"):
         serve_audit(None, host="0.0.0.0", port=3001, announce=print)  # type: ignore[arg-type]
 
 

@@ -23,7 +23,8 @@ from starlette.requests import Request as Asked
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from vibe_assets.operate.ui import guarded_app, ui_hosts
+from vibe_assets.operate.ui import guarded_app
+from vibe_assets.web.serve import answered_hosts as ui_hosts
 
 CONFIG = Path(__file__).resolve().parents[2] / "deploy" / "proxy" / "nginx.conf"
 NGINX, OPENSSL = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin"), shutil.which("openssl")

@@ -228,7 +228,7 @@ class _Reader:
         return float(chance)
 
     def fault(self, element: Element, place: tuple[str | int, ...], message: str) -> None:
-        self.faults.append(FileFault(element.line(place), message))
+        self.faults.append(element.fault(place, message))
 
 
 def _ticked(result: Sequence[Any]) -> dict[str, list[Any]]:

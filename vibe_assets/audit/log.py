@@ -13,6 +13,7 @@ from typing import Any
 
 from vibe_assets.audit.settle import moment
 from vibe_assets.audit.verdicts import Verdict
+from vibe_assets.errors import UserError
 from vibe_assets.storage import Place
 from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
@@ -25,7 +26,7 @@ def read_verdict(line: dict[str, Any]) -> Verdict:
     return verdict
 
 
-class AuditError(RuntimeError):
+class AuditError(UserError, RuntimeError):
     """The audit cannot go on; the message says why and what to do."""
 
 

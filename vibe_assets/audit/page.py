@@ -164,7 +164,7 @@ class TokenDoor:
             cookie = f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict"
             await self.app(scope, receive, adding(send, {"set-cookie": cookie}))
         else:
-            await PlainTextResponse("refused: open the link that `vibe audit` printed\n", 403)(scope, receive, send)
+            await PlainTextResponse("refused: open the link that the command printed, with its token\n", 403)(scope, receive, send)
 
     def _matches(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self.token.encode())

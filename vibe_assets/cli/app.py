@@ -2,58 +2,101 @@
 
 from __future__ import annotations
 
+import io
+import json
+import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from vibe_assets.errors import UserError
 from vibe_assets.strangers import visible
 
 if TYPE_CHECKING:
     from vibe_assets.stages.platform import Platform
 
-USER_ERRORS = (
-    "SettingsError",
-    "StageError",
-    "LakeError",
-    "TeacherError",
-    "TaxonomyError",
-    "AuditError",
-    "AuditedFileError",
-    "LabelsFileError",
-    "EncoderError",
-    "HeadError",
-    "LibraryVanished",
-    "PromotionRefused",
-    "ServeError",
-    "PhotoRejected",
-    "ReplayError",
-    "DemoError",
-    "VlmError",
-    "PairFileError",
-    "ChoiceError",
-    "ExportError",
-    "NameIndexError",
-    "ResultsError",
-)
 FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 OUT = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+PORT = click.IntRange(0, 65535)
+SEED = click.IntRange(0, 2**32 - 1)
+KEYS = frozenset({"partition", "version", "fingerprint", "name", "table", "batch", "shard", "adapter"})  # columns whose cells people copy
+DOCUMENT = "vibe_assets.document"  # in the context of a command that was asked for JSON
+
+
+class Number(click.FloatRange):
+    """A finite number of a range: `nan` would pass every comparison."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
+class Command(click.Command):
+    """A command with `--json`: what `tell` and `show` print for people becomes one JSON document on standard output.
+
+    What it prints otherwise stands in the document's `lines`.
+    `prints=False` is for servers, and for commands that bring an output format of their own.
+    """
+
+    def __init__(self, *args: Any, prints: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if prints:
+            self.params.append(click.Option(["--json", "in_json"], is_flag=True, expose_value=False, callback=_as_json, help=JSON_HELP))
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return super().get_short_help_str(UNCUT)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        document = ctx.meta.get(DOCUMENT)
+        if document is None:
+            return super().invoke(ctx)
+        lines = io.StringIO()
+        try:
+            with redirect_stdout(lines):
+                return super().invoke(ctx)
+        finally:
+            if lines.getvalue():
+                document["lines"] = lines.getvalue().splitlines()
+            if document:
+                click.echo(json.dumps(document, ensure_ascii=False, default=str))
 
 
 class Vibe(click.Group):
     """Words the errors that users can mend as one line, without a traceback."""
 
+    command_class = Command
+    group_class = type
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        return super().get_short_help_str(UNCUT)
+
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
         try:
             return super().invoke(ctx)
-        except Exception as error:
-            if type(error).__name__ in USER_ERRORS or isinstance(error, OSError):
-                raise click.ClickException(visible(error)) from error
-            raise
+        except BrokenPipeError:
+            raise  # `vibe doctor | head`: click ends in silence
+        except (UserError, OSError) as error:
+            raise click.ClickException(visible(error)) from error
+
+
+UNCUT = 10_000  # characters: the whole first sentence of a command's help
+JSON_HELP = "One JSON document instead of text."
+
+
+def _as_json(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[DOCUMENT] = {}
 
 
 @click.group(cls=Vibe, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -90,15 +133,54 @@ def busy(text: str) -> Iterator[None]:
         yield
 
 
-def show(title: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    """A table for people."""
-    from rich.console import Console
+def document() -> dict[str, Any] | None:
+    """What the running command has found so far, where JSON was asked for; None where people read it."""
+    context = click.get_current_context(silent=True)
+    found: dict[str, Any] | None = context.meta.get(DOCUMENT) if context else None
+    return found
+
+
+def tell(text: object, *, mark: str = "", **facts: Any) -> None:
+    """A line for people, after a `mark` that may be coloured; `facts` are the same for programs."""
+    found = document()
+    if found is None:
+        click.echo(mark + visible(text))
+    else:
+        found.update(facts)
+
+
+def show(
+    title: str,
+    columns: list[str],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    name: str = "rows",
+    records: Iterable[Mapping[str, Any]] | None = None,
+) -> None:
+    """A table for people: as wide as it is in a pipe; on a terminal, keys stay in one piece.
+
+    For programs, a list of objects under `name`: `records`, or the cells by their columns.
+    """
+    found = document()
+    if found is not None:
+        found[name] = (
+            [dict(record) for record in records] if records is not None else [dict(zip(columns, row, strict=True)) for row in rows]
+        )
+        return
     from rich.table import Table
     from rich.text import Text
 
+    from vibe_assets.progress import print_table
+
     table = Table(title=visible(title), title_justify="left", header_style="bold")
-    for name in columns:
-        table.add_column(Text(visible(name)), overflow="fold")
+    for number, column in enumerate(columns):
+        longest = max((Text(visible(row[number])).cell_len for row in rows), default=0) if column in KEYS else None
+        table.add_column(Text(visible(column)), overflow="fold", min_width=longest)
     for row in rows:
         table.add_row(*(Text(visible(value)) for value in row))
-    Console().print(table)
+    print_table(table)
+
+
+def nothing(reason: str) -> NoReturn:
+    """End a command that brought nothing usable: exit status 1, and why. Raises ClickException."""
+    raise click.ClickException(visible(reason))

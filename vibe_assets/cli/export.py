@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vibe_assets.cli.app import OUT, main, platform, show
+from vibe_assets.cli.app import OUT, Number, main, nothing, platform, show
 
 if TYPE_CHECKING:
     from vibe_assets.export.sidecar_files import Outcome
@@ -40,7 +40,7 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--folder", "folders", multiple=True, metavar="KEY", help="Only this folder (see `vibe folders`); repeatable."),
             click.option("--scene", "scenes", multiple=True, metavar="SCENE", help="Only photos with this scene, say food; repeatable."),
             click.option(
-                "--min-confidence", type=click.FloatRange(0, 1), metavar="P",
+                "--min-confidence", type=Number(0, 1), metavar="P",
                 help="Labels that the students are less sure of count as left open. People and teacher state no confidence.",
             ),
         ]
@@ -83,7 +83,7 @@ def _add(name: str, about: str) -> None:
         from vibe_assets.stages.export import Selection, export_labels
 
         done = export_labels(platform(), name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos, bom=bom)
-        if not done.written:
+        if not done.written and done.photos:
             click.echo(f"nothing to do: {done.folder} holds these {done.photos} photos already")
             return
         sources = ", ".join(f"{count} from {source}" for source, count in sorted(done.labels_from.items()))
@@ -91,6 +91,8 @@ def _add(name: str, about: str) -> None:
         if done.left_out:
             rows = [(left.rel_path, left.reason, left.detail) for left in done.left_out[:SHOWN]]
             show(f"{len(done.left_out)} left out (all of them in left_out.jsonl)", ["photo", "reason", "detail"], rows)
+        if not done.photos:
+            nothing("no photo has these labels: choose others with --labels, --folder, --scene or --min-confidence")
 
     if name == "csv":
         click.option("--bom/--no-bom", default=None, help="Begin with a byte order mark, for Excel (default: [export] csv_bom).")(command)
@@ -134,6 +136,8 @@ def xmp(
     qualified = qualify(home, selection)
     _table(qualified)
     show_outcomes(write_sidecars(home, selection, qualified, into=into, dry_run=dry_run), dry_run=dry_run)
+    if not any(one.qualifies for one in qualified):
+        nothing("no label qualifies for sidecars: the table says why; more audited photos narrow the intervals")
 
 
 def _table(qualified: list[Qualification]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import FILE, main, platform
+from vibe_assets.cli.app import FILE, main, nothing, platform, tell
 
 LOCAL_FILES = "/data/local-files/?d="  # Label Studio's own address for files of a local storage
 
@@ -34,9 +34,12 @@ def export(image_prefix: str, out: Path | None) -> None:
     from vibe_assets.stages.label_studio import export_tasks
 
     done = export_tasks(platform(), image_prefix=image_prefix, folder=out)
-    click.echo(f"{done.photos} tasks, {done.blind} of them with nothing filled in: {done.tasks}")
-    click.echo(f"labelling config, for Settings > Labeling Interface > Code: {done.config}")
-    click.echo("when people are done, export as JSON (with skips) or JSON-MIN, then: vibe label-studio import FILE")
+    facts = {"tasks": done.photos, "blind": done.blind, "file": done.tasks}
+    tell(f"{done.photos} tasks, {done.blind} of them with nothing filled in: {done.tasks}", **facts)
+    tell(f"labelling config, for Settings > Labeling Interface > Code: {done.config}", config=done.config)
+    if not done.photos:
+        nothing("no photo of the sample is in the library any more: run `vibe sample` for a new one")
+    tell("when people are done, export as JSON (with skips) or JSON-MIN, then: vibe label-studio import FILE")
 
 
 @label_studio.command("import")
@@ -49,4 +52,7 @@ def import_(file: Path) -> None:
     from vibe_assets.stages.label_studio import import_verdicts
 
     done = import_verdicts(platform(), file)
-    click.echo(f"{done.verdicts} annotations by {done.people} people, {done.new} new, {done.skipped} of these skipped")
+    facts = {"annotations": done.verdicts, "people": done.people, "new": done.new, "skipped": done.skipped}
+    tell(f"{done.verdicts} annotations by {done.people} people, {done.new} new, {done.skipped} of these skipped", **facts)
+    if not done.verdicts:
+        nothing(f"{file}: nobody has annotated a photo in it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vibe_assets.cli.app import main, platform, show
+from vibe_assets.cli.app import main, nothing, platform, show
 from vibe_assets.strangers import visible
 
 
@@ -18,6 +18,9 @@ def folders(accept_missing: bool) -> None:
     look = look_at_folders(home, accept_missing=accept_missing)
     for key in look.listings if accept_missing else ():
         scan_folder(home, key, accept_missing=True)
-    show("Folders", ["partition", "folder", "files"], list(look.folders.select("folder_key", "rel_path", "files").iter_rows()))
+    rows = list(look.folders.select("folder_key", "rel_path", "files").iter_rows())
+    show("Folders", ["partition", "folder", "files"], rows, name="folders")
     for problem in look.problems:
         click.echo(visible(f"cannot read {problem.rel_path}: {problem.reason} ({problem.detail})"), err=True)
+    if not rows:
+        nothing(f"no photos below {home.settings.root}: put some there, or set library.root to the folder that holds them")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import main, platform, show
+from vibe_assets.cli.app import main, nothing, platform, show, tell
 from vibe_assets.strangers import spreadsheet_cell, visible
 
 
@@ -27,7 +27,7 @@ def names_index(only_plan: bool, wanted: tuple[str, ...]) -> None:
     home = platform()
     rows = study.plan_study(home)
     per_shard = rows.group_by("shard").agg(pl.len(), pl.col("listed").sum(), pl.col("set_aside").sum()).sort("shard")
-    show("Shards", ["shard", "names", "faces", "set aside"], per_shard.rows())
+    show("Shards", ["shard", "names", "faces", "set aside"], per_shard.rows(), name="shards")
     for name, detail in rows.filter(pl.col("reason").is_not_null()).select("name", "detail").iter_rows():
         click.echo(visible(f"{name}: {detail}"), err=True)
     shards = study.planned_shards(home)
@@ -42,9 +42,15 @@ def names_index(only_plan: bool, wanted: tuple[str, ...]) -> None:
             for reason in ruled_out:
                 reasons[reason] = reasons.get(reason, 0) + 1
     split = study.split_names(home)
+    for reason in split["reason"].drop_nulls():
+        reasons[reason] = reasons.get(reason, 0) + 1
     sides = split.filter(pl.col("reason").is_null())["split"].value_counts(sort=True)
-    show("Ruled out", ["reason", "faces"], sorted(reasons.items(), key=lambda item: -item[1]))
-    show("Faces under study", ["side", "faces"], sides.rows())
+    often = sorted(reasons.items(), key=lambda item: -item[1])
+    show("Ruled out", ["reason", "faces"], often, name="ruled_out")
+    show("Faces under study", ["side", "faces"], sides.rows(), name="under_study")
+    if sides.is_empty():
+        why = ", ".join(f"{count} {reason}" for reason, count in often[:3]) or "no name has a face"
+        nothing(f"no face is under study ({why}); [names] min_score, min_box_px and min_area_share rule faces out")
 
 
 @names.command("probe")
@@ -63,8 +69,8 @@ def names_probe(methods: tuple[str, ...]) -> None:
         raise click.BadParameter(f"no such method {', '.join(unknown)}; there are {', '.join(METHODS)}", param_hint="METHODS")
     home = platform()
     tracks = probe_names(home, methods or None)
-    show("Names study", list(COMPARED), list(comparison_rows(tracks)))
-    click.echo(f"{results_dir(home)}; next: vibe names report")
+    show("Names study", list(COMPARED), list(comparison_rows(tracks)), name="tracks")
+    tell(f"{results_dir(home)}; next: vibe names report", folder=results_dir(home))
 
 
 @names.command("compare")
@@ -110,7 +116,7 @@ def names_report(folders: tuple[Path, ...], file: Path | None, in_browser: bool)
         from vibe_assets.names.study import report_names
 
         page = report_names(platform()).path
-    click.echo(page)
+    tell(page, page=page)
     if in_browser:
         click.launch(page.as_uri())
 
@@ -118,11 +124,11 @@ def names_report(folders: tuple[Path, ...], file: Path | None, in_browser: bool)
 @names.command("ask")
 @click.argument("base")
 @click.option("--mode", "modes", multiple=True, type=click.Choice(["head", "open", "choice"]), help="What to ask (default: all three).")
-@click.option("--options", "offered", default=5, show_default=True, help="Names on offer in a multiple choice.")
+@click.option("--options", "offered", default=5, show_default=True, type=click.IntRange(2, 26), help="Names on offer in a multiple choice.")
 @click.option("--as-is", is_flag=True, help="Ask the model as it is, without fine-tuning (not for the head).")
-@click.option("--most", default=0, show_default=True, help="Faces of each side at the most; 0: all.")
-@click.option("--rank", default=64, show_default=True, help="Rank of the LoRA adapters.")
-@click.option("--epochs", default=2, show_default=True, help="Passes over the training faces.")
+@click.option("--most", default=0, show_default=True, type=click.IntRange(min=0), help="Faces of each side at the most; 0: all.")
+@click.option("--rank", default=64, show_default=True, type=click.IntRange(min=1), help="Rank of the LoRA adapters.")
+@click.option("--epochs", default=2, show_default=True, type=click.IntRange(min=1), help="Passes over the training faces.")
 def names_ask(base: str, modes: tuple[str, ...], offered: int, as_is: bool, most: int, rank: int, epochs: int) -> None:
     """Put the same question to a vision-language model: BASE is a saved model's folder or a hub name.
 
@@ -139,4 +145,4 @@ def names_ask(base: str, modes: tuple[str, ...], offered: int, as_is: bool, most
     knobs = HeadKnobs(rank=rank, alpha=2 * rank, epochs=epochs)
     wanted = modes or tuple(mode for mode in MODES if not (as_is and mode == "head"))
     tracks = ask_model(home, wanted, tools, knobs=knobs, options=offered, tune=not as_is, most=most)
-    show("Vision-language model", list(COMPARED), list(comparison_rows(tracks)))
+    show("Vision-language model", list(COMPARED), list(comparison_rows(tracks)), name="tracks")

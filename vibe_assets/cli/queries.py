@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import FOLDER, main, platform, show
+from vibe_assets.cli.app import FOLDER, main, platform, show, tell
 
 
-@main.command()
+@main.command(prints=False)
 @click.argument("query")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
 def sql(query: str, as_json: bool) -> None:
@@ -47,11 +47,12 @@ def bench() -> None:
 
 @bench.command("embed")
 @click.argument("folder", type=FOLDER, required=False)
-@click.option("--most", default=256, show_default=True, help="Photos to measure on.")
+@click.option("--most", default=256, show_default=True, type=click.IntRange(min=1), help="Photos to measure on.")
 def bench_embed(folder: Path | None, most: int) -> None:
     """Photos per second of the encoder: whole pipeline, decoding alone, forward pass alone."""
     from vibe_assets.encoders.bench import bench as measure
 
     settings = platform().settings
     chosen = folder or settings.root_folder("name a folder to measure with: vibe bench embed FOLDER")
-    click.echo(str(measure(chosen, settings.encoder, limit=most)))
+    found = measure(chosen, settings.encoder, limit=most)
+    tell(found, **found.row())

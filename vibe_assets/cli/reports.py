@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vibe_assets.cli.app import main, platform
+from vibe_assets.cli.app import main, platform, tell
 
 PAGES = ("teacher", "student", "drift")
 
@@ -27,7 +27,7 @@ def report(name: str | None, in_browser: bool) -> None:
         page = page.with_name(f"{name}_report.html")
         if not page.exists():
             raise click.ClickException(f"{page}: not written yet; materialise {page.stem}, or see `vibe report` for those that are there")
-    click.echo(page)
+    tell(page, page=page)
     if in_browser:
         click.launch(page.as_uri())
 
@@ -54,9 +54,10 @@ def compare(a: str, b: str, what: str | None, in_browser: bool) -> None:
     from vibe_assets.stages.comparison import compare_versions
 
     written = compare_versions(platform(), a, b, what=what)
-    click.echo(written.verdict)
-    for comparison in written.comparisons:
-        click.echo(f"  {comparison.what}: {comparison.verdict} ({comparison.test}, two-sided p = {comparison.p_two_sided:.3g})")
-    click.echo(written.path)
+    tell(written.verdict, verdict=written.verdict)
+    for one in written.comparisons:
+        said = {"verdict": one.verdict, "test": one.test, "p_two_sided": one.p_two_sided}
+        tell(f"  {one.what}: {one.verdict} ({one.test}, two-sided p = {one.p_two_sided:.3g})", **{one.what: said})
+    tell(written.path, page=written.path)
     if in_browser:
         click.launch(written.path.as_uri())

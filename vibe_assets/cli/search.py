@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import OUT, main, platform, show
+from vibe_assets.cli.app import OUT, Number, main, nothing, platform, show, tell
 
 
 @main.command()
@@ -33,16 +33,19 @@ def search(text: str | None, like: Path | None, top: int, every: bool, in_browse
         (number, f"{shot.cosine:.3f}", shot.rel_path + (f" (+{shot.alike} alike)" if shot.alike else ""), shot.labels)
         for number, shot in enumerate(found.shots, 1)
     ]
-    show("Nearest photos", ["", "cosine", "photo", "labels"], rows)
+    records = [{"photo": shot.rel_path, "cosine": shot.cosine, "alike": shot.alike, "labels": shot.labels} for shot in found.shots]
+    show("Nearest photos", ["", "cosine", "photo", "labels"], rows, name="photos", records=records)
     if found.skipped:
-        click.echo(f"{found.skipped} photos were passed over: they have no vector of the current encoder")
-    click.echo(found.page)
+        tell(f"{found.skipped} photos were passed over: they have no vector of the current encoder", skipped=found.skipped)
+    tell(found.page, page=found.page)
+    if not rows:
+        nothing("no other photo has a vector of the current encoder")
     if in_browser:
         click.launch(found.page.absolute().as_uri())
 
 
 @main.command()
-@click.option("--cosine", default=0.98, show_default=True, type=click.FloatRange(0.5, 1.0), help="Pairs of photos this close, or closer.")
+@click.option("--cosine", default=0.98, show_default=True, type=Number(0.5, 1.0), help="Pairs of photos this close, or closer.")
 @click.option("--top", default=24, show_default=True, type=click.IntRange(0), help="Pairs to show, those that cross splits first.")
 def duplicates(cosine: float, top: int) -> None:
     """Photos whose vectors nearly agree although their hashes do not: crops, re-edits, two scans of one print.
@@ -56,9 +59,14 @@ def duplicates(cosine: float, top: int) -> None:
         (f"{pair.cosine:.4f}", pair.photo, pair.other, " / ".join(pair.splits) + (" (crosses)" if pair.crosses else ""))
         for pair in found.pairs[:top]
     ]
-    show("Near-duplicates by vector", ["cosine", "photo", "other", "splits"], rows)
+    records = [
+        {"cosine": pair.cosine, "photo": pair.photo, "other": pair.other, "splits": pair.splits, "crosses": pair.crosses}
+        for pair in found.pairs[:top]
+    ]
+    show("Near-duplicates by vector", ["cosine", "photo", "other", "splits"], rows, name="pairs", records=records)
     crossing = sum(pair.crosses for pair in found.pairs)
-    click.echo(
+    tell(
         f"{len(found.pairs):,} pairs of {found.compared:,} photos at {cosine} or closer, {crossing:,} of them across splits; "
-        f"{found.grouped:,} more are in one group already"
-    )
+        f"{found.grouped:,} more are in one group already",
+        found=len(found.pairs), compared=found.compared, crossing=crossing, grouped=found.grouped,
+    )  # fmt: skip

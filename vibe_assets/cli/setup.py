@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import OUT, main, platform
-from vibe_assets.strangers import visible
+from vibe_assets.cli.app import OUT, main, platform, tell
 
 
 @main.command()
@@ -31,27 +31,28 @@ def init(photos: str | None, output: Path, force: bool) -> None:
         root = parse_place(photos) if photos else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="PHOTOS") from error
-    click.echo(f"wrote {write_settings(output, root=root, force=force)}; look through it, then run `vibe doctor`")
+    file = write_settings(output, root=root, force=force)
+    tell(f"wrote {file}; look through it, then run `vibe doctor`", file=file)
 
 
 @main.command()
 def doctor() -> None:
-    """Check the set-up and say what to mend."""
+    """Check the set-up and say what to mend: FAIL stops the platform, warn does not."""
     from vibe_assets.operate.setup import examine
 
-    sick = 0
+    found = []
     for finding in examine(platform().settings):
-        mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red")
-        click.echo(f"{mark} {finding.what}: {visible(finding.detail)}")
-        if not finding.ok:
-            sick += 1
-            click.echo(f"     -> {finding.remedy}")
-    sys.exit(1 if sick else 0)
+        found.append(finding)
+        word, colour = ("FAIL", "red") if not finding.ok else ("warn", "yellow") if finding.remedy else ("ok  ", "green")
+        tell(f" {finding.what}: {finding.detail}", mark=click.style(word, fg=colour), findings=[asdict(one) for one in found])
+        if finding.remedy:
+            tell(f"     -> {finding.remedy}")
+    sys.exit(0 if all(finding.ok for finding in found) else 1)
 
 
-@main.command()
+@main.command(prints=False)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--no-daemon", is_flag=True, help="Serve the pages only: no sensors, schedules or queued runs.")
 @click.option("--read-only", is_flag=True, help="Show, but allow no run and no change.")
 @click.option(
@@ -73,9 +74,9 @@ def ui(host: str, port: int, no_daemon: bool, read_only: bool, workspace: Path |
         serve(host=host, port=port, daemon=not no_daemon, read_only=read_only, workspace=workspace, served_as=served_as)
 
 
-@main.command()
+@main.command(prints=False)
 @click.option("--folder", type=OUT, default=Path("demo"), show_default=True, help="Where photos, lake and reports of the demo go.")
-@click.option("--photos", default=280, show_default=True, help="How many photos to render.")
+@click.option("--photos", default=280, show_default=True, type=click.IntRange(min=1), help="How many photos to render.")
 @click.option("--studies/--no-studies", default=True, show_default=True, help="Also run the studies: triage, names, tags.")
 def demo(folder: Path, photos: int, studies: bool) -> None:
     """Run the whole lineage through Dagster on a rendered library: no network service, no GPU."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from vibe_assets.cli.app import FILE, OUT, main, platform, show
+from vibe_assets.cli.app import FILE, OUT, main, nothing, platform, show
 
 
 @main.command()
@@ -28,7 +28,7 @@ def train(kinds: tuple[str, ...], deploy: bool) -> None:
             click.echo(f"{kind}: in force {decision.in_force} ({decision.reason})")
 
 
-@main.command()
+@main.command(prints=False)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
 def classify(paths: tuple[Path, ...], as_json: bool) -> None:
@@ -42,8 +42,13 @@ def classify(paths: tuple[Path, ...], as_json: bool) -> None:
     rows = classify_paths(platform(), paths)
     if as_json:
         sys.stdout.write(rows.write_ndjson())
-        return
-    show("Labels", ["photo", "scene", "attributes", "objects", "note"], [_labels_line(row) for row in rows.iter_rows(named=True)])
+    else:
+        show("Labels", ["photo", "scene", "attributes", "objects", "note"], [_labels_line(row) for row in rows.iter_rows(named=True)])
+    if rows["reason"].null_count() == 0:
+        nothing(f"no photo could be read: {rows['detail'][0]}" if rows.height else "no photo in what was given")
+    read = rows.filter(rows["reason"].is_null())
+    if not ((read["source"] == "student") | read["scene"].is_not_null()).any():
+        nothing("no photo has a label: no head is in force; `vibe train --deploy` trains some, `vibe heads list` shows those there are")
 
 
 def _labels_line(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -81,7 +86,11 @@ def heads_list() -> None:
     current = set(deployments(home).values())
     found = [(version, load_head(home.settings.heads_dir / version).card) for version in saved_heads(home.settings.heads_dir)]
     rows = [("*" if version in current else "", version, len(card.labels), card.n_train, card.created_at) for version, card in found]
-    show("Heads (* in force)", ["", "version", "labels", "photos", "trained"], rows)
+    records = [
+        {"version": version, "in_force": version in current, "labels": card.labels, "photos": card.n_train, "trained": card.created_at}
+        for version, card in found
+    ]
+    show("Heads (* in force)", ["", "version", "labels", "photos", "trained"], rows, name="heads", records=records)
 
 
 @heads.command("deploy")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vibe_assets.cli.app import main, platform, show
+from vibe_assets.cli.app import main, nothing, platform, show, tell
 from vibe_assets.strangers import visible
 
 
@@ -40,11 +40,18 @@ def tags_ingest(batch: str, **source: Any) -> None:
 
     done = ingest(platform(), batch or new_batch(), order_of(**source))
     rejected = done.rows["reason"].drop_nulls().len()
-    click.echo(f"batch {done.batch}: {done.rows.height - rejected} new photos, {rejected} rejected, {done.known} known before")
+    new = done.rows.height - rejected
+    tell(
+        f"batch {done.batch}: {new} new photos, {rejected} rejected, {done.known} known before",
+        batch=done.batch, new=new, rejected=rejected, known=done.known, stopped=done.stopped,
+    )  # fmt: skip
     if done.stopped:
         click.echo(visible(f"it stopped early: {done.stopped}"), err=True)
     if done.pruned:
-        click.echo(f"removed as older than vlm.keep_days: {', '.join(done.pruned)}")
+        tell(f"removed as older than vlm.keep_days: {', '.join(done.pruned)}", pruned=list(done.pruned))
+    if not new and not source["allow_nothing_new"]:
+        why = "".join(f", {count} {reason}" for reason, count in _counts(done.rows["reason"].drop_nulls()))
+        nothing(f"batch {done.batch} holds no usable photo: {done.known} known before{why}")
 
 
 @tags.command("diagnose")
@@ -63,8 +70,11 @@ def tags_diagnose(batch: str) -> None:
         **{f"photos with {name} tags": f"{count:,}" for name, count in found.tiers.items()},
         "most frequent": ", ".join(f"{tag} ({count})" for tag, count in found.top[:10]),
     }
-    show(f"Batch {found.batch}", ["", ""], list(figures.items()))
-    click.echo(write_diagnosis(home, found))
+    show(f"Batch {found.batch}", ["figure", "value"], list(figures.items()), name="figures")
+    page = write_diagnosis(home, found)
+    tell(page, batch=found.batch, page=page)
+    if not found.accepted:
+        nothing(f"batch {found.batch} holds no usable photo")
 
 
 @tags.command("benchmark")
@@ -84,12 +94,16 @@ def tags_benchmark(batches: tuple[str, ...], wanted: tuple[str, ...], limit: int
         raise VlmError("no model to ask: add a section [vlm.models.NAME] with base_url and model (or local) to the settings")
     for name in names:
         model_named(home, name)
+    cells: list[dict[str, Any]] = []
     for batch in batches or all_batches(home):
         for name in names:
             rows = predict_cell(home, batch, name, limit=limit)
             failed = rows["reason"].drop_nulls()
-            click.echo(f"{batch}, {name}: {rows.height - failed.len()} answered" + "".join(f", {n} {why}" for why, n in _counts(failed)))
+            cells.append({"batch": batch, "model": name, "answered": rows.height - failed.len(), "failed": dict(_counts(failed))})
+            tell(f"{batch}, {name}: {cells[-1]['answered']} answered" + "".join(f", {n} {why}" for why, n in _counts(failed)), cells=cells)
     _ranked(home)
+    if not any(cell["answered"] for cell in cells):
+        nothing("no model answered about any photo" + ("" if cells else ": there is no batch, `vibe tags ingest` fills one"))
 
 
 @tags.command("leaderboard")
@@ -107,7 +121,7 @@ def tags_models() -> None:
     from vibe_assets.vlm.registry import models
 
     rows = [(name, one.provider, one.model_id, one.adapter_version or "") for name, one in models(platform()).items()]
-    show("Models", ["name", "provider", "model", "adapter"], rows)
+    show("Models", ["name", "provider", "model", "adapter"], rows, name="models")
 
 
 def _newest(home: Any) -> str:
@@ -134,6 +148,6 @@ def _ranked(home: Any) -> Path:
          percent(row.figures["recall"].value), interval(row.figures["recall"]), standing(row))
         for row in written.board.rows
     ]  # fmt: skip
-    show("Leaderboard", ["provider", "model", "", "median", "recall", "", "against the best"], rows)
-    click.echo(written.page)
+    show("Leaderboard", ["provider", "model", "status", "median", "recall", "95 %", "against the best"], rows, name="leaderboard")
+    tell(written.page, page=written.page)
     return written.page

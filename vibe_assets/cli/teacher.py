@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import FILE, FOLDER, OUT, main, platform, show
+from vibe_assets.cli.app import FILE, FOLDER, OUT, PORT, Number, main, nothing, platform, show, tell
 
 
 @main.command()
@@ -25,7 +25,12 @@ def annotate(root: Path | None, output: Path, limit: int | None, resume: bool) -
 
     settings = load_settings()
     done = annotate_root(settings, root or settings.root, output, limit=limit, resume=resume)
-    click.echo(f"{done.path}: {done.answered} of {done.photos} photos answered" + "".join(f", {n} {why}" for why, n in done.failed.items()))
+    said = f"{done.answered} of {done.photos} photos answered" + "".join(f", {n} {why}" for why, n in done.failed.items())
+    tell(f"{done.path}: {said}", output=done.path, photos=done.photos, answered=done.answered, failed=done.failed)
+    if not done.photos:
+        nothing(f"no readable photos below {root or settings.root}")
+    if not done.answered:
+        nothing(f"no photo was answered; {done.path} has the reason of each, `vibe doctor` looks at the teacher")
 
 
 @main.command("import-annotations")
@@ -38,8 +43,15 @@ def import_annotations(file: Path, as_current: bool) -> None:
 
     settings = platform().settings
     mapped = teacher_fingerprint(settings.teacher) if as_current else None
-    click.echo(str(bring(file, settings.journal_dir, as_teacher=mapped)))
-    click.echo("materialise `annotations` (vibe ui) to take them into the library; none of them is asked again")
+    done = bring(file, settings.journal_dir, as_teacher=mapped)
+    facts = {"kept": done.kept, "by_teacher": done.by_teacher, "known": done.duplicates, "failures": done.failures}
+    tell(done, **facts, rejected=len(done.rejected), rejected_file=done.rejected_file)
+    if not done.kept and not done.duplicates:
+        first = (
+            f"{len(done.rejected)} of {len(done.rejected)} lines rejected, {done.rejected[0].reason}" if done.rejected else "it is empty"
+        )
+        nothing(f"{file}: nothing was taken over: {first}")
+    tell("materialise `annotations` (vibe ui) to take them into the library; none of them is asked again")
 
 
 @main.group()
@@ -56,7 +68,7 @@ def teacher_show() -> None:
     rows = [("current", current.model, current.prompt, teacher_fingerprint(current))]
     if current.candidate is not None:
         rows.append(("candidate", current.candidate.model, current.candidate.prompt, teacher_fingerprint(current.candidate)))
-    show("Teacher", ["", "model", "prompt", "fingerprint"], rows)
+    show("Teacher", ["role", "model", "prompt", "fingerprint"], rows, name="teachers")
 
 
 @teacher.command("trial")
@@ -65,8 +77,8 @@ def teacher_trial() -> None:
     from vibe_assets.stages.teacher import try_candidate
 
     trial = try_candidate(platform())
-    click.echo(trial.comparison.verdict)
-    click.echo("`vibe teacher promote` is allowed" if trial.allowed else "`vibe teacher promote` is refused")
+    tell(trial.comparison.verdict, verdict=trial.comparison.verdict)
+    tell("`vibe teacher promote` is allowed" if trial.allowed else "`vibe teacher promote` is refused", allowed=trial.allowed)
 
 
 @teacher.command("promote")
@@ -75,21 +87,22 @@ def teacher_promote(force: bool) -> None:
     """Make the candidate the teacher in the settings file, when its trial allows it."""
     from vibe_assets.operate.promote import promote_candidate
 
-    click.echo(f"{promote_candidate(platform(), force=force)} is the teacher now; a running daemon re-annotates the library with it")
+    model = promote_candidate(platform(), force=force)
+    tell(f"{model} is the teacher now; a running daemon re-annotates the library with it", model=model)
 
 
-@main.command("replay-teacher")
+@main.command("replay-teacher", prints=False)
 @click.option("--answers", type=FILE, required=True, help="JSONL of answers by path or image_id.")
 @click.option("--photos", type=FOLDER, required=True, help="The photos those answers are about.")
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8788, show_default=True)
-@click.option("--latency", default=0.0, show_default=True, help="Seconds before each answer.")
-@click.option("--p-429", default=0.0, help="Share of requests refused with 429 and Retry-After.")
-@click.option("--p-500", default=0.0, help="Share of requests that fail with 500.")
-@click.option("--p-timeout", default=0.0, help="Share of requests that never answer.")
-@click.option("--p-invalid", default=0.0, help="Share of answers that are not JSON.")
-@click.option("--p-fenced", default=0.0, help="Share of answers in a Markdown fence.")
-@click.option("--p-dropped", default=0.0, help="Share of connections dropped.")
+@click.option("--port", default=8788, show_default=True, type=PORT)
+@click.option("--latency", default=0.0, show_default=True, type=Number(min=0), help="Seconds before each answer.")
+@click.option("--p-429", default=0.0, type=Number(0, 1), help="Share of requests refused with 429 and Retry-After.")
+@click.option("--p-500", default=0.0, type=Number(0, 1), help="Share of requests that fail with 500.")
+@click.option("--p-timeout", default=0.0, type=Number(0, 1), help="Share of requests that never answer.")
+@click.option("--p-invalid", default=0.0, type=Number(0, 1), help="Share of answers that are not JSON.")
+@click.option("--p-fenced", default=0.0, type=Number(0, 1), help="Share of answers in a Markdown fence.")
+@click.option("--p-dropped", default=0.0, type=Number(0, 1), help="Share of connections dropped.")
 def replay_teacher(answers: Path, photos: Path, host: str, port: int, latency: float, **shares: float) -> None:
     """Serve recorded answers as an OpenAI-compatible teacher, faults included.
 

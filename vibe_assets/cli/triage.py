@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from vibe_assets.cli.app import FILE, FOLDER, OUT, busy, main, platform
+from vibe_assets.cli.app import FILE, FOLDER, OUT, PORT, Vibe, busy, main, nothing, platform, tell
+
+if TYPE_CHECKING:
+    from vibe_assets.triage.picks import Picks
 
 
-class FolderFirst(click.Group):
+class FolderFirst(Vibe):
     """`vibe triage FOLDER` is short for `vibe triage folder FOLDER`."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
@@ -40,9 +44,19 @@ def folder_command(folder: Path, output: Path | None) -> None:
     home = platform()
     with busy("looking for series"):
         found = pick_folder(home, folder, output or home.settings.triage_dir / "folders" / folder.resolve().name)
-    click.echo(f"{found.series} series: {found.picked} picked, {found.series - found.picked} too close to call (by {found.model})")
+    _tell_picks(found)
+
+
+def _tell_picks(found: Picks) -> None:
+    """How many series have a pick, and where it is shown. Raises ClickException where there is no series."""
+    tell(
+        f"{found.series} series: {found.picked} picked, {found.series - found.picked} too close to call (by {found.model})",
+        series=found.series, picked=found.picked, model=found.model, caution=found.caution,
+    )  # fmt: skip
     _caution(found.caution)
-    click.echo(f"{found.page}\n{found.table}")
+    tell(f"{found.page}\n{found.table}", page=found.page, table=found.table)
+    if not found.series:
+        nothing("no series: no two photos were taken close together and look alike; [triage] gap_s, max_bits and min_cosine say how close")
 
 
 def _caution(text: str) -> None:
@@ -58,7 +72,10 @@ def series_command() -> None:
     home = platform()
     rows = build_series(home)
     measure_quality(home)
-    click.echo(f"{rows['series_id'].n_unique()} series with {rows.height} photos; `vibe triage review` compares them")
+    series = rows["series_id"].n_unique()
+    tell(f"{series} series with {rows.height} photos; `vibe triage review` compares them", series=series, photos=rows.height)
+    if not series:
+        nothing("no series: no two photos were taken close together and look alike, or the library was not scanned yet (`vibe ui`)")
 
 
 @triage.command("import-pairs")
@@ -75,10 +92,16 @@ def import_pairs_command(file: Path, photos: Path | None, name: str | None) -> N
     counted = [comparison for comparison in one.comparisons if comparison.reason is None]
     named, found = series_of(one.comparisons), one.series()
     chance = sum(1 / len(files) for files in named.values()) / max(len(named), 1)
-    click.echo(
-        f"{len(counted):,} of {len(one.comparisons):,} comparisons count, in {len(named):,} series; guessing would be right in {chance:.1%}"
-    )
-    click.echo(f"photos found for {len(found):,} series; next: vibe triage train")
+    said = f"{len(counted):,} of {len(one.comparisons):,} comparisons count, in {len(named):,} series"
+    tell(
+        f"{said}; guessing would be right in {chance:.1%}",
+        comparisons=len(one.comparisons), counted=len(counted), series=len(named), chance=chance, with_photos=len(found),
+    )  # fmt: skip
+    if not counted:
+        nothing(f"{file}: no comparison counts; [triage] min_reviewers and min_agreement say which do")
+    if not found:
+        nothing(f"{file}: no photo of it was found; name their folder with --photos")
+    tell(f"photos found for {len(found):,} series; next: vibe triage train")
 
 
 @triage.command("train")
@@ -91,7 +114,9 @@ def train_command() -> None:
     for stage in (build_series, measure_quality, settle_preferences):
         stage(home)
     for recipe, head in train_heads(home).heads.items():
-        click.echo(f"{recipe}: top-1 {head.card.selection['top1']:.1%} on {head.card.n_val} validation series ({head.version})")
+        top1, series = head.card.selection["top1"], head.card.n_val
+        facts = {recipe: {"version": head.version, "top1": top1, "validation_series": series}}
+        tell(f"{recipe}: top-1 {top1:.1%} on {series} validation series ({head.version})", **facts)
 
 
 @triage.command("report")
@@ -101,7 +126,7 @@ def report_command(in_browser: bool) -> None:
     from vibe_assets.triage.report import report_triage
 
     written = report_triage(platform())
-    click.echo(f"{written.markdown}\n\n{written.path}")
+    tell(f"{written.markdown}\n\n{written.path}", page=written.path, markdown=written.markdown)
     if in_browser:
         click.launch(written.path.as_uri())
 
@@ -132,23 +157,22 @@ def best_command(xmp: bool, into: Path | None, dry_run: bool, remove: bool) -> N
         show_outcomes(remove_picks(home, into=into, dry_run=dry_run), dry_run=dry_run)
         return
     found = pick_library(home)
-    click.echo(f"{found.series} series: {found.picked} picked, {found.series - found.picked} too close to call (by {found.model})")
-    _caution(found.caution)
-    click.echo(f"{found.page}\n{found.table}")
+    _tell_picks(found)
     if xmp:
         show_outcomes(write_picks(home, found.rows, into=into, dry_run=dry_run), dry_run=dry_run)
 
 
-@triage.command("review")
-@click.option("--port", type=int, default=3002, show_default=True, help="Port on 127.0.0.1.")
+@triage.command("review", prints=False)
+@click.option("--port", type=PORT, default=3002, show_default=True, help="Port on 127.0.0.1; 0 takes a free one.")
+@click.option("--served-as", multiple=True, metavar="HOST[:PORT]", help="Name that people reach a proxy in front by; may be repeated.")
 @click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
-def review_command(port: int, in_browser: bool) -> None:
+def review_command(port: int, served_as: tuple[str, ...], in_browser: bool) -> None:
     """Serve the page where people say which photo of a series they would keep."""
     from vibe_assets.triage.review import serve_review
 
-    def announce(address: str) -> Any:
-        click.echo(f"pick the best on {address} (Ctrl-C ends it); afterwards: vibe triage train")
+    def announce(addresses: Sequence[str]) -> None:
+        click.echo(f"pick the best on {' and '.join(addresses)} (Ctrl-C ends it); afterwards: vibe triage train")
         if in_browser:
-            click.launch(address)
+            click.launch(addresses[0])
 
-    serve_review(platform(), port=port, announce=announce)
+    serve_review(platform(), port=port, served_as=served_as, announce=announce)

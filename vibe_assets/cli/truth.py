@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import FILE, OUT, main, platform
+from vibe_assets.cli.app import FILE, OUT, main, nothing, platform, tell
 
 
 @main.command()
@@ -17,7 +17,8 @@ def sample() -> None:
 
     home = platform()
     rows = draw_audit_sample(home)
-    click.echo(f"{rows.height} photos in {sample_file(home)}; correct the labels there, then: vibe audited {sample_file(home)}")
+    file = sample_file(home)
+    tell(f"{rows.height} photos in {file}; correct the labels there, then: vibe audited {file}", photos=rows.height, file=file)
 
 
 @main.command()
@@ -39,13 +40,18 @@ def audited(file: Path | None, part: bool, export: Path | None) -> None:
         raise click.UsageError("give either a FILE to accept or --export FILE to write")
     home = platform()
     if export is not None:
-        click.echo(f"{export_audited(home, export).height} audited photos written to {export}")
+        photos = export_audited(home, export).height
+        tell(f"{photos} audited photos written to {export}", photos=photos, file=export)
+        if not photos:
+            nothing("nobody has checked a photo yet: `vibe audit` serves the page for it")
     elif file is not None:
         rows = accept_audited(home, file, part=part)
-        click.echo(f"{rows.height} audited photos accepted from {file}; the daemon takes it from here")
+        if rows.is_empty():
+            nothing(f"{file}: no photo in it")
+        tell(f"{rows.height} audited photos accepted from {file}; the daemon takes it from here", photos=rows.height, file=file)
 
 
-@main.command("eval", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@main.command("eval", prints=False, context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def evaluate(arguments: tuple[str, ...]) -> None:
     """Score labels against people's (same as python -m vibe_assets.eval.labels)."""

@@ -14,6 +14,7 @@ import dagster as dg
 from vibe_assets.defs.history import ASKED_TAG, FOLLOWS, ONCE, VERSION_TAG, graph_of, look
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.plan import Cell, Graph, Seen, State, Status, plan
+from vibe_assets.operate.clock import schedule_timezone
 from vibe_assets.records import fingerprint
 from vibe_assets.stages.library import Look, look_at_folders
 from vibe_assets.stages.platform import Platform
@@ -268,6 +269,7 @@ class Heard(NamedTuple):
     name="nightly_refresh",
     job=upkeep,
     cron_schedule="15 2 * * *",
+    execution_timezone=schedule_timezone(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every night: what failed is tried again whatever its pause, and the teacher is asked for photos that it has not answered.",
 )
@@ -291,6 +293,7 @@ weekly_retrain = dg.ScheduleDefinition(
     name="weekly_retrain",
     job=retrain_students,
     cron_schedule="45 3 * * 0",
+    execution_timezone=schedule_timezone(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every Sunday: labels, heads and the decision what is deployed, from what is in the lake.",
 )

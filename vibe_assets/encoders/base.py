@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from vibe_assets.errors import UserError
 from vibe_assets.records import fingerprint
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _LOADERS = {
 _KNOWN = "handcrafted, siglip:NAME, hf:NAME, openclip:ARCH/PRETRAINED, openclip:FOLDER, onnx:FILE.onnx"
 
 
-class EncoderError(RuntimeError):
+class EncoderError(UserError, RuntimeError):
     """An encoder cannot be loaded or run; the message names the setting and the remedy."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from vibe_assets.errors import UserError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -14,7 +16,7 @@ Task = Callable[[Sequence[Any], int], Iterable[Any]]
 MakeTask = Callable[[], Task]  # called once per worker: a model is loaded there, not per chunk; must be picklable
 
 
-class EngineError(RuntimeError):
+class EngineError(UserError, RuntimeError):
     """The engine cannot run, or lost its cluster; the message names the setting and the remedy."""
 
 

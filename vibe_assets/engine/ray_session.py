@@ -12,6 +12,7 @@ import math
 import os
 import secrets
 import socket
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -26,6 +27,12 @@ INSTALL = "pip install 'vibe-assets[ray]'"
 OBJECT_STORE_BYTES = 256 * 1024 * 1024  # of a cluster of our own: chunks and their results are small, and are let go when read
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # RFC 9113, section 3.4: preface, empty SETTINGS
 SETTINGS_FRAME = 4
+ASK_HEAD = """
+import sys
+from ray._raylet import GcsClient
+GcsClient(address=sys.argv[1]).internal_kv_keys(b"", b"session", float(sys.argv[2]))
+"""
+IMPORT_S = 60.0  # that Ray may take to be imported
 _QUIET = {  # before Ray is imported: it reads them once
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # the stages have their own
@@ -116,6 +123,7 @@ def describe(settings: EngineSettings) -> str:
     if not has_token():
         raise EngineError(_no_token(settings))
     check_reachable(settings)
+    check_token(settings)
     return f"Ray {version('ray')}: the head at {settings.address} answers, up to {settings.max_workers} workers"
 
 
@@ -142,6 +150,26 @@ def check_reachable(settings: EngineSettings) -> None:
         raise EngineError(_unusable(settings, error)) from error
     if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
         raise EngineError(_unusable(settings, ConnectionError("what listens there is not a Ray head")))
+
+
+def check_token(settings: EngineSettings) -> None:
+    """Raise EngineError unless the head takes the token: a process of its own asks, for Ray keeps the first token it read and may abort."""
+    command = [sys.executable, "-c", ASK_HEAD, settings.address, str(settings.connect_timeout_s)]
+    environment = {**_QUIET, "RAY_AUTH_MODE": "token", **os.environ}
+    try:
+        limit_s = settings.connect_timeout_s + IMPORT_S
+        asked = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=limit_s)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(_unusable(settings, ConnectionError("the head does not answer a question"))) from error
+    if asked.returncode == 0:
+        return
+    said = asked.stderr.strip().splitlines() or ["the question ended without a message"]
+    if "AuthenticationError" in said[-1] or "Unauthenticated" in asked.stderr:
+        raise EngineError(
+            f"[engine] address = {settings.address!r}: the head refuses the token; give the token of its cluster as RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH"
+        )
+    raise EngineError(_unusable(settings, ConnectionError(said[-1])))
 
 
 def _unusable(settings: EngineSettings, error: Exception) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vibe_assets.lake import Lake, LakeError
+from vibe_assets.errors import UserError
+from vibe_assets.lake import Lake
 from vibe_assets.records import (
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
@@ -24,7 +26,7 @@ from vibe_assets.records import (
     RAW_PHOTOS,
     SPLITS,
 )
-from vibe_assets.settings import Settings, SettingsError, load_settings
+from vibe_assets.settings import Settings, load_settings
 from vibe_assets.storage import below
 
 if TYPE_CHECKING:
@@ -48,26 +50,26 @@ class Sources:
     student_split: str | None  # None: all photos
 
 
-class InputError(ValueError):
+class InputError(UserError, ValueError):
     """The command cannot start; the message says what is missing and how to give it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 0, or 2 when an input is missing or wrong."""
-    from vibe_assets.labels.files import AuditedFileError
-    from vibe_assets.labels.taxonomy import TaxonomyError
-
+    """Run the command; return its exit status: 0, or 1 when an input is missing or wrong."""
     options = _parser().parse_args(argv)
     try:
         settings = load_settings()
         evaluations = judge(_sources(options, settings), seed=options.seed, resamples=options.resamples)
-    except (InputError, SettingsError, AuditedFileError, TaxonomyError, LakeError) as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a command's answer
-        return 2
-    for evaluation in evaluations:
-        _show(evaluation)
+    except (UserError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
+        return 1
+    if options.json:
+        print(json.dumps([json.loads(evaluation.to_json()) for evaluation in evaluations], ensure_ascii=False))  # noqa: T201
+    else:
+        for evaluation in evaluations:
+            _show(evaluation)
     if options.out is not None:
-        _write(evaluations, options.out, photos=_photos(settings), seed=options.seed)
+        _write(evaluations, options.out, photos=_photos(settings), seed=options.seed, quiet=options.json)
     return 0
 
 
@@ -82,9 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--students", dest="pred", action="store_const", const=LAKE, help="same as --pred without a file")
     add("--split", choices=[*SPLITS, "all"], help="photos that students are judged on (default: test for the lake's, all for a file)")
     add("--out", type=Path, metavar="DIR", help="write report.html, metrics as JSON and lists of errors here")
-    add("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
+    add("--json", action="store_true", help="one JSON list of evaluations instead of tables")
+    add("--seed", type=_seed, default=0, help="seed of the bootstrap (default 0)")
     add("--resamples", type=_positive, default=2000, help="bootstrap resamples (default 2000)")
     return parser
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
+    return number
 
 
 def _positive(text: str) -> int:
@@ -193,11 +203,11 @@ def _implied(taxonomy: Taxonomy, keys: Sequence[str]) -> list[str]:
 
 
 def _show(evaluation: Evaluation) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from vibe_assets.evaluate.labels import HEADLINE
     from vibe_assets.evaluate.report import TRUTHS, percent
+    from vibe_assets.progress import print_table
 
     missing = f", {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
     table = Table(
@@ -211,7 +221,7 @@ def _show(evaluation: Evaluation) -> None:
     for name, e in figures:
         baseline = "" if e.baseline is None else percent(e.baseline)
         table.add_row(name, percent(e.value), f"{percent(e.low)} – {percent(e.high)}", baseline, f"{e.n:,}")
-    Console().print(table)
+    print_table(table)
 
 
 def _photos(settings: Settings) -> dict[str, tuple[bytes, str]]:
@@ -223,7 +233,7 @@ def _photos(settings: Settings) -> dict[str, tuple[bytes, str]]:
     return {image_id: (below(root, path), name) for image_id, path, name, reason in rows.iter_rows() if reason is None}
 
 
-def _write(evaluations: Sequence[Evaluation], folder: Path, *, photos: Mapping[str, tuple[bytes, str]], seed: int) -> None:
+def _write(evaluations: Sequence[Evaluation], folder: Path, *, photos: Mapping[str, tuple[bytes, str]], seed: int, quiet: bool) -> None:
     """report.html, and for each evaluation metrics and error lists in a folder of its own."""
     from rich.console import Console
 
@@ -246,7 +256,7 @@ def _write(evaluations: Sequence[Evaluation], folder: Path, *, photos: Mapping[s
     for evaluation in evaluations:
         part = folder / f"{evaluation.subject}_against_{evaluation.truth_kind}"
         written += [write_text(part / "metrics.json", evaluation.to_json() + "\n"), *error_lists(evaluation, part)]
-    Console().print("\n".join(f"wrote {path}" for path in written), highlight=False, soft_wrap=True)
+    Console(quiet=quiet).print("\n".join(f"wrote {path}" for path in written), highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

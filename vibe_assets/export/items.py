@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 from urllib.parse import quote_from_bytes
 
+from vibe_assets.errors import UserError
 from vibe_assets.export.choice import Provenance, provenance
 from vibe_assets.records import ATTRIBUTES, Labels, PhotoRef
 from vibe_assets.storage import Place, below
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 SLICE = 1024  # rows that are Python objects at a time
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """An export cannot be written; the message names the folder or option and the remedy."""
 
 

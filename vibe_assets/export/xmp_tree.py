@@ -11,13 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from vibe_assets.errors import UserError
+
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 MAX_BYTES = 20_000_000
 WHITE = b" \t\r\n"
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
 
 
-class SidecarError(ValueError):
+class SidecarError(UserError, ValueError):
     """A sidecar that must be left alone. `reason` is a short code, `detail` is for people."""
 
     def __init__(self, reason: str, detail: str) -> None:

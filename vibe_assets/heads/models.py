@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vibe_assets.errors import UserError
+
 KINDS = ("scene", "attribute", "object")
 FORMAT = 1  # layout of head.safetensors and card.json
 
 
-class HeadError(RuntimeError):
+class HeadError(UserError, RuntimeError):
     """A head cannot be trained, read or used; the message names the file or setting and the remedy."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.errors import UserError
 from vibe_assets.labels.positions import Element, FileFault, split_elements
 from vibe_assets.lake import write_text
 from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, Labels
@@ -26,12 +27,12 @@ AUDIT_FIELDS = (*LABEL_FIELDS, "rel_path", "stratum", "inclusion_probability", "
 SHOWN_FAULTS = 50
 
 
-class AuditedFileError(ValueError):
+class AuditedFileError(UserError, ValueError):
     """A file of labels is refused as a whole. `faults` holds (line, what is wrong and what to do) for every fault found."""
 
     def __init__(self, path: Path, faults: Iterable[FileFault]) -> None:
-        self.faults = sorted(faults)
-        shown = [f"  line {fault.line}: {fault.message}" for fault in self.faults[:SHOWN_FAULTS]]
+        self.faults = sorted(faults, key=lambda fault: (fault.line, fault.entry, fault.message))
+        shown = [f"  {fault.where}: {fault.message}" for fault in self.faults[:SHOWN_FAULTS]]
         if len(self.faults) > SHOWN_FAULTS:
             shown.append(f"  and {len(self.faults) - SHOWN_FAULTS} more")
         super().__init__("\n".join([f"{path}: refused, nothing was taken over; {len(self.faults)} to correct:", *shown]))
@@ -116,7 +117,7 @@ class _Check:
     def __init__(self, path: Path, taxonomy: Taxonomy, *, fields: tuple[str, ...] = LABEL_FIELDS) -> None:
         self.path, self.taxonomy, self.fields = path, taxonomy, fields
         self.faults: list[FileFault] = []
-        self.seen: dict[str, int] = {}  # image_id -> line
+        self.seen: dict[str, str] = {}  # image_id -> where
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
@@ -141,9 +142,9 @@ class _Check:
             if not isinstance(image_id, str) or not image_id:
                 self.fault(element, ("image_id",), f"expected the photo's image_id, got {_shown(image_id)}")
             elif image_id in self.seen:
-                self.fault(element, ("image_id",), f"{image_id!r} stands in line {self.seen[image_id]} already; keep one of the two")
+                self.fault(element, ("image_id",), f"{image_id!r} stands in {self.seen[image_id]} already; keep one of the two")
             else:
-                self.seen[image_id] = element.line(("image_id",))
+                self.seen[image_id] = element.fault(("image_id",), "").where
                 yield element, Labels(image_id, self.scene(element, photo), self.attributes(element, photo), self.objects(element, photo))
 
     def scene(self, element: Element, photo: Mapping[str, Any]) -> str | None:
@@ -225,7 +226,7 @@ class _Check:
         return value if isinstance(value, str) else None
 
     def fault(self, element: Element, place: tuple[str | int, ...], message: str) -> None:
-        self.faults.append(FileFault(element.line(place), message))
+        self.faults.append(element.fault(place, message))
 
     def fault_at_end(self, message: str) -> None:
         self.faults.append(FileFault(self.end, message))

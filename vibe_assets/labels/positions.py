@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,10 +17,16 @@ Place = tuple[str | int, ...]  # keys and indices from the element down to a val
 
 
 class FileFault(NamedTuple):
-    """What is wrong in a line (counted from 1)."""
+    """What is wrong in a line (counted from 1). `entry`: which one of the list (from 1), where a line holds several; else 0."""
 
     line: int
     message: str
+    entry: int = 0
+
+    @property
+    def where(self) -> str:
+        """Line, and entry where the line alone says too little."""
+        return f"line {self.line}" + (f", entry {self.entry}" if self.entry else "")
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,11 @@ class Element:
     value: Any
     text: str
     first_line: int
+    entry: int = 0  # see FileFault
+
+    def fault(self, place: Place, message: str) -> FileFault:
+        """What is wrong with the value at `place`."""
+        return FileFault(self.line(place), message, self.entry)
 
     def line(self, place: Place = ()) -> int:
         """Line of the value at `place`; of the nearest value around it where there is none."""
@@ -44,7 +56,8 @@ class Element:
 
 
 def split_elements(text: str) -> tuple[list[Element], list[FileFault]]:
-    """The elements that could be read, and a fault for each that could not."""
+    """The elements that could be read, and a fault for each that could not. Lines end with LF, CR LF or CR."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return _of_list(text) if text.lstrip().startswith("[") else _of_lines(text)
 
 
@@ -82,8 +95,16 @@ def _of_list(text: str) -> tuple[list[Element], list[FileFault]]:
             raise json.JSONDecodeError("text after the end of the list", text, _skip(text, at + 1))
     except ValueError as error:
         offset = error.pos if isinstance(error, json.JSONDecodeError) else at
-        return elements, [FileFault(text.count("\n", 0, offset) + 1, _worded(error))]
-    return elements, []
+        line = text.count("\n", 0, offset) + 1
+        crowded = bool(elements) and elements[-1].first_line == line
+        return _numbered(elements), [FileFault(line, _worded(error), len(elements) + 1 if crowded else 0)]
+    return _numbered(elements), []
+
+
+def _numbered(elements: list[Element]) -> list[Element]:
+    """The elements, with their number where several begin in one line."""
+    begin = Counter(element.first_line for element in elements)
+    return [replace(element, entry=at) if begin[element.first_line] > 1 else element for at, element in enumerate(elements, 1)]
 
 
 def _decode(text: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from vibe_assets.errors import UserError
 from vibe_assets.records import ATTRIBUTES, fingerprint
 
 KEY_PATTERN = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*(\.[a-z][a-z0-9]*(_[a-z0-9]+)*)*")
@@ -22,7 +23,7 @@ FIELDS = {"scenes": {"aliases", "prompts"}, "attributes": {"aliases", "prompts",
 TOP_LEVEL = {"version", "templates", "abstain", *PREFIXES}
 
 
-class TaxonomyError(ValueError):
+class TaxonomyError(UserError, ValueError):
     """A taxonomy file is wrong; the message names the file, the key and the remedy."""
 
 

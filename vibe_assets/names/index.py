@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.errors import UserError
 from vibe_assets.records import fingerprint
 from vibe_assets.records.first_names import NAME_INDEX, NAME_SHARDS
 
@@ -29,7 +30,7 @@ BOXES, SIZES = ("bbox_xyxy", "bbox", "box"), ("src_hw",)
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 
 
-class NameIndexError(ValueError):
+class NameIndexError(UserError, ValueError):
     """The folder of the study cannot be read; the message names it and the remedy."""
 
 
@@ -177,7 +178,7 @@ def _face(name: str, path: Path, base: Path, facts: Mapping[str, Any], *, identi
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError, RecursionError) as error:
         raise NameIndexError(f"{path}: {error}") from error
     if not isinstance(value, dict):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vibe_assets.errors import UserError
 from vibe_assets.lake import atomic_file, write_text
 from vibe_assets.names.metrics import HEADLINE, NOT_SHARES, NameScore, Scores, chance_accuracy, judge
 from vibe_assets.records import Estimate
@@ -26,7 +27,7 @@ COMPARED = ("track", "faces", "names", "accuracy", "balanced", "macro-F1", "top 
 COLUMNS = ("name", "precision", "recall", "f1", "support", "predicted_count", "true_positives")
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError, ValueError):
     """A results folder cannot be read; the message names the file and what is wrong with it."""
 
 
@@ -210,7 +211,7 @@ def _read_json(path: Path, kind: type) -> Any:
     if not path.exists():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise ResultsError(f"{path}: {error}") from error
     if not isinstance(value, kind):
@@ -235,7 +236,7 @@ def _matched_names(folder: Path, predictions: NDArray[np.int64], truth: NDArray[
     hits = np.bincount(truth[truth == predictions], minlength=classes)
     by_counts: dict[tuple[int, int, int], list[str]] = {}
     try:
-        for row in csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))):
+        for row in csv.DictReader(io.StringIO(file.read_text(encoding="utf-8-sig"))):
             true = int(row["support"])
             counts = (true, int(row["predicted_count"]), round(float(row["recall"]) * true))
             by_counts.setdefault(counts, []).append(_unguarded(row["name"]))

@@ -198,6 +198,8 @@ def ask_model(
     from vibe_assets.names.vlm_tracks import run_mode
 
     faces, names = study_faces(platform, most=most)
+    if len(names) < 2:
+        raise StageError(f"one name only ({', '.join(names)}) is under study: there is nothing to choose between; add faces of others")
     tracks = []
     for mode in modes:
         adapters = platform.settings.names_dir / "adapters" / mode

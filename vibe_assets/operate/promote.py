@@ -8,14 +8,15 @@ from collections.abc import MutableMapping
 import tomlkit
 from tomlkit.items import Comment, Table, Whitespace
 
+from vibe_assets.errors import UserError
 from vibe_assets.lake import write_text
-from vibe_assets.settings import SettingsError
+from vibe_assets.settings import SettingsError, config_text
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.sources import candidate_version
 from vibe_assets.stages.teacher import trial_file
 
 
-class PromotionRefused(RuntimeError):
+class PromotionRefused(UserError, RuntimeError):
     """The candidate may not become the teacher; the message says which evidence is missing or against it."""
 
 
@@ -39,7 +40,7 @@ def promote_candidate(platform: Platform, *, force: bool = False) -> str:
         raise PromotionRefused(f"{path} is damaged ({error}): run `vibe teacher trial` again") from error
     if not outcome["allowed"] and not force:
         raise PromotionRefused(f"the trial speaks against it: {outcome['verdict']}; --force promotes it all the same")
-    document = tomlkit.parse(settings.config_file.read_text(encoding="utf-8"))
+    document = tomlkit.parse(config_text(settings.config_file))
     teacher = document.get("teacher")
     if not isinstance(teacher, MutableMapping) or "candidate" not in teacher:
         raise SettingsError(f"{settings.config_file}: the candidate is not set in this file (environment?); promote it where it is set")

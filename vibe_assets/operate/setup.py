@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 from pydantic import BaseModel
 
+from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake, LakeError, write_text
 from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
 from vibe_assets.storage import Place, Url
@@ -57,7 +59,7 @@ def _lines(section: type[BaseModel], chosen: dict[str, Any]) -> Iterator[str]:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return json.dumps(str(value)) if isinstance(value, str | Path) else str(value)
+    return tomlkit.item(str(value)).as_string() if isinstance(value, str | Path) else str(value)
 
 
 def write_settings(path: Path, *, root: Place | None = None, force: bool = False) -> Path:
@@ -68,13 +70,29 @@ def write_settings(path: Path, *, root: Place | None = None, force: bool = False
         root = root.expanduser().resolve()
         if not root.is_dir():
             raise SettingsError(f"{root}: no such folder; give the folder your photos are in")
+        try:
+            str(root).encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(root).decode("utf-8", "backslashreplace")
+            raise SettingsError(f"{shown}: not UTF-8, no settings file can hold it; rename it, or give a link: ln -s ... photos") from error
     return write_text(path, settings_template(root))
+
+
+HANDCRAFTED = (
+    "it is for trying things out, colours and textures only: for labels to rely on, set [encoder] name to a trained model, for example "
+    "siglip:google/siglip2-base-patch16-224"
+)
+MENDS = {  # reason of a photos.folders.Problem -> what to do
+    "unreadable": "repair the permissions (the daemon's user needs r and x on folders, r on files)",
+    "link_to_folder": "links to folders are not followed: where their photos are wanted, mount the folder itself below the root",
+    "key_collision": "rename one of two folders with the same key",
+}
 
 
 # -- doctor ------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Finding:
-    """One thing the doctor looked at."""
+    """One thing the doctor looked at. Sound: `ok`, no remedy. A warning: `ok` with a remedy. A fault: not `ok`, with a remedy."""
 
     what: str
     ok: bool
@@ -82,25 +100,32 @@ class Finding:
     remedy: str = ""
 
 
+def _judged(what: str, ok: bool, detail: str, remedy: str) -> Finding:
+    """Sound, or a fault with its remedy."""
+    return Finding(what, ok, detail, "" if ok else remedy)
+
+
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at photo root, home, stores, lake, logs, taxonomy, teacher, encoder and Dagster home, one after the other."""
-    looks: list[tuple[str, Callable[[Settings], Finding]]] = [
-        ("photo root", _photo_root),
-        ("home", _home),
-        *([("stores", _stores)] if _urls(settings) else []),
-        ("lake", _lake),
-        ("logs", _logs),
-        ("taxonomy", _taxonomy),
-        ("teacher", _teacher),
-        ("encoder", _encoder),
-        ("engine", _engine),
-        ("Dagster home", _dagster_home),
+    looks: list[tuple[str, Callable[[Settings], Finding], str]] = [
+        ("photo root", _photo_root, "correct [library] root"),
+        ("home", _home, "free the folder, or set [library] home to another one"),
+        *([("stores", _stores, "see docs/guides/object-storage.md")] if _urls(settings) else []),
+        ("lake", _lake, "run `vibe repair`"),
+        ("logs", _logs, "run `vibe doctor` again"),
+        ("taxonomy", _taxonomy, "correct the file that [labels] taxonomy names, or leave the setting out"),
+        ("teacher", _teacher, "correct [teacher]"),
+        ("encoder", _encoder, "correct [encoder] name; `handcrafted` needs no model"),
+        ("engine", _engine, 'correct [engine], or set kind = "local"'),
+        ("Dagster home", _dagster_home, "set DAGSTER_HOME to a folder that can be written to"),
     ]
-    for what, look in looks:
+    for what, look, remedy in looks:
         try:
             yield look(settings)
+        except UserError as error:
+            yield Finding(what, False, error.message, error.remedy or remedy)
         except Exception as error:  # the doctor reports whatever it meets and goes on to the next organ
-            yield Finding(what, False, f"{type(error).__name__}: {error}", "see the message")
+            yield Finding(what, False, f"{type(error).__name__}: {error}", remedy)
 
 
 def _photo_root(settings: Settings) -> Finding:
@@ -108,21 +133,21 @@ def _photo_root(settings: Settings) -> Finding:
 
     root = settings.root
     if isinstance(root, Path) and not root.is_dir():
-        return Finding(
-            "photo root", False, f"{root}: no such folder", "set library.root to the folder of your photos; is the drive mounted?"
-        )
+        said = "not a folder" if root.exists() else "no such folder"
+        return Finding("photo root", False, f"{root}: {said}", "set library.root to the folder of your photos; is the drive mounted?")
     discovery = discover_folders(root)
     files = sum(folder.files for folder in discovery.folders)
     detail = f"{root}: {len(discovery.folders)} folders, {files} files"
-    if discovery.problems:
-        first = discovery.problems[0]
-        return Finding(
-            "photo root",
-            False,
-            f"{detail}; {len(discovery.problems)} cannot be read, first {first.rel_path}: {first.reason}",
-            "repair their permissions",
-        )
-    return Finding("photo root", bool(discovery.folders), detail, "put photos below it, or set library.root")
+    unread = [problem for problem in discovery.problems if not problem.path_bytes]  # the root itself
+    if unread or not discovery.folders:
+        said = f"; it cannot be read: {unread[0].detail}" if unread else ""
+        return Finding("photo root", False, detail + said, MENDS["unreadable"] if unread else "put photos below it, or set library.root")
+    if not discovery.problems:
+        return Finding("photo root", True, detail)
+    counts = Counter(problem.reason for problem in discovery.problems)
+    first = {problem.reason: problem.rel_path for problem in reversed(discovery.problems)}
+    left = ", ".join(f"{count} {reason} (first {first[reason]})" for reason, count in counts.items())
+    return Finding("photo root", True, f"{detail}; left out: {left}", "; ".join(MENDS.get(reason, reason) for reason in counts))
 
 
 def _home(settings: Settings) -> Finding:
@@ -131,7 +156,7 @@ def _home(settings: Settings) -> Finding:
     home.mkdir(parents=True, exist_ok=True)
     write_text(home / ".doctor", "writable").unlink()
     free = shutil.disk_usage(home).free / 2**30
-    return Finding("home", free > 1, f"{home}: writable, {free:.1f} GiB free", "free some space, or set library.home to another disk")
+    return _judged("home", free > 1, f"{home}: writable, {free:.1f} GiB free", "free some space, or set library.home to another disk")
 
 
 def _urls(settings: Settings) -> dict[str, Url]:
@@ -188,12 +213,7 @@ def _teacher(settings: Settings) -> Finding:
     if not settings.teacher.base_url:
         return Finding("teacher", False, "no endpoint", "set [teacher] base_url, or export QWEN_BASE_URL")
     found = probe(settings.teacher)
-    return Finding(
-        "teacher",
-        found.ok,
-        found.detail,
-        "start the server, check base_url, model and key",
-    )
+    return Finding("teacher", found.ok, found.detail, found.remedy)
 
 
 def _encoder(settings: Settings) -> Finding:
@@ -205,12 +225,10 @@ def _encoder(settings: Settings) -> Finding:
     encoder = load_encoder(settings.encoder)
     vector = encoder.encode(np.stack([encoder.preprocess(Image.new("RGB", (64, 48), "teal"))]))  # (1, d)
     text = "with" if encoder.has_text else "without"
-    return Finding(
-        "encoder",
-        bool(np.isfinite(vector).all()),
-        f"{settings.encoder.name}: {vector.shape[1]} dimensions, {text} text tower",
-        "try another encoder.name",
-    )
+    detail = f"{settings.encoder.name}: {vector.shape[1]} dimensions, {text} text tower"
+    if not np.isfinite(vector).all():
+        return Finding("encoder", False, f"{detail}; its vectors are not finite", "try another [encoder] name or precision")
+    return Finding("encoder", True, detail, HANDCRAFTED if settings.encoder.name == "handcrafted" else "")
 
 
 def _engine(settings: Settings) -> Finding:
@@ -229,10 +247,9 @@ def _engine(settings: Settings) -> Finding:
 
 def _dagster_home(settings: Settings) -> Finding:
     home = Path(os.environ.get("DAGSTER_HOME") or "dagster_home").expanduser().resolve()
-    config = home / "dagster.yaml"
-    return Finding(
-        "Dagster home",
-        config.is_file(),
-        f"{home}" if config.is_file() else f"{config} is missing",
-        "run from the project folder, or set DAGSTER_HOME",
-    )
+    if (home / "dagster.yaml").is_file():
+        return Finding("Dagster home", True, f"{home}")
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    possible = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    detail = f"{home}: made by the first `vibe ui`" if possible else f"{home}: cannot be made, {there} cannot be written to"
+    return _judged("Dagster home", possible, detail, "set DAGSTER_HOME to a folder that can be written to")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from vibe_assets.settings import load_settings
 from vibe_assets.web.guard import Application, Guard
 from vibe_assets.web.headers import with_defaults
-from vibe_assets.web.pages import ADDRESS_ENV, ReportPages
-from vibe_assets.web.serve import ANY_ADDRESS, ServeError, ensure_free, in_address, served_hosts
+from vibe_assets.web.pages import ReportPages
+from vibe_assets.web.serve import answered_hosts, ensure_free, in_address
 
 if TYPE_CHECKING:
     from dagster._core.workspace.load_target import WorkspaceLoadTarget
@@ -77,11 +77,10 @@ def serve(
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster_webserver.app import create_app_from_workspace_process_context
 
-    hosts = ui_hosts(host, port, served_as)
+    hosts = answered_hosts(host, port, served_as)
     ensure_free(host, port)
     dagster_home()
     reports = load_settings().reports_dir
-    os.environ.setdefault(ADDRESS_ENV, f"http://{in_address(host)}:{port}")  # runs put links to the reports into their metadata
     set_nux_seen()  # otherwise the first page asks for an e-mail address
     with ExitStack() as stack:
         stack.enter_context(_ended_in_order())
@@ -92,17 +91,6 @@ def serve(
         guarded = guarded_app(create_app_from_workspace_process_context(context), reports, hosts)
         print(f"Dagster UI on http://{in_address(host)}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
         uvicorn.run(guarded, host=host, port=port, log_level="warning")
-
-
-def ui_hosts(host: str, port: int, served_as: Sequence[str] = ()) -> set[str]:
-    """Values of the Host header to answer. Raises ServeError for every address of a machine without a name that people reach it by."""
-    if host not in ANY_ADDRESS:
-        return served_hosts(host, port) | set(served_as)
-    if not served_as:
-        raise ServeError(
-            f"--host {host} needs --served-as HOST[:PORT]: the name that people reach the authenticating proxy in front of it by"
-        )
-    return served_hosts("127.0.0.1", port) | set(served_as)  # a container's own health check asks by loopback
 
 
 def _target(workspace: Path | None) -> WorkspaceLoadTarget:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
+from vibe_assets.errors import UserError
 from vibe_assets.photos import mend, tiff
 from vibe_assets.photos.exif import Exif, read_exif
 from vibe_assets.storage import is_url
@@ -43,7 +44,7 @@ UPRIGHT = {
 }  # fmt: skip
 
 
-class PhotoRejected(ValueError):
+class PhotoRejected(UserError, ValueError):
     """A file that cannot be used. `reason` is a short code, `detail` is for people; the size in pixels where it was reached."""
 
     def __init__(self, reason: str, detail: str, size: tuple[int, int] | None = None) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vibe_assets.errors import UserError
 from vibe_assets.photos.decode import looks_like_image, suffix
 from vibe_assets.records import FOLDER_SET
 from vibe_assets.storage import Place, Url, below
@@ -28,7 +29,7 @@ MIN_MISSING_FOLDERS = 3  # fewer are an everyday clean-up, whatever their share
 UNREADABLE = "unreadable"
 
 
-class LibraryVanished(RuntimeError):
+class LibraryVanished(UserError, RuntimeError):
     """So much of the library is missing that the disk, not the photos, is probably gone; nothing was changed."""
 
 

@@ -16,7 +16,7 @@ from vibe_assets.stages.verdicts import mark_done, verdict_log
 from vibe_assets.storage import below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vibe_assets.audit.page import App
 
@@ -65,35 +65,30 @@ def _with_student(photo: DeskPhoto, row: dict[str, object] | None) -> DeskPhoto:
     return replace(photo, student=Labels.from_row(row), confidence=confidence)
 
 
-def desk_app(platform: Platform, *, host: str, port: int, token: str | None = None) -> App:
-    """The application of the audit page for one address."""
+def desk_app(platform: Platform, *, host: str, port: int, served_as: Sequence[str] = (), token: str | None = None) -> App:
+    """The application of the audit page for one address, and for the names that people reach it by through a proxy."""
     from vibe_assets.audit.page import audit_app
-    from vibe_assets.web.serve import served_hosts
+    from vibe_assets.web.serve import answered_hosts
 
-    library = platform.settings.library
+    library, hosts = platform.settings.library, answered_hosts(host, port, served_as)
     pictures = Pictures(platform.settings.cache_dir / "audit", max_pixels=library.max_pixels, max_bytes=library.max_bytes)
-    return audit_app(open_desk(platform), pictures, hosts=served_hosts(host, port), done=lambda: mark_done(platform), token=token)
+    return audit_app(open_desk(platform), pictures, hosts=hosts, done=lambda: mark_done(platform), token=token)
 
 
-def serve_audit(platform: Platform, *, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve the page until interrupted; `announce` is given its address. Raises ServeError when it cannot be served there."""
+def serve_audit(
+    platform: Platform, *, host: str, port: int, served_as: Sequence[str] = (), announce: Callable[[Sequence[str]], None]
+) -> None:
+    """Serve the page until interrupted; `announce` is given its addresses. Raises ServeError when it cannot be served there.
+
+    A token is wanted wherever more than this machine gets in: on any other address than loopback, and under any other name.
+    """
     import uvicorn
 
-    from vibe_assets.web.serve import ANY_ADDRESS, LOOPBACK, ServeError, ensure_free, in_address
+    from vibe_assets.web.serve import LOOPBACK, answered_hosts, ensure_free, served_addresses
 
-    if host in ANY_ADDRESS:
-        raise ServeError(f"--host {host}: give the one address or name that people will type, for example --host 192.168.1.20")
-    port = port or _free_port(host)
-    ensure_free(host, port)
-    token = None if host in LOOPBACK else secrets.token_urlsafe(24)
-    app = desk_app(platform, host=host, port=port, token=token)
-    announce(f"http://{in_address(host)}:{port}/" + (f"?token={token}" if token else ""))
+    answered_hosts(host, port, served_as)
+    port = ensure_free(host, port)
+    token = None if host in LOOPBACK and not served_as else secrets.token_urlsafe(24)
+    app = desk_app(platform, host=host, port=port, served_as=served_as, token=token)
+    announce(served_addresses(host, port, served_as, token=token))
     uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=3)
-
-
-def _free_port(host: str) -> int:
-    import socket
-
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake
 from vibe_assets.records import FOLDER_SET, PhotoRef
 from vibe_assets.settings import Settings, load_settings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from vibe_assets.engine import Engine
 
 
-class StageError(RuntimeError):
+class StageError(UserError, RuntimeError):
     """A stage cannot run; the message says which input is missing and what makes it."""
 
 

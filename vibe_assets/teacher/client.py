@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import random
+import secrets
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from vibe_assets.settings import TeacherBase
 from vibe_assets.teacher.answers import read_answer
-from vibe_assets.teacher.failures import TeacherError, TeacherFailure, redact
+from vibe_assets.teacher.failures import REMEDIES, TeacherError, TeacherFailure, redact
 from vibe_assets.teacher.images import EncodedPhoto, encode_probe
 from vibe_assets.teacher.loop import run_to_end
 from vibe_assets.teacher.pace import AdaptiveLimit, Pace, retry_after_s
@@ -56,6 +57,7 @@ class Probe:
 
     ok: bool
     detail: str
+    remedy: str = ""
 
 
 class _Again(Exception):
@@ -262,10 +264,9 @@ class TeacherClient:
 
     def _unreachable(self, detail: str) -> TeacherError:
         return TeacherError(
-            self._safe(
-                f"cannot reach the teacher at {self.where}: {detail}. Is the server running? Set teacher.base_url (or QWEN_BASE_URL) "
-                "and check with `vibe doctor`; answers kept so far stay, a new run asks only for the rest"
-            )
+            self._safe(f"cannot reach the teacher at {self.where}: {detail}"),
+            remedy="start the server, or correct teacher.base_url (QWEN_BASE_URL), and check with `vibe doctor`; answers kept so far stay, "
+            "a new run asks only for the rest",
         )
 
     def _after_status(self, error: APIStatusError, sent_at: float, asked: tuple[int, str]) -> Exception:
@@ -273,11 +274,12 @@ class TeacherClient:
         detail = f"HTTP {status}: {said}"
         if status in (401, 403):
             return TeacherError(
-                f"the teacher at {self.where} refuses the key ({detail}): "
-                f"put a valid key into the environment variable {self.settings.api_key_env}"
+                f"the teacher at {self.where} refuses the key ({detail})",
+                remedy=f"put a valid key into the environment variable {self.settings.api_key_env}",
             )
         if status == 402 or error.code == "insufficient_quota":
-            return TeacherError(f"the account at {self.where} has no credit left ({detail}); answers kept so far stay")
+            said = f"the account at {self.where} has no credit left ({detail})"
+            return TeacherError(said, remedy="top it up and run again; answers kept so far stay")
         if status in (429, 503, 529):
             return self._after_busy(error, sent_at, detail)
         if status >= 500 or status in (408, 409, 425):
@@ -291,23 +293,24 @@ class TeacherClient:
     def _after_busy(self, error: APIStatusError, sent_at: float, detail: str) -> Exception:
         asked_s = retry_after_s(error.response.headers)
         if asked_s is not None and asked_s > self.pace.longest_retry_after_s:
-            return TeacherError(
-                f"the teacher at {self.where} asks to come back in {asked_s:.0f} s ({detail}); answers kept so far stay, run again then"
-            )
+            said = f"the teacher at {self.where} asks to come back in {asked_s:.0f} s ({detail})"
+            return TeacherError(said, remedy="run again then; answers kept so far stay")
         self.limit.complain(sent_at, closed_for_s=asked_s or 0.0)
         return _Again("rate_limited" if error.status_code == 429 else "server_error", detail, wait_s=asked_s or None)
 
     def _after_wrong_address(self, error: APIStatusError, detail: str) -> Exception:
-        said = detail.lower()
-        if error.status_code == 404 and error.code != "model_not_found" and error.type and "model" not in said:
+        words = detail.lower()
+        if error.status_code == 404 and error.code != "model_not_found" and error.type and "model" not in words:
             return TeacherFailure("request_rejected", detail)  # an OpenAI-style error about this request, not about the address
         if error.status_code < 400:
-            return TeacherError(f"{self.where} sends the request elsewhere ({detail}): put the final address into teacher.base_url")
-        if "model" in said:
             return TeacherError(
-                f"the teacher at {self.where} does not serve teacher.model = {self.settings.model!r} ({detail}); set QWEN_MODEL"
+                f"{self.where} sends the request elsewhere ({detail})", remedy="put the final address into teacher.base_url"
             )
-        return TeacherError(f"no chat API at {self.where} ({detail}): teacher.base_url (QWEN_BASE_URL) usually ends in /v1")
+        if "model" in words:
+            said = f"the teacher at {self.where} does not serve teacher.model = {self.settings.model!r} ({detail})"
+            return TeacherError(said, remedy="set teacher.model (QWEN_MODEL) to a name that GET /v1/models lists")
+        said = f"no chat API at {self.where} ({detail})"
+        return TeacherError(said, remedy="correct teacher.base_url (QWEN_BASE_URL): it usually ends in /v1")
 
     def _after_rejection(self, said: str, detail: str, asked: tuple[int, str]) -> Exception:
         """A 400 or 422: a dialect to be learnt, or a request that this server will never take."""
@@ -340,13 +343,44 @@ def probe(settings: TeacherBase, *, pace: Pace | None = None) -> Probe:
     async def once() -> Probe:
         async with TeacherClient(settings.model_copy(update={"retries": 1}), pace=pace or Pace(give_up_connecting_after=1)) as client:
             answer = await client.ask(encode_probe())
-            shape = {"json_schema": "a JSON schema", "json_object": "json_object", "none": "the prompt alone"}[client.response_format]
-            return Probe(True, f"{settings.model} at {client.where} answered in {answer.latency_s:.2f} s, answers bound by {shape}")
+            said = f"{settings.model} at {client.where} answered in {answer.latency_s:.2f} s"
+            return Probe(True, f"{said}, {await bound_by(client)}")
 
     try:
         return run_to_end(once())
-    except (TeacherError, TeacherFailure) as error:
-        return Probe(False, str(error))
+    except TeacherError as error:
+        return Probe(False, error.message, error.remedy)
+    except TeacherFailure as error:
+        return Probe(False, str(error), REMEDIES[error.reason])
+
+
+async def bound_by(client: TeacherClient) -> str:
+    """What holds the answers of a server to their form: seen, not assumed, for many servers take a response_format and ignore it."""
+    if client.response_format != "json_schema":
+        return {"json_object": "asked for as json_object", "none": "held to their form by the prompt alone"}[client.response_format]
+    try:
+        async with _SchemaProbe(client.settings, pace=client.pace) as asked:
+            await asked.ask(encode_probe())
+            obeyed = asked.response_format == "json_schema"
+    except (TeacherError, TeacherFailure):
+        obeyed = False
+    return "answers bound by a JSON schema" if obeyed else "answers held to their form by the prompt alone: it ignores response_format"
+
+
+class _SchemaProbe(TeacherClient):
+    """Asks for a word that stands in the schema and nowhere else."""
+
+    def __init__(self, settings: TeacherBase, *, pace: Pace) -> None:
+        super().__init__(settings.model_copy(update={"retries": 0}), pace=pace)
+        self.word = f"w{secrets.token_hex(4)}"
+        properties = {"word": {"type": "string", "enum": [self.word]}}
+        self.schema_name = "probe"
+        self.schema = {"type": "object", "properties": properties, "required": ["word"], "additionalProperties": False}
+
+    def parse(self, text: str) -> dict[str, Any]:
+        if self.word not in text:
+            raise InvalidAnswer("the schema was ignored")
+        return {"word": self.word}
 
 
 def _frame(fields: dict[str, Any], prompt: str) -> tuple[bytes, bytes]:
@@ -369,7 +403,8 @@ def http_library() -> Any:
 def _usable_key(settings: TeacherBase) -> str:
     key = settings.api_key.get_secret_value().strip()
     if not (key.isascii() and key.isprintable()):
-        raise TeacherError(f"the environment variable {settings.api_key_env} holds characters that no HTTP header can carry")
+        said = f"the environment variable {settings.api_key_env} holds characters that no HTTP header can carry"
+        raise TeacherError(said, remedy="export the key again, without spaces, quotes or line ends")
     return key
 
 
@@ -382,9 +417,8 @@ def _shown_url(base_url: str) -> str:
         parts, port = urlsplit(""), ""
     if parts.scheme not in ("http", "https") or not parts.hostname:
         given = "is not set" if not base_url else "is not an http(s) address"
-        raise TeacherError(
-            f"teacher.base_url {given}: put an address like http://127.0.0.1:8000/v1 into [teacher] base_url or QWEN_BASE_URL"
-        )
+        remedy = "put an address like http://127.0.0.1:8000/v1 into [teacher] base_url or QWEN_BASE_URL"
+        raise TeacherError(f"teacher.base_url {given}", remedy=remedy)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{port}{parts.path}"
 

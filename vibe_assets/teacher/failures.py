@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
+from vibe_assets.errors import UserError
+
 REASONS = {
     "teacher_refused": "the teacher declined, or a content filter cut its answer",
     "invalid_answer": "no usable JSON after all tries",
@@ -21,11 +23,20 @@ REASONS = {
     "photo_changed": "the file's bytes are no longer those that were scanned",
     "not_asked": "beyond the limit, or the run ended before",
 }
+REMEDIES = dict.fromkeys(REASONS, "see what the server's own log says") | {  # reason -> what to do where a first try fails of it
+    "teacher_refused": "choose a model or an endpoint without a content filter",
+    "invalid_answer": "choose a model that follows instructions, or raise teacher.max_tokens",
+    "timeout": "raise teacher.timeout_s, or lower the load of the server",
+    "rate_limited": "wait, or lower teacher.concurrency",
+    "unreachable": "start the server, or correct teacher.base_url (QWEN_BASE_URL)",
+    "request_rejected": "choose a model that takes images; teacher.model (QWEN_MODEL) names it",
+    "too_large": "lower teacher.max_side_px",
+}
 MAX_DETAIL_CHARS = 500
 PART_CHARS = 12  # so many characters of a key in a row are masked wherever they stand
 
 
-class TeacherError(RuntimeError):
+class TeacherError(UserError, RuntimeError):
     """The run cannot go on; the message names the setting or file and the remedy. What is journalled stays."""
 
 

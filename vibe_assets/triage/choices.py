@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
+from vibe_assets.errors import UserError
 from vibe_assets.heads.series_data import Preference
 from vibe_assets.storage import Place
 from vibe_assets.teacher.failures import TeacherError
@@ -18,7 +19,7 @@ from vibe_assets.teacher.journal import Journal
 KINDS = ("pick", "tie", "none", "undo")
 
 
-class ChoiceError(ValueError):
+class ChoiceError(UserError, ValueError):
     """A choice that cannot be taken; the message says what is wrong with it."""
 
 

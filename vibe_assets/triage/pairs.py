@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vibe_assets.errors import UserError
 from vibe_assets.settings import TriageSettings
 
 FILE_NAME = re.compile(r"(\d+)-(\d+)\.([A-Za-z]+)")
@@ -25,7 +26,7 @@ COLUMNS = {  # our name -> names in files
 }
 
 
-class PairFileError(ValueError):
+class PairFileError(UserError, ValueError):
     """A file of comparisons cannot be read; the message names file, line and remedy."""
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import secrets
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.audit.page import locked
+from vibe_assets.audit.page import TokenDoor, locked
 from vibe_assets.audit.pictures import Pictures
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.triage.choices import ChoiceError
@@ -25,9 +26,10 @@ PORT = 3002
 MAX_BODY = 16 * 1024
 
 
-def review_app(desk: TriageDesk, pictures: Pictures, *, hosts: Iterable[str]) -> Any:
-    """The application; `hosts`: values of the Host header to answer."""
-    return locked(Guard(_pages(desk, pictures), hosts))
+def review_app(desk: TriageDesk, pictures: Pictures, *, hosts: Iterable[str], token: str | None = None) -> Any:
+    """The application; `hosts`: values of the Host header to answer, `token`: what lets people in, where more than this machine may."""
+    pages: Any = _pages(desk, pictures)
+    return locked(Guard(pages if token is None else TokenDoor(pages, token), hosts))
 
 
 def _pages(desk: TriageDesk, pictures: Pictures) -> Starlette:
@@ -108,17 +110,18 @@ async def _json(request: Request) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def serve_review(platform: Platform, *, port: int = PORT, announce: Callable[[str], Any]) -> None:
-    """Serve the page on loopback until interrupted. Raises ServeError when the port is taken."""
+def serve_review(platform: Platform, *, port: int = PORT, served_as: Sequence[str] = (), announce: Callable[[Sequence[str]], Any]) -> None:
+    """Serve the page on loopback until interrupted; `announce` is given its addresses. Raises ServeError when the port is taken."""
     import uvicorn
 
-    from vibe_assets.web.serve import ensure_free, served_hosts
+    from vibe_assets.web.serve import answered_hosts, ensure_free, served_addresses
 
     host = "127.0.0.1"
-    ensure_free(host, port)
+    port = ensure_free(host, port)
+    hosts, token = answered_hosts(host, port, served_as), secrets.token_urlsafe(24) if served_as else None
     settings = platform.settings
     limits = settings.library
     pictures = Pictures(settings.cache_dir / "pages", max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
-    app = review_app(open_desk(platform), pictures, hosts=served_hosts(host, port))
-    announce(f"http://{host}:{port}")
+    app = review_app(open_desk(platform), pictures, hosts=hosts, token=token)
+    announce(served_addresses(host, port, served_as, token=token))
     uvicorn.run(app, host=host, port=port, log_level="warning")

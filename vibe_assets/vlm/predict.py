@@ -95,7 +95,7 @@ def teacher_settings(platform: Platform, model: Model) -> TeacherBase:
 def _in_these_settings(text: str, model: Model) -> str:
     """The client's message in the words of this section: it knows the teacher's settings only."""
     text = re.sub(r"\bteacher\.(?=[a-z_]+)", f"vlm.models.{model.name}.", text)
-    text = re.sub(r" \(or QWEN_\w+\)| \(QWEN_\w+\)|; set QWEN_MODEL| and check with `vibe doctor`", "", text)
+    text = re.sub(r" \(QWEN_\w+\)|, and check with `vibe doctor`", "", text)
     return f"[vlm.models.{model.name}] " + text.replace("[teacher] base_url or QWEN_BASE_URL", "its base_url").replace(
         "the teacher", "the model"
     )

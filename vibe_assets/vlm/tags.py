@@ -95,4 +95,4 @@ def prompt_file(prompt: str, base: Path) -> Path:
 
 def load_prompt(prompt: str, base: Path) -> str:
     """The prompt's text, trimmed."""
-    return prompt_file(prompt, base).read_text(encoding="utf-8").strip()
+    return prompt_file(prompt, base).read_text(encoding="utf-8-sig").strip()

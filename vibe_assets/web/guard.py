@@ -7,6 +7,7 @@ A page on the internet could therefore launch runs in the browser of whoever has
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
+HINTS = {"unknown Host": "; where people reach this page by that name, start it with --served-as HOST[:PORT]"}
 ONCE = ("origin", "authorization", "content-type", "content-length", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 
 
@@ -22,9 +25,14 @@ class Guard:
     """Checks Host, Origin and Sec-Fetch-Site of every request; no GraphQL by GET; a bearer token where one is set."""
 
     def __init__(self, app: Application, hosts: Iterable[str], *, token: str | None = None) -> None:
-        """`hosts`: values of the Host header to answer, for example {"127.0.0.1:3000", "localhost:3000"}."""
+        """`hosts`: values of the Host header to answer, for example {"127.0.0.1:3000", "localhost:3000"}.
+
+        Where this machine's own names are among them, they are answered with any port: `ssh -L 8080:localhost:3000` changes it, and no
+        name of the web can be rebound to look like them.
+        """
         self.app = app
-        self.hosts = frozenset(hosts)
+        self.hosts = frozenset(host.lower() for host in hosts)
+        self.loopback = any(LOOPBACK_HOST.fullmatch(host) for host in self.hosts)
         self.token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,19 +47,20 @@ class Guard:
         else:
             from starlette.responses import PlainTextResponse
 
-            await PlainTextResponse(f"refused: {reason}\n", 403)(scope, receive, send)
+            await PlainTextResponse(f"refused: {reason}{HINTS.get(reason, '')}\n", 403)(scope, receive, send)
 
     def refusal(self, scope: Scope) -> str | None:
         """Why the request is refused; None when it may pass."""
         names = [name.decode("latin1").lower() for name, _ in scope["headers"]]
         headers = {name.decode("latin1").lower(): value.decode("latin1") for name, value in scope["headers"]}
-        if names.count("host") != 1 or headers["host"] not in self.hosts:
+        host = headers["host"].lower() if names.count("host") == 1 else ""
+        if host not in self.hosts and not (self.loopback and LOOPBACK_HOST.fullmatch(host)):
             return "unknown Host"
         if any(names.count(name) > 1 for name in ONCE):
             return "one header twice"  # a proxy may have looked at the other one
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not _opens_a_page(scope, headers):
             return "request from another site"
-        if "origin" in headers and urlsplit(headers["origin"]).netloc not in self.hosts:
+        if "origin" in headers and urlsplit(headers["origin"]).netloc.lower() not in {host, *self.hosts}:
             return "foreign Origin"
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and _carries_graphql(scope):
             return "GraphQL by GET"

@@ -9,7 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from vibe_assets.web.guard import Application, Receive, Scope, Send
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 PREFIX = "/reports/"
-ADDRESS_ENV = "VIBE_UI_URL"  # where people reach the UI, for links to the reports
-ADDRESS = "http://127.0.0.1:3000"  # `vibe ui` without options
+ADDRESS_ENV = "VIBE_UI_URL"  # where people reach the UI; its path goes before the links to the reports
 SHOWN = (".html", ".json", ".jsonl", ".csv")  # what is written there for people; unfinished and hidden files are not
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 HEADERS = {
@@ -30,9 +29,9 @@ HEADERS = {
 
 
 def report_link(path: Path, folder: Path) -> str:
-    """Address under which `vibe ui` serves a file of the reports folder."""
-    base = os.environ.get(ADDRESS_ENV) or ADDRESS
-    return f"{base.rstrip('/')}{PREFIX}{quote(path.relative_to(folder).as_posix())}"
+    """Path under which `vibe ui` serves a file of the reports folder. Without host and port: it holds wherever the UI is reached later."""
+    below = urlsplit(os.environ.get(ADDRESS_ENV, "")).path.rstrip("/")
+    return f"{below}{PREFIX}{quote(path.relative_to(folder).as_posix())}"
 
 
 class ReportPages:

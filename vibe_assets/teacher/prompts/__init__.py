@@ -15,7 +15,7 @@ def load_prompt(prompt: str) -> str:
     """
     packaged = {item.name.removesuffix(".md"): item for item in files(__name__).iterdir() if item.name.endswith(".md")}
     try:
-        text = packaged[prompt].read_text("utf-8") if prompt in packaged else Path(prompt).expanduser().read_text("utf-8")
+        text = packaged[prompt].read_text("utf-8") if prompt in packaged else Path(prompt).expanduser().read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TeacherError(
             f"teacher.prompt = {prompt!r}: {error}; name a packaged prompt ({', '.join(sorted(packaged))}) or the path of a Markdown file"
