@@ -80,11 +80,14 @@ def _add(name: str, about: str) -> None:
         labels: str, folders: tuple[str, ...], scenes: tuple[str, ...], min_confidence: float | None, photos: str | None, into: Path | None
     ) -> None:
         from vibe_assets.stages.export import Selection, export_labels
+        from vibe_assets.stages.notes import leave_note
 
-        done = export_labels(platform(), name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos)
+        home = platform()
+        done = export_labels(home, name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos)
         if not done.written:
             click.echo(f"nothing to do: {done.folder} holds these {done.photos} photos already")
             return
+        leave_note(home, "label_export")
         sources = ", ".join(f"{count} from {source}" for source, count in sorted(done.labels_from.items()))
         click.echo(f"{done.photos} photos in {done.folder}; labels: {sources or 'none'}")
         if done.left_out:

@@ -24,7 +24,7 @@ def lake_check() -> None:
         click.echo("every table is whole")
         return
     show("", ["table", "file", "what is wrong"], [(name, entry.file, entry.what) for name, entry in torn])
-    raise click.ClickException("`vibe lake repair` goes back to the last whole commit of each table; then materialise what is missing")
+    raise click.ClickException("`vibe lake repair` goes back to the last whole commit of each table; `vibe run` makes what is missing then")
 
 
 @lake.command("repair")
@@ -39,7 +39,7 @@ def lake_repair() -> None:
         click.echo(f"set aside {file}.damaged")
     if left := home.torn():
         name, torn = left[0]
-        raise click.ClickException(f"table {name}: {torn}: older than the newest commit; materialise it again to write its rows anew")
+        raise click.ClickException(f"table {name}: {torn}: older than the newest commit; `vibe run {name}` writes its rows anew")
     click.echo("every table is whole")
 
 
@@ -55,9 +55,11 @@ def warehouse_rebuild() -> None:
     \b
     Example: vibe warehouse rebuild
     """
+    from vibe_assets.stages.notes import WANTED, leave_note
     from vibe_assets.stages.warehouse import rebuild_warehouse
 
     home = platform()
     for name, rows in rebuild_warehouse(home).items():
         click.echo(f"{name}: {rows:,} rows")
+    leave_note(home, "published_warehouse", what=WANTED)  # its reader, the drift report, follows
     click.echo(home.settings.warehouse_file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -204,11 +203,15 @@ def _engine(settings: Settings) -> Finding:
 
 
 def _dagster_home(settings: Settings) -> Finding:
-    home = Path(os.environ.get("DAGSTER_HOME") or "dagster_home").expanduser().resolve()
-    config = home / "dagster.yaml"
-    return Finding(
-        "Dagster home",
-        config.is_file(),
-        f"{home}" if config.is_file() else f"{config} is missing",
-        "run from the project folder, or set DAGSTER_HOME",
-    )
+    """Whether the instance is this library's; one that is absent is made by the first `vibe ui` or `vibe run`."""
+    from vibe_assets.operate.instance import InstanceError, dagster_home, has_instance, open_instance
+
+    home = dagster_home(settings)
+    if not has_instance(settings):
+        return Finding("Dagster home", True, f"{home}: not there yet; `vibe ui` and `vibe run` make it")
+    try:
+        with open_instance(settings):
+            return Finding("Dagster home", True, str(home))
+    except InstanceError as error:
+        said, _, remedy = str(error).partition(". ")
+        return Finding("Dagster home", False, said, remedy)
