@@ -95,7 +95,7 @@ def standing_version(platform: Platform, asset: str) -> str | None:
     """Data version of what a command left, as the asset itself would state it; None where nothing is there."""
     if asset == "audit_sample":
         rows = platform.lake.read(AUDIT_SAMPLE)
-        return content_version(rows).value if rows.height else None
+        return content_version(AUDIT_SAMPLE, rows).value if rows.height else None
     if asset == "deployed_heads":
         return students.deployed_version(platform)
     try:
@@ -129,7 +129,7 @@ def _tell(platform: Platform, instance: dg.DagsterInstance, graph: BaseAssetGrap
         rows = platform.lake.read(table, folder_key=note.partition)
         if rows.is_empty() and note.partition:
             return  # a batch that was pruned
-        tags[VERSION_TAG] = content_version(rows).value
+        tags[VERSION_TAG] = content_version(table, rows).value
     metadata = {"by": note.by, "at": note.at, **({"rows": rows.height} if table else {})}
     instance.report_runless_asset_event(dg.AssetMaterialization(note.asset, partition=partition, tags=tags, metadata=metadata))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 DEFINITIONS = "vibe_assets.definitions"
-DAEMON = (sys.executable, "-m", "dagster._daemon", "run", "-m", DEFINITIONS)
+DAEMON = (sys.executable, "-m", "vibe_assets.operate.daemon", "run", "-m", DEFINITIONS)
 
 
 def daemon_environment() -> dict[str, str]:
