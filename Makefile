@@ -6,7 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 TEST_WORKERS ?= $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))  # test processes side by side; one more than cores, for many tests wait
 SOAK_MINUTES ?= 60
-export DAGSTER_HOME := $(CURDIR)/dagster_home
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: demo test test-scale soak ui doctor lint bench bench-full clean-demo wheel help

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,7 @@ class Lake:
     staged: frozenset[str] = frozenset()  # names of the tables that lie there
     keep_h: float = 7 * 24  # hours that files of replaced versions are kept
     pinned: Pinned | None = None  # versions that are kept for good; None: whoever opened the lake does not know, nothing is deleted
+    wrote: Callable[[str, str | None], object] | None = field(default=None, compare=False)  # hears of every commit: table, partition
 
     def __post_init__(self) -> None:
         if isinstance(self.root, Url):
@@ -229,11 +230,16 @@ class Lake:
             foreign = set(rows[table.key].unique()) - {folder_key}
             if foreign:
                 raise ValueError(f"{table.name}: rows of {sorted(map(str, foreign))} in a write of {table.key} {folder_key!r}")
-        return self._commit(table, rows, mode="overwrite", predicate=predicate, commit=commit)
+        return self._told(table, folder_key, self._commit(table, rows, mode="overwrite", predicate=predicate, commit=commit))
 
     def append(self, table: Table, rows: pl.DataFrame, *, commit: Mapping[str, str] | None = None) -> int:
         """Add rows in one commit (histories); return the new version."""
-        return self._commit(table, conform(rows, table), mode="append", predicate=None, commit=commit)
+        return self._told(table, None, self._commit(table, conform(rows, table), mode="append", predicate=None, commit=commit))
+
+    def _told(self, table: Table, partition: str | None, version: int) -> int:
+        if self.wrote is not None:
+            self.wrote(table.name, partition)
+        return version
 
     def _commit(self, table: Table, rows: pl.DataFrame, *, mode: str, predicate: str | None, commit: Mapping[str, str] | None) -> int:
         from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, write_deltalake

@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 
 from vibe_assets.definitions import defs
-from vibe_assets.defs.drive import Driver, report_outside_world
+from vibe_assets.defs.drive import Driver
 from vibe_assets.demo.render import DemoLibrary, render_library, simulate_audit
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import accept_audited, sample_file
@@ -74,8 +74,9 @@ class World:
 
     def settle(self) -> list[dict[str, list[str]]]:
         """Let sensors look and automation work until nothing moves; what each tick ran."""
-        report_outside_world(self.platform, self.instance)
-        return self.driver.drain()
+        driver = self.driver
+        driver.look(self.platform)
+        return driver.drain()
 
     def setting(self, old: str, new: str) -> None:
         """Change the settings file as a user would."""

@@ -52,10 +52,10 @@ def test_the_manifest_says_what_it_was_made_of(awkward: Platform, out: Path) -> 
 def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(awkward: Platform, out: Path) -> None:
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
-    with pytest.raises(ExportError, match=r"was not written by `vibe export`; nothing was changed\. Give another folder with --into"):
+    with pytest.raises(ExportError, match=r"not an export of ours; nothing was changed\. Give another folder with --into"):
         export_labels(awkward, "csv", Selection(), into=out)
     (out / "manifest.json").write_text('{"made_by": "a web extension"}')
-    with pytest.raises(ExportError, match="was not written by"):
+    with pytest.raises(ExportError, match="not an export of ours"):
         export_labels(awkward, "csv", Selection(), into=out)
     assert (out / "thesis.txt").read_text() == "years of work"
     assert left_beside(out) == []

@@ -47,5 +47,5 @@ def test_pairs_that_the_groups_miss_are_listed_those_across_splits_first(platfor
 def test_a_library_without_vectors_is_told_what_to_do(tmp_path: Path) -> None:
     platform = build(tmp_path, NAMES[:2])
     platform.lake.replace(IMAGE_EMBEDDINGS, platform.lake.read(IMAGE_EMBEDDINGS).head(0), folder_key=FOLDER)
-    with pytest.raises(StageError, match="materialise image_embeddings"):
+    with pytest.raises(StageError, match="`vibe run image_embeddings`"):
         find_duplicates(platform, cosine=0.98)

@@ -162,7 +162,7 @@ def test_drift_is_reported_from_the_published_history(platform: Platform) -> Non
 
 
 def test_without_a_warehouse_there_is_no_history_to_show(platform: Platform) -> None:
-    with pytest.raises(StageError, match="materialise published_warehouse first"):
+    with pytest.raises(StageError, match="`vibe run` publishes it"):
         report_drift(platform)
 
 

@@ -91,7 +91,7 @@ def test_words_find_photos_in_the_space_of_an_encoder_with_a_text_tower(tmp_path
 def test_vectors_of_another_encoder_are_passed_over_and_counted(tmp_path: Path) -> None:
     platform = build(tmp_path, NAMES[:4])
     query = Query("x", np.ones(8, np.float32), load_encoder(platform.settings.encoder))
-    with pytest.raises(StageError, match=r"no photo of the library has a vector of .*'handcrafted' yet: materialise image_embeddings"):
+    with pytest.raises(StageError, match=r"no photo of the library has a vector of .*'handcrafted' yet: `vibe run image_embeddings`"):
         search(platform, query)
     embed_folder(platform, FOLDER)
     rows = platform.lake.read(IMAGE_EMBEDDINGS)

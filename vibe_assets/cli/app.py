@@ -111,7 +111,9 @@ def main(ctx: click.Context, config: Path | None) -> None:
       vibe demo                      everything end to end on rendered photos
       vibe init ~/Pictures           write a commented vibe.toml for your own photos
       vibe doctor                    check photo root, teacher, encoder, disk
+      vibe run                       all there is to do, in the foreground; or, day and night with a page:
       vibe ui                        Dagster UI and daemon on http://127.0.0.1:3000
+      vibe status                    what is there, what waits for whom, what to do next
     """
     ctx.obj = config
     if config is not None:
@@ -119,9 +121,12 @@ def main(ctx: click.Context, config: Path | None) -> None:
 
 
 def platform() -> Platform:
+    """The installation that a command works on; what the command writes, the graph hears of."""
+    from dataclasses import replace
+
     from vibe_assets.stages.platform import Platform
 
-    return Platform.open()
+    return replace(Platform.open(), by=f"vibe {click.get_current_context().command_path.partition(' ')[2]}")
 
 
 @contextmanager

@@ -81,11 +81,14 @@ def _add(name: str, about: str) -> None:
         into: Path | None, bom: bool | None = None,
     ) -> None:  # fmt: skip
         from vibe_assets.stages.export import Selection, export_labels
+        from vibe_assets.stages.notes import leave_note
 
-        done = export_labels(platform(), name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos, bom=bom)
+        home = platform()
+        done = export_labels(home, name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos, bom=bom)
         if not done.written and done.photos:
             click.echo(f"nothing to do: {done.folder} holds these {done.photos} photos already")
             return
+        leave_note(home, "label_export")
         sources = ", ".join(f"{count} from {source}" for source, count in sorted(done.labels_from.items()))
         click.echo(f"{done.photos} photos in {done.folder}; labels: {sources or 'none'}")
         if done.left_out:

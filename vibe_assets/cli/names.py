@@ -114,8 +114,11 @@ def names_report(folders: tuple[Path, ...], file: Path | None, in_browser: bool)
         page = write_text(file.resolve(), render_names([track for folder in folders for track in find_tracks(folder)]))
     else:
         from vibe_assets.names.study import report_names
+        from vibe_assets.stages.notes import leave_note
 
-        page = report_names(platform()).path
+        home = platform()
+        page = report_names(home).path
+        leave_note(home, "names_report")
     tell(page, page=page)
     if in_browser:
         click.launch(page.as_uri())
@@ -139,10 +142,12 @@ def names_ask(base: str, modes: tuple[str, ...], offered: int, as_is: bool, most
     from vibe_assets.names.results import COMPARED, comparison_rows
     from vibe_assets.names.study import ask_model
     from vibe_assets.names.vlm_tracks import MODES, HeadKnobs
+    from vibe_assets.stages.notes import noted
 
     home = platform()
     tools = vlm_tools(base, device=home.settings.vlm.device, rank=rank, epochs=epochs)
     knobs = HeadKnobs(rank=rank, alpha=2 * rank, epochs=epochs)
     wanted = modes or tuple(mode for mode in MODES if not (as_is and mode == "head"))
-    tracks = ask_model(home, wanted, tools, knobs=knobs, options=offered, tune=not as_is, most=most)
+    with noted(home, "name_vlm"):
+        tracks = ask_model(home, wanted, tools, knobs=knobs, options=offered, tune=not as_is, most=most)
     show("Vision-language model", list(COMPARED), list(comparison_rows(tracks)), name="tracks")

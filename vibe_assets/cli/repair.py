@@ -77,9 +77,11 @@ def warehouse_rebuild() -> None:
     \b
     Example: vibe warehouse rebuild
     """
+    from vibe_assets.stages.notes import WANTED, leave_note
     from vibe_assets.stages.warehouse import rebuild_warehouse
 
     home = platform()
     for name, rows in rebuild_warehouse(home).items():
         click.echo(f"{name}: {rows:,} rows")
+    leave_note(home, "published_warehouse", what=WANTED)  # its reader, the drift report, follows
     click.echo(home.settings.warehouse_file)

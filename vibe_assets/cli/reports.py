@@ -26,7 +26,7 @@ def report(name: str | None, in_browser: bool) -> None:
     if name is not None:
         page = page.with_name(f"{name}_report.html")
         if not page.exists():
-            raise click.ClickException(f"{page}: not written yet; materialise {page.stem}, or see `vibe report` for those that are there")
+            raise click.ClickException(f"{page}: not written yet: `vibe run` writes it, `vibe report` shows those that are there")
     tell(page, page=page)
     if in_browser:
         click.launch(page.as_uri())

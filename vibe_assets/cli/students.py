@@ -16,15 +16,19 @@ from vibe_assets.cli.app import FILE, OUT, main, nothing, platform, show
 @click.option("--deploy", is_flag=True, help="Deploy what does not lose to the head in force.")
 def train(kinds: tuple[str, ...], deploy: bool) -> None:
     """Train heads on what is in the lake (default: all three)."""
+    from vibe_assets.stages.notes import noted
     from vibe_assets.stages.students import KINDS, deploy_students, scores_markdown, train_student
 
     home = platform()
     for kind in kinds or KINDS:
-        trained = train_student(home, kind)
+        with noted(home, f"{kind}_head"):
+            trained = train_student(home, kind)
         click.echo(f"{trained.version}: {trained.head.card.n_train} photos in {trained.seconds:.1f} s -> {trained.path}")
         click.echo(scores_markdown(trained))
     if deploy:
-        for kind, decision in deploy_students(home).items():
+        with noted(home, "deployed_heads"):
+            decisions = deploy_students(home)
+        for kind, decision in decisions.items():
             click.echo(f"{kind}: in force {decision.in_force} ({decision.reason})")
 
 
@@ -101,10 +105,13 @@ def heads_deploy(version: str) -> None:
 
     from vibe_assets.heads.deployments import Deployments
     from vibe_assets.heads.store import load_head
+    from vibe_assets.stages.notes import noted
 
-    folder = platform().settings.heads_dir
+    home = platform()
+    folder = home.settings.heads_dir
     head = load_head(folder / version)
-    Deployments(folder).deploy(head.kind, version, reason="by hand", at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
+    with noted(home, "deployed_heads"):
+        Deployments(folder).deploy(head.kind, version, reason="by hand", at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
     click.echo(f"{version} is in force")
 
 
@@ -115,8 +122,11 @@ def heads_rollback(kind: str) -> None:
     from datetime import UTC, datetime
 
     from vibe_assets.heads.deployments import Deployments
+    from vibe_assets.stages.notes import noted
 
-    entry = Deployments(platform().settings.heads_dir).rollback(kind, at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
+    home = platform()
+    with noted(home, "deployed_heads"):
+        entry = Deployments(home.settings.heads_dir).rollback(kind, at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
     click.echo(f"{entry.version} is in force again")
 
 

@@ -58,6 +58,7 @@ def tags_ingest(batch: str, **source: Any) -> None:
 @click.argument("batch", default="")
 def tags_diagnose(batch: str) -> None:
     """How good a batch is as a ruler (default: the newest): tags per photo, duplicates, diversity, broken photos."""
+    from vibe_assets.stages.notes import leave_note
     from vibe_assets.vlm.diagnostics import diagnose, write_diagnosis
 
     home = platform()
@@ -72,6 +73,7 @@ def tags_diagnose(batch: str) -> None:
     }
     show(f"Batch {found.batch}", ["figure", "value"], list(figures.items()), name="figures")
     page = write_diagnosis(home, found)
+    leave_note(home, "tag_diagnostics", found.batch)
     tell(page, batch=found.batch, page=page)
     if not found.accepted:
         nothing(f"batch {found.batch} holds no usable photo")

@@ -38,10 +38,12 @@ def annotate(root: Path | None, output: Path, limit: int | None, resume: bool) -
 @click.option("--as-current", is_flag=True, help="Lines that name a model, or no teacher at all, are the current teacher's.")
 def import_annotations(file: Path, as_current: bool) -> None:
     """Bring a JSONL of answers home; answers of other teachers are kept apart."""
+    from vibe_assets.stages.teacher import order_known_answers
     from vibe_assets.teacher.annotate import import_annotations as bring
     from vibe_assets.teacher.annotate import teacher_fingerprint
 
-    settings = platform().settings
+    home = platform()
+    settings = home.settings
     mapped = teacher_fingerprint(settings.teacher) if as_current else None
     done = bring(file, settings.journal_dir, as_teacher=mapped)
     facts = {"kept": done.kept, "by_teacher": done.by_teacher, "known": done.duplicates, "failures": done.failures}
@@ -51,7 +53,8 @@ def import_annotations(file: Path, as_current: bool) -> None:
             f"{len(done.rejected)} of {len(done.rejected)} lines rejected, {done.rejected[0].reason}" if done.rejected else "it is empty"
         )
         nothing(f"{file}: nothing was taken over: {first}")
-    tell("materialise `annotations` (vibe ui) to take them into the library; none of them is asked again")
+    if folders := order_known_answers(home):
+        tell(f"{len(folders)} folders can be filled in: a running daemon does it, or `vibe run`; no photo is asked again", folders=folders)
 
 
 @main.group()
@@ -74,9 +77,12 @@ def teacher_show() -> None:
 @teacher.command("trial")
 def teacher_trial() -> None:
     """Let [teacher.candidate] annotate the audited photos and compare it with the current teacher."""
+    from vibe_assets.stages.notes import noted
     from vibe_assets.stages.teacher import try_candidate
 
-    trial = try_candidate(platform())
+    home = platform()
+    with noted(home, "teacher_trial"):
+        trial = try_candidate(home)
     tell(trial.comparison.verdict, verdict=trial.comparison.verdict)
     tell("`vibe teacher promote` is allowed" if trial.allowed else "`vibe teacher promote` is refused", allowed=trial.allowed)
 

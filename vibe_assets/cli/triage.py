@@ -107,13 +107,16 @@ def import_pairs_command(file: Path, photos: Path | None, name: str | None) -> N
 @triage.command("train")
 def train_command() -> None:
     """Settle the preferences and train every series head."""
+    from vibe_assets.stages.notes import noted
     from vibe_assets.triage.learn import train_heads
     from vibe_assets.triage.study import build_series, measure_quality, settle_preferences
 
     home = platform()
     for stage in (build_series, measure_quality, settle_preferences):
         stage(home)
-    for recipe, head in train_heads(home).heads.items():
+    with noted(home, "series_heads"):
+        trained = train_heads(home)
+    for recipe, head in trained.heads.items():
         top1, series = head.card.selection["top1"], head.card.n_val
         facts = {recipe: {"version": head.version, "top1": top1, "validation_series": series}}
         tell(f"{recipe}: top-1 {top1:.1%} on {series} validation series ({head.version})", **facts)
@@ -123,9 +126,12 @@ def train_command() -> None:
 @click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
 def report_command(in_browser: bool) -> None:
     """Judge every head and rule on the test series and write the report."""
+    from vibe_assets.stages.notes import leave_note
     from vibe_assets.triage.report import report_triage
 
-    written = report_triage(platform())
+    home = platform()
+    written = report_triage(home)
+    leave_note(home, "triage_report")
     tell(f"{written.markdown}\n\n{written.path}", page=written.path, markdown=written.markdown)
     if in_browser:
         click.launch(written.path.as_uri())

@@ -73,11 +73,14 @@ def vlm_finetune(base: str, name: str, no_checkpointing: bool, target_modules: t
     \b
     Example: vibe vlm finetune Qwen/Qwen2.5-VL-3B-Instruct --name my-tags --four-bit
     """
+    from vibe_assets.stages.notes import noted
     from vibe_assets.vlm.adapters import finetune_adapter
     from vibe_assets.vlm.lora import PROJECTIONS, LoraKnobs
 
     knobs = LoraKnobs(**chosen, target_modules=target_modules or PROJECTIONS, gradient_checkpointing=not no_checkpointing)
-    done = finetune_adapter(platform(), name, base, knobs)
+    home = platform()
+    with noted(home, "lora_adapter"):
+        done = finetune_adapter(home, name, base, knobs)
     if done.training is None:
         tell("the same base, data and knobs were trained before; nothing to do")
     tell(done.card["verdict"], verdict=done.card["verdict"], trained=done.training is not None)

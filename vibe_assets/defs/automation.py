@@ -12,14 +12,16 @@ from typing import NamedTuple
 import dagster as dg
 
 from vibe_assets.defs.history import ASKED_TAG, FOLLOWS, ONCE, VERSION_TAG, graph_of, look
+from vibe_assets.defs.orders import NOTE, Order, forget_lost, open_orders
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.plan import Cell, Graph, Seen, State, Status, plan
 from vibe_assets.operate.clock import schedule_timezone
+from vibe_assets.operate.instance import claim
 from vibe_assets.records import fingerprint
 from vibe_assets.stages.library import Look, look_at_folders
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.sources import candidate_version, read_sources
-from vibe_assets.stages.teacher import unanswered_folders
+from vibe_assets.stages.teacher import trial_file, unanswered_folders
 
 LAUNCHED_BY_AUTOMATION = {"launched_by": "automation"}
 NO_LIBRARY = "library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.toml"
@@ -146,6 +148,7 @@ def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     platform = Platform.open(run_id="folder_sensor", progress=False)
     if platform.settings.library.root is None:
         return dg.SkipReason(NO_LIBRARY)
+    claim(platform.settings, context.instance)  # InstanceError fails the tick: another library's history stays as it is
     know_pools(context.instance)
     look = look_at_folders(platform)  # LibraryVanished fails the tick: the last good state stays in force
     partitions = set(context.instance.get_dynamic_partitions(folders.name or ""))
@@ -168,22 +171,41 @@ def folder_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
 
 @dg.sensor(
     name="source_sensor",
-    job=trial_job,
+    jobs=[trial_job, upkeep],
     minimum_interval_seconds=LOOK_EVERY_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks at settings and audited file: reports a new teacher, mapping, encoder or audit, and tries a new candidate teacher.",
+    description="Looks at settings, audited file and the notes of commands: reports a new teacher, mapping, encoder or audit, tries a new "
+    "candidate teacher, and carries out what commands left to do.",
 )
 def source_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     platform = Platform.open(run_id="source_sensor", progress=False)
     if platform.settings.library.root is None:
         return dg.SkipReason(NO_LIBRARY)  # nothing is built, not even what needs no photos, where nobody asked for it
+    claim(platform.settings, context.instance)
     events = source_events(platform, context.instance)
     candidate = candidate_version(platform)
     audited = latest_version(context.instance, "audited_verdicts") is not None
-    requests = [dg.RunRequest(run_key=f"trial-{candidate}")] if candidate and audited and context.cursor != candidate else []
+    wanted = candidate and audited and context.cursor != candidate and not trial_file(platform.settings, candidate).exists()
+    requests = [dg.RunRequest(run_key=f"trial-{candidate}", job_name=trial_job.name)] if wanted else []
+    if context.repository_def is not None:
+        forget_lost(platform, context.instance, context.repository_def.asset_graph)
+        orders = open_orders(platform, context.instance, context.repository_def.asset_graph)
+        requests += [order_request(order) for order in orders]
     if not events and not requests:
         return dg.SkipReason("teacher, mapping, encoder and audit are as the instance knows them")
-    return dg.SensorResult(cursor=candidate if requests else context.cursor, asset_events=events, run_requests=requests)
+    return dg.SensorResult(cursor=candidate if wanted else context.cursor, asset_events=events, run_requests=requests)
+
+
+def order_request(order: Order) -> dg.RunRequest:
+    """What a command left to do, for the queue; asked for twice, it is run once."""
+    return dg.RunRequest(
+        run_key=order.tags[NOTE],
+        job_name=upkeep.name,
+        asset_selection=[dg.AssetKey(order.asset)],
+        asset_check_keys=[dg.AssetCheckKey(dg.AssetKey(order.asset), check) for check in order.checks],
+        partition_key=order.partition,
+        tags=order.tags,
+    )
 
 
 # -- upkeep ------------------------------------------------------------------------------------------------------------
@@ -276,11 +298,16 @@ class Heard(NamedTuple):
 def nightly_refresh(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     assert context.repository_def is not None
     platform = Platform.open(run_id="nightly_refresh", progress=False)
+    runs, statuses = refresh(platform, context.instance, graph_of(context.repository_def.asset_graph))
+    return runs or dg.SkipReason(nothing_to_do(statuses))
+
+
+def refresh(platform: Platform, instance: dg.DagsterInstance, graph: Graph) -> tuple[list[dg.RunRequest], Mapping[Cell, Status]]:
+    """Runs for all that failed, whatever its pause, and for photos that the teacher has not answered; the status of those cells."""
     again = {Cell("annotations", key): f"{photos} photos without an answer" for key, photos in unanswered_folders(platform).items()}
-    graph = graph_of(context.repository_def.asset_graph)
-    seen = replace(look(context.instance, graph, JOBS, again=again), now=math.inf)  # no pause lasts longer than the night
+    seen = replace(look(instance, graph, JOBS, again=again), now=math.inf)  # no pause lasts longer than the night
     statuses = {cell: status for cell, status in plan(graph, seen).items() if status.attempt or cell in again}
-    return wanted_runs(graph, statuses, seen) or dg.SkipReason(nothing_to_do(statuses))
+    return wanted_runs(graph, statuses, seen), statuses
 
 
 def nothing_to_do(statuses: Mapping[Cell, Status]) -> str:

@@ -4,15 +4,18 @@ The daemon does the same with a process for every run. This driver serves whoeve
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TextIO
 
 import dagster as dg
 
-from vibe_assets.defs.automation import JOBS, folder_events, moved_folders, source_events, wanted_runs
+from vibe_assets.defs.automation import JOBS, folder_events, know_pools, moved_folders, order_request, refresh, source_events, wanted_runs
 from vibe_assets.defs.history import graph_of, look
+from vibe_assets.defs.orders import forget_lost, open_orders
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.plan import plan
+from vibe_assets.operate.instance import claim
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.stages.library import look_at_folders
 from vibe_assets.stages.platform import Platform
@@ -38,27 +41,44 @@ class Driver:
     instance: dg.DagsterInstance
     defs: dg.Definitions
     progress: bool = True
+    log: TextIO | None = None  # gets a line for every step that is done
     tally: Tally = field(default_factory=Tally)
 
     def drain(self) -> list[dict[str, list[str]]]:
         """Look and run until a look asks for nothing; return what each look ran, asset -> partitions. What failed is left for later."""
         ticks: list[dict[str, list[str]]] = []
         while True:
-            with waiting("looking at what moved", shown=self.progress):
+            with waiting("looking at what moved", shown=self.progress, log=self.log):
                 wanted = self.wanted()
             if not wanted:
                 return ticks
-            alike: dict[tuple[dg.AssetKey, ...], list[dg.RunRequest]] = defaultdict(list)
-            ran: dict[str, list[str]] = defaultdict(list)
-            for request in wanted:
-                alike[tuple(request.asset_selection or ())].append(request)
-                for key in request.asset_selection or ():
-                    ran[key.to_user_string()].append(request.partition_key or "")
-            for keys, requests in alike.items():
-                names, unit = ", ".join(key.to_user_string() for key in keys), "folder" if requests[0].partition_key else "run"
-                for request in stepped(requests, names, unit=unit, shown=self.progress):
-                    self.run(list(keys), request.partition_key, tags=request.tags)
-            ticks.append({name: sorted(partitions) for name, partitions in sorted(ran.items())})
+            ticks.append(self.carry_out(wanted))
+
+    def carry_out(self, requests: Sequence[dg.RunRequest]) -> dict[str, list[str]]:
+        """Run what was asked for, runs of the same assets one after the other; asset -> partitions."""
+        alike: dict[tuple[dg.AssetKey, ...], list[dg.RunRequest]] = defaultdict(list)
+        ran: dict[str, list[str]] = defaultdict(list)
+        for request in requests:
+            alike[tuple(request.asset_selection or ())].append(request)
+            for key in request.asset_selection or ():
+                ran[key.to_user_string()].append(request.partition_key or "")
+        for keys, some in alike.items():
+            names, unit = ", ".join(key.to_user_string() for key in keys), "folder" if some[0].partition_key else "run"
+            for request in stepped(some, names, unit=unit, shown=self.progress, log=self.log):
+                self.run(list(keys), request.partition_key, tags=request.tags)
+        return {name: sorted(partitions) for name, partitions in sorted(ran.items())}
+
+    def look(self, platform: Platform) -> bool:
+        """What the sensors do: see what moved outside, and carry out what commands left to do. Whether there was anything."""
+        moved = report_outside_world(platform, self.instance)
+        lost = forget_lost(platform, self.instance, self.defs.resolve_asset_graph())
+        orders = open_orders(platform, self.instance, self.defs.resolve_asset_graph())
+        self.carry_out([order_request(order) for order in orders])
+        return bool(moved or lost or orders)
+
+    def refresh(self, platform: Platform) -> None:
+        """What the night does: try again what failed, whatever its pause, and ask the teacher for what it did not answer."""
+        self.carry_out(refresh(platform, self.instance, graph_of(self.defs.resolve_asset_graph()))[0])
 
     def wanted(self) -> list[dg.RunRequest]:
         """The runs that one look asks for."""
@@ -95,12 +115,16 @@ class Driver:
         return len(runs)
 
 
-def report_outside_world(platform: Platform, instance: dg.DagsterInstance) -> None:
-    """What the two sensors do: folders become partitions, sources that moved are reported."""
+def report_outside_world(platform: Platform, instance: dg.DagsterInstance) -> int:
+    """What the two sensors do: folders become partitions, sources that moved are reported; how many events that were."""
+    claim(platform.settings, instance)
+    know_pools(instance)
     look = look_at_folders(platform)
     partitions = set(instance.get_dynamic_partitions(folders.name or ""))
     instance.add_dynamic_partitions(folders.name or "", sorted(look.listings.keys() - partitions))
     for gone in sorted(partitions - look.listings.keys()):
         instance.delete_dynamic_partition(folders.name or "", gone)
-    for event in [*folder_events(look, instance, moved_folders(look, instance)), *source_events(platform, instance)]:
+    events = [*folder_events(look, instance, moved_folders(look, instance)), *source_events(platform, instance)]
+    for event in events:
         instance.report_runless_asset_event(event)
+    return len(events)

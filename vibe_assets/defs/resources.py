@@ -11,6 +11,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 
 from vibe_assets.lake import LakeError, warehouse_trouble
+from vibe_assets.operate.instance import claim
 from vibe_assets.settings import load_settings
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.warehouse import CONFIG, is_broken, open_to_older_clients, publish_tables, refuse_damaged
@@ -25,7 +26,9 @@ class Installation(dg.ConfigurableResource):
     def open(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, **facts: str) -> Platform:
         """The installation as this run sees it; run id, asset and code commit go into the metadata of its writes."""
         signature = {"asset": context.asset_key.to_user_string(), **facts} if isinstance(context, dg.AssetExecutionContext) else facts
-        return Platform.open(run_id=context.run.run_id, progress=False).signed(**signature)
+        platform = Platform.open(run_id=context.run.run_id, progress=False).signed(**signature)
+        claim(platform.settings, context.instance)  # a run of another library's history must not touch these tables
+        return platform
 
 
 class Warehouse(dg.ConfigurableResource):

@@ -6,6 +6,7 @@ from vibe_assets.defs.embeddings import image_embeddings
 from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.library import photo_groups
 from vibe_assets.defs.metadata import counts_table
+from vibe_assets.defs.orders import taken_over
 from vibe_assets.defs.reports import teacher_report
 from vibe_assets.defs.resources import Installation
 from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
@@ -35,7 +36,7 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
     @notes_inputs
     def head(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         platform = installation.open(context)
-        trained = students.train_student(platform, kind)
+        trained = students.standing_head(platform, kind) if taken_over(context) else students.train_student(platform, kind)
         card = trained.head.card
         return dg.MaterializeResult(
             data_version=dg.DataVersion(trained.version),
@@ -70,11 +71,11 @@ scene_head, attribute_head, object_head = (head_asset(kind) for kind in HEADS)
 def deployed_heads(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Decide, head by head, what is deployed."""
     platform = installation.open(context)
-    decisions = students.deploy_students(platform)
+    decisions = students.standing_deployments(platform) if taken_over(context) else students.deploy_students(platform)
     lines = ["| head | in force | new | decision |", "|---|---|---|---|"]
     lines += [f"| {kind} | {d.in_force} | {d.candidate} | {d.reason} |" for kind, d in decisions.items()]
     return dg.MaterializeResult(
-        data_version=dg.DataVersion("+".join(d.in_force or "none" for d in decisions.values())),
+        data_version=dg.DataVersion(students.deployed_version(platform)),
         metadata={"decisions": dg.MetadataValue.md("\n".join(lines)), "deployed now": sum(d.deployed for d in decisions.values())},
     )
 

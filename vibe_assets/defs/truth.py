@@ -6,6 +6,7 @@ import polars as pl
 from vibe_assets.defs.history import FOLLOWS, ONCE, notes_inputs
 from vibe_assets.defs.library import folder_set, photo_groups
 from vibe_assets.defs.metadata import column_schema, counts_table, stored
+from vibe_assets.defs.orders import asked_by_hand, taken_over
 from vibe_assets.defs.resources import Installation
 from vibe_assets.defs.teacher import annotations
 from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
@@ -66,13 +67,15 @@ def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installat
     code_version="1",
     tags=ONCE,
     description="The photos that people are asked to check, with the probability each had to be drawn. Drawn once; "
-    "materialise it by hand for a new draw.",
+    "`vibe run audit_sample` draws a new one.",
 )
 @notes_inputs
 def audit_sample(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Draw the sample and write it as a file to edit."""
     platform = installation.open(context)
-    rows = truth.draw_audit_sample(platform)
+    drawn = platform.lake.read(AUDIT_SAMPLE)
+    kept = drawn.height and (taken_over(context) or not asked_by_hand(context))
+    rows = drawn if kept else truth.draw_audit_sample(platform)  # an instance that is new must not draw a second sample
     strata = {str(name): count for name, count in rows["stratum"].value_counts(sort=True).iter_rows()}
     file = dg.MetadataValue.path(str(truth.sample_file(platform)))
     return stored(platform, AUDIT_SAMPLE, rows, file=file, strata=counts_table("stratum", strata))

@@ -15,15 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
-
-from vibe_assets.defs.drive import Driver, Tally, report_outside_world
+from vibe_assets.defs.drive import Driver, Tally
+from vibe_assets.defs.foreground import try_candidate
 from vibe_assets.demo.names import SETTINGS as NAMES_SETTINGS
 from vibe_assets.demo.render import DemoLibrary, render_library, simulate_audit
 from vibe_assets.demo.studies import StudyOutcome, run_studies
 from vibe_assets.lake import write_text
-from vibe_assets.operate.ui import dagster_home
-from vibe_assets.progress import stepped
+from vibe_assets.operate.instance import open_instance, refuse_daemon, working
 from vibe_assets.settings import CONFIG_ENV, Settings, SettingsError, load_settings
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.reports import LABELS_FILE, index_file, write_index
@@ -101,25 +99,25 @@ def run_demo(folder: Path, *, photos: int = 280, studies: bool = True) -> bool:
 
     started = time.monotonic()
     folder = folder.resolve()
-    os.environ.setdefault("DAGSTER_HOME", str(Path("dagster_home").resolve()))
-    dagster_home()
     logging.getLogger("dagster").setLevel(logging.ERROR)
     library = render_library(folder, seed=SEED, photos=photos, progress=True)
     config = _settings_file(folder)
     with demo_teacher(folder) as base_url, _environment(**{CONFIG_ENV: str(config), "QWEN_BASE_URL": base_url}):
         from vibe_assets.definitions import defs
 
-        with dg.DagsterInstance.get() as instance:
-            driver = Driver(instance, defs)
+        settings = load_settings()
+        with working(settings, "`vibe demo`"), open_instance(settings) as instance:
+            refuse_daemon(instance)
+            driver = Driver(instance, defs, log=None if sys.stdout.isatty() else sys.stdout)
             if interrupted := driver.close_interrupted():
                 print_line(f"The last demo was interrupted in {_count(interrupted, 'run')}; going on from there.")
             platform = Platform.open(run_id="demo", progress=False)
-            report_outside_world(platform, instance)
+            driver.look(platform)
             driver.drain()
             _simulated_people(platform, library)
-            report_outside_world(platform, instance)
+            driver.look(platform)
             driver.drain()
-            _trial(platform, driver)
+            try_candidate(platform, driver)
             studied = run_studies(Platform.open(run_id="demo", progress=False), driver, print_line) if studies else []
             write_index(platform)  # with the outcome of the trial and of the studies
         print_outcome(platform, library, driver.tally, time.monotonic() - started, studied)
@@ -150,17 +148,6 @@ def _simulated_people(platform: Platform, library: DemoLibrary) -> None:
     accept_audited(platform, filled)
 
 
-def _trial(platform: Platform, driver: Driver) -> None:
-    """Try the candidate teacher once, as the source sensor would."""
-    from vibe_assets.stages.sources import candidate_version
-    from vibe_assets.stages.teacher import trial_file
-
-    version = candidate_version(platform)
-    if version and platform.settings.audited_file.exists() and not trial_file(platform.settings, version).exists():
-        for key in stepped([dg.AssetKey("teacher_trial")], "teacher_trial", unit="run"):
-            driver.run([key])
-
-
 # -- what came of it ---------------------------------------------------------------------------------------------------
 def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, seconds: float, studied: Sequence[StudyOutcome] = ()) -> None:
     """The table at the end of the demo, what the gates said, and where everything lies."""
@@ -184,7 +171,7 @@ def print_outcome(platform: Platform, library: DemoLibrary, tally: Tally, second
     _print_gates(platform, tally, seconds)
     _print_studies(studied)
     _print_places(platform, library)
-    print_line("\nThe people of this demo are simulated from the rendered truth. `make ui` opens the graph with this history.")
+    print_line("\nThe people of this demo are simulated from the rendered truth. `vibe ui` (make ui) opens the graph with this history.")
 
 
 def print_line(text: str) -> None:

@@ -114,14 +114,17 @@ def choose_precision(settings: EncoderSettings, device: torch.device) -> tuple[s
     wanted = settings.precision
     if wanted == "int8":
         _check_int8(device)
-    rest = wanted if wanted in ("bf16", "fp32") else "bf16" if _multiplies_bf16(device) else "fp32"
-    return f"int8+{rest}" if wanted == "int8" else rest, torch.bfloat16 if rest == "bf16" else torch.float32
-
-
-def _multiplies_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16", "bf16"} & _cpu_flags())
+    if wanted in ("auto", "int8"):
+        fast = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if device.type == "cuda"
+            else device.type == "cpu" and bool({"avx512_bf16", "amx_bf16", "bf16"} & _cpu_flags())
+        )
+        rest = "bf16" if fast else "fp32"
+        wanted_name = f"int8+{rest}" if wanted == "int8" else rest
+    else:
+        wanted_name = wanted
+    return wanted_name, torch.bfloat16 if wanted_name.endswith("bf16") else torch.float32
 
 
 def in_eight_bits(tower: torch.nn.Module, settings: EncoderSettings) -> None:

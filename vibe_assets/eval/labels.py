@@ -116,7 +116,7 @@ def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
         auto = LAKE if lake.exists(AUTO_GROUND_TRUTH) else None
         pred = LAKE if lake.exists(PREDICTIONS) else None
         if auto is None and pred is None:
-            raise InputError(f"nothing to judge: give --auto FILE or --pred FILE, or fill the lake in {lake.root} (make demo, make ui)")
+            raise InputError(f"nothing to judge: give --auto FILE or --pred FILE, or fill {lake.root} with `vibe run`")
     split = options.split or ("test" if pred == LAKE and len(groups) else "all")
     if split != "all" and not len(groups):
         raise InputError(f"--split {split}: no photo groups in {lake.root}, so no photo has a split; leave --split out")
@@ -158,7 +158,7 @@ def _labels(source: str | None, table: str, lake: Lake, taxonomy: Taxonomy) -> p
         return read_labels(Path(source), taxonomy)
     rows = lake.read_live(PREDICTIONS) if table == PREDICTIONS.name else lake.read(AUTO_GROUND_TRUTH)
     if rows.is_empty():
-        raise InputError(f"table {table} in {lake.root} is empty: give a file, or materialise it first")
+        raise InputError(f"table {table} in {lake.root} is empty: give a file, or fill it: `vibe run`")
     return rows
 
 

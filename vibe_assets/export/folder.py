@@ -46,9 +46,7 @@ def check_ours(folder: Path) -> None:
         return
     manifest = read_manifest(folder)
     if manifest is None:
-        raise ExportError(
-            f"{folder} is not empty and was not written by `vibe export`; nothing was changed. Give another folder with --into"
-        )
+        raise ExportError(f"{folder} is not empty and not an export of ours; nothing was changed. Give another folder with --into")
     added = sorted(name for name, seen in files_below(folder).items() if seen["files"] > manifest["files"].get(name, {"files": 0})["files"])
     if added:
         raise ExportError(f"{folder} holds files that this export did not write ({', '.join(added[:5])}); move them away, then run again")

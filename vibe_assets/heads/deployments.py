@@ -56,6 +56,11 @@ class Deployments:
         entries = self.history(kind)
         return {entry.version for entry in entries} - set(_stack(entries))
 
+    def by_hand(self, kind: str) -> Deployment | None:
+        """The last entry of a kind, when a person deployed that head: a head from before then must not replace it by itself."""
+        entries = self.history(kind)
+        return entries[-1] if entries and (entries[-1].by, entries[-1].action) == ("cli", "deploy") else None
+
     def deploy(self, kind: str, version: str, *, at: str, reason: str = "", by: str = "") -> Deployment:
         """Put a saved head in force. A version that is in force already adds no line. Raises HeadError when it is not there."""
         if kind not in KINDS or not version.startswith(f"{kind}-"):
@@ -83,7 +88,7 @@ class Deployments:
     # -- the file ------------------------------------------------------------------------------------------------------
     def _require_saved(self, version: str) -> None:
         if not (self.heads_dir / version / "card.json").is_file():
-            raise HeadError(f"{self.heads_dir / version}: no such head; `vibe heads` lists the saved ones")
+            raise HeadError(f"{self.heads_dir / version}: no such head; `vibe heads list` lists the saved ones")
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:

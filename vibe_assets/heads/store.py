@@ -66,7 +66,7 @@ def load_head(path: Path) -> TrainedHead:
 
     for name in (CARD, WEIGHTS):
         if not (path / name).is_file():
-            raise HeadError(f"{path / name}: no such file; `vibe heads` lists the saved heads")
+            raise HeadError(f"{path / name}: no such file; `vibe heads list` lists the saved heads")
     try:
         card = HeadCard.from_json((path / CARD).read_text(encoding="utf-8"))
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -189,21 +189,24 @@ def _along_path(
     strengths, iterations = fit.strengths_of(len(rows)), settings.max_epochs
     if len(rows) < LARGE:
         return fit.fit_path(model, rows, held, loss, strengths=strengths, max_iterations=iterations, progress=progress), {}
+    begin, spectrum = FIRST, picked.spectrum(rows)
     tried: list[dict[str, Any]] = []
-    spectrum, order, held_order = picked.spectrum(rows), torch.randperm(len(rows)), torch.randperm(len(held))
-
-    def around(some: PickedRows, small: PickedRows) -> Any:
-        begin = fit.nearest(strengths, tried[-1]["strength"] * tried[-1]["n"] / len(some)) if tried else FIRST
-        return fit.fit_around(
+    order, held_order = torch.randperm(len(rows)), torch.randperm(len(held))
+    for size in (*(size for size in SAMPLES if 4 * size <= len(rows)), len(rows)):
+        whole = size == len(rows)
+        some = rows if whole else rows.only(order[:size].sort().values).copied()
+        small = held if whole else held.only(held_order[:size].sort().values).copied()
+        if tried:
+            begin = fit.nearest(strengths, tried[-1]["strength"] * tried[-1]["n"] / size)
+        path = fit.fit_around(
             model, some, small, loss, strengths=strengths, begin=begin, max_iterations=iterations, spectrum=spectrum, progress=progress
         )
-
-    for size in (size for size in SAMPLES if 4 * size <= len(rows)):
-        sample, small = (all_.only(at[:size].sort().values).copied() for all_, at in ((rows, order), (held, held_order)))
-        first = around(sample, small).strongest
+        if whole:
+            return path, {"samples": tried}
+        first = path.strongest
         model.load_state_dict(first.state)
         tried.append({"n": size, "strength": first.strength, "loss": round(first.loss, 8)})
-    return around(rows, held), {"samples": tried}
+    raise AssertionError("the last of the sizes is that of all rows")
 
 
 def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, NDArray[np.float32]]:

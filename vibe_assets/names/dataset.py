@@ -75,9 +75,7 @@ def load_names(platform: Platform) -> NameData:
     settings, lake = platform.settings.names, platform.lake
     splits = lake.read(NAME_SPLITS).filter(pl.col("reason").is_null()).unique("image_id", keep="first")
     if splits.is_empty():
-        raise StageError(
-            "no faces with a split: run `vibe names index`, or materialise name_index, face_chips, name_embeddings, name_splits"
-        )
+        raise StageError("no faces with a split: run `vibe names index`")
     names = names_under_study(splits, settings.top_names)
     splits = splits.filter(pl.col("name").is_in(names)).sort("image_id").with_row_index("row")
     shards = splits["shard"].unique().sort().to_list()
@@ -93,12 +91,12 @@ def load_names(platform: Platform) -> NameData:
         vectors = joined["embedding"].list.to_array(len(joined["embedding"][0])).to_numpy()
         x = np.zeros((splits.height, vectors.shape[1]), np.float32) if x is None else x
         if vectors.shape[1] != x.shape[1] or len(encoders) > 1:
-            raise StageError(f"name_embeddings: vectors of {len(encoders)} encoders; materialise it for every shard again")
+            raise StageError(f"name_embeddings: vectors of {len(encoders)} encoders; `vibe names index` embeds every shard again")
         at = joined["row"].to_numpy()
         x[at] = vectors
         known[at] = True
     if x is None or not known.any():
-        raise StageError("no vectors of faces: run `vibe names index`, or materialise name_embeddings for every shard")
+        raise StageError("no vectors of faces: run `vibe names index`")
     number = {name: at for at, name in enumerate(names)}
     y = np.array([number[name] for name in splits["name"]], dtype=np.int64)
     groups = np.unique(splits["group_id"].to_numpy().astype(str), return_inverse=True)[1].astype(np.int64)

@@ -28,7 +28,7 @@ def shards_ready(platform: Platform) -> Gate:
     return Gate(
         not missing and encoders <= 1,
         {"planned shards": len(planned), "without vectors": ", ".join(missing) or "none", "encoders": encoders},
-        "materialise name_index, face_chips and name_embeddings for the shards that are missing, or for all after a change of the encoder",
+        "`vibe names index --shard SHARD` for the shards that are missing, or `vibe names index` for all after a change of the encoder",
     )
 
 
@@ -45,7 +45,7 @@ def nobody_on_two_sides(platform: Platform) -> Gate:
     return Gate(
         rows.height > 0 and not any(across.values()),
         {**{f"{what} on two sides": count for what, count in across.items()}, "faces": rows.height, "faces with a known person": known},
-        "materialise name_splits again; a person on two sides lets a probe recognise people instead of names",
+        "`vibe names index` draws the split again; a person on two sides lets a probe recognise people instead of names",
     )
 
 

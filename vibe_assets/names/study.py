@@ -47,7 +47,7 @@ def planned_shards(platform: Platform) -> list[str]:
     """Shards that hold a name, sorted. Raises StageError before the first plan."""
     shards = platform.lake.read(NAME_SHARDS)["shard"].unique().sort().to_list()
     if not shards:
-        raise StageError("no names planned: run `vibe names index`, or materialise name_shards")
+        raise StageError("no names planned: run `vibe names index`")
     return shards
 
 
@@ -150,7 +150,7 @@ def study_tracks(platform: Platform) -> list[Track]:
     """The results on disk, the primary probe first, then methods, controls and ablations by name. Raises StageError before the first."""
     folder = results_dir(platform)
     if not (folder / PRIMARY / "config.json").is_file():
-        raise StageError("no results of the names study: run `vibe names probe`, or materialise name_probes")
+        raise StageError("no results of the names study: run `vibe names probe`")
     order = {"probe": 0, "vlm": 1, "control": 2, "ablation": 3}
     return sorted(find_tracks(folder), key=lambda track: (track.name != PRIMARY, order.get(track.kind, 9), track.name))
 

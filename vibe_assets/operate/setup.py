@@ -246,10 +246,20 @@ def _engine(settings: Settings) -> Finding:
 
 
 def _dagster_home(settings: Settings) -> Finding:
-    home = Path(os.environ.get("DAGSTER_HOME") or "dagster_home").expanduser().resolve()
-    if (home / "dagster.yaml").is_file():
-        return Finding("Dagster home", True, f"{home}")
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
-    possible = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    detail = f"{home}: made by the first `vibe ui`" if possible else f"{home}: cannot be made, {there} cannot be written to"
-    return _judged("Dagster home", possible, detail, "set DAGSTER_HOME to a folder that can be written to")
+    """Whether the instance is this library's; one that is absent is made by the first `vibe ui` or `vibe run`."""
+    from vibe_assets.operate.instance import InstanceError, dagster_home, has_instance, open_instance
+
+    home = dagster_home(settings)
+    if not has_instance(settings):
+        there = next(folder for folder in (home, *home.parents) if folder.exists())
+        possible = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        detail = f"{home}: " + (
+            "made by the first `vibe ui` or `vibe run`" if possible else f"cannot be made, {there} cannot be written to"
+        )
+        return _judged("Dagster home", possible, detail, "set DAGSTER_HOME to a folder that can be written to")
+    try:
+        with open_instance(settings):
+            return Finding("Dagster home", True, str(home))
+    except InstanceError as error:
+        said, _, remedy = str(error).partition(". ")
+        return Finding("Dagster home", False, said, remedy)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vibe_assets.operate.instance import open_instance, working
 from vibe_assets.settings import load_settings
 from vibe_assets.web.guard import Application, Guard
 from vibe_assets.web.headers import with_defaults
@@ -22,18 +23,8 @@ if TYPE_CHECKING:
     from dagster._core.workspace.load_target import WorkspaceLoadTarget
 
 DEFINITIONS = "vibe_assets.definitions"
-DAEMON = (sys.executable, "-m", "dagster._daemon", "run", "-m", DEFINITIONS)
-
-
-def dagster_home() -> Path:
-    """Folder of the Dagster instance: $DAGSTER_HOME, else ./dagster_home. Made, with our dagster.yaml, when absent."""
-    home = Path(os.environ.get("DAGSTER_HOME") or "dagster_home").expanduser().resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    packaged = Path(__file__).with_name("dagster.yaml")  # a link to dagster_home/ in a checkout, a file in a wheel
-    if not (home / "dagster.yaml").exists():
-        shutil.copy(packaged, home / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(home)
-    return home
+AGAIN_S = 3.0  # between two looks at the daemon
+DAEMON = (sys.executable, "-m", "vibe_assets.operate.daemon", "run", "-m", DEFINITIONS)
 
 
 def daemon_environment() -> dict[str, str]:
@@ -42,13 +33,28 @@ def daemon_environment() -> dict[str, str]:
 
 
 @contextmanager
-def running_daemon(workspace: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """The Dagster daemon as a child process; ended at the end of the block."""
+def running_daemon(workspace: Path | None = None) -> Iterator[None]:
+    """The Dagster daemon as a child process, started again when it is gone; ended at the end of the block."""
     command = DAEMON if workspace is None else (*DAEMON[:-2], "-w", str(workspace))
-    process = subprocess.Popen(command, env=daemon_environment())  # noqa: S603
+    over = threading.Event()
+    watch = threading.Thread(target=_keep_running, args=(command, over), name="keeps the daemon running")
+    watch.start()
     try:
-        yield process
+        yield
     finally:
+        over.set()
+        watch.join()
+
+
+def _keep_running(command: Sequence[str], over: threading.Event) -> None:
+    process: subprocess.Popen[bytes] | None = None
+    while not over.is_set():
+        if process is None or process.poll() is not None:
+            if process is not None:
+                print(f"the Dagster daemon ended with status {process.returncode}: it is started again", flush=True)  # noqa: T201
+            process = subprocess.Popen(command, env=daemon_environment())  # noqa: S603
+        over.wait(AGAIN_S)
+    if process is not None:
         process.terminate()
         try:
             process.wait(20)
@@ -66,29 +72,30 @@ def serve(
     workspace: Path | None = None,
     served_as: Sequence[str] = (),
 ) -> None:
-    """Serve until interrupted or terminated, then end the daemon too. Raises ServeError when the port is taken.
+    """Serve until interrupted or terminated, then end the daemon too. Raises ServeError when the port is taken, InstanceError when the
+    Dagster instance is another library's or somebody lets its graph move already.
 
     `workspace` names code location servers to use instead of one of our own; `served_as` the HOST[:PORT] that people reach an
     authenticating proxy in front of us by.
     """
     import uvicorn
-    from dagster import DagsterInstance
     from dagster._core.nux import set_nux_seen
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster_webserver.app import create_app_from_workspace_process_context
 
     hosts = answered_hosts(host, port, served_as)
     ensure_free(host, port)
-    dagster_home()
-    reports = load_settings().reports_dir
+    settings = load_settings()
     set_nux_seen()  # otherwise the first page asks for an e-mail address
     with ExitStack() as stack:
         stack.enter_context(_ended_in_order())
-        instance = stack.enter_context(DagsterInstance.get())
+        instance = stack.enter_context(open_instance(settings))
         if daemon:
+            stack.enter_context(working(settings, "`vibe ui`"))
+            stack.callback(instance.wipe_daemon_heartbeats)  # the daemon that ended in order is not taken for a living one
             stack.enter_context(running_daemon(workspace))
         context = stack.enter_context(WorkspaceProcessContext(instance, _target(workspace), read_only=read_only))
-        guarded = guarded_app(create_app_from_workspace_process_context(context), reports, hosts)
+        guarded = guarded_app(create_app_from_workspace_process_context(context), settings.reports_dir, hosts)
         print(f"Dagster UI on http://{in_address(host)}:{port} (Ctrl-C ends it)", flush=True)  # noqa: T201
         uvicorn.run(guarded, host=host, port=port, log_level="warning")
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "Discovery", "Folder", "LibraryVanished", "Problem", "discover_folders", "folder_key", "next_folder_set", "scan_folder",
+    "Discovery", "Folder", "LibraryVanished", "Problem", "discover_folders", "folder_key", "lacks_photos", "next_folder_set", "scan_folder",
 ]  # fmt: skip
 
 MIN_MISSING_PHOTOS = 10  # fewer are an everyday clean-up, whatever their share
@@ -115,6 +115,16 @@ def scan_folder(
         here = {row["image_id"] for row in rows.values()} | {row.image_id for row in kept.values()}
         _refuse_vanished(place, deleted, known, here, settings.max_missing_share)
     return _table(known_rows, kept.values(), deleted, rows.values())
+
+
+def lacks_photos(root: Place, folder_key: str, path_bytes: bytes, known_rows: pl.DataFrame) -> bool:
+    """Whether a known photo of the folder is not where it was. Raises LibraryVanished as scan_folder does."""
+    import polars as pl
+
+    before = os.path.join(path_bytes, b"") if path_bytes else b""
+    files = _files(root, folder_path(root, path_bytes), path_bytes, accept_missing=True)
+    known = _known_rows(known_rows, folder_key).filter(pl.col("reason").is_null())["path_bytes"]
+    return not set(known) <= {before + file.name for file in files}
 
 
 def _known_rows(known_rows: pl.DataFrame | None, folder_key: str) -> pl.DataFrame:

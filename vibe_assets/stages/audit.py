@@ -27,7 +27,7 @@ def open_desk(platform: Platform) -> Desk:
 
     sample = platform.lake.read(AUDIT_SAMPLE)
     if sample.is_empty():
-        raise StageError("no audit sample yet: run `vibe sample`, or let the daemon materialise audit_sample")
+        raise StageError("no audit sample yet: run `vibe sample`, or let `vibe run` or the daemon draw it")
     photos = sample.select("image_id", "inclusion_probability").join(accepted_photos(platform), on="image_id")
     if photos.is_empty():
         raise StageError("no photo of the sample is in the library any more: run `vibe sample` for a new one")

@@ -57,7 +57,7 @@ def published_metrics(platform: Platform) -> pl.DataFrame:
 
     file = platform.settings.warehouse_file
     if not file.exists():
-        raise StageError(f"{file} was not published yet: materialise published_warehouse first")
+        raise StageError(f"{file} was not published yet: `vibe run` publishes it")
     try:
         with duckdb.connect(str(file), read_only=True) as connection:
             return connection.sql(f"FROM {METRICS.name}").pl().with_columns(pl.col("at").dt.convert_time_zone("UTC"))

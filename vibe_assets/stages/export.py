@@ -90,8 +90,8 @@ def known_scenes(platform: Platform, names: Sequence[str]) -> list[str]:
 def _remedy(source: str) -> str:
     remedies = {
         "people": "check the audit sample and hand it in with `vibe audited FILE`",
-        "students": "the heads have to be trained and the predictions made (`make ui`, or materialise predictions)",
-        "teacher": "annotate the library first (`make ui`, or materialise annotations)",
+        "students": "the heads have to be trained and the predictions made (`vibe run`)",
+        "teacher": "annotate the library first (`vibe run`)",
     }
     return remedies.get(source, remedies["teacher"])
 

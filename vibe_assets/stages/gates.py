@@ -116,7 +116,7 @@ def groups_sound(platform: Platform) -> Gate:
             "photos twice": twice,
             "set aside": rows.filter(pl.col("split") == "aside").height,
         },
-        "materialise photo_groups again once every raw_photos partition is up to date",
+        "`vibe run photo_groups` once every raw_photos partition is up to date",
     )
 
 
@@ -196,9 +196,7 @@ def known_labels_only(platform: Platform) -> Gate:
     rows = platform.lake.read(AUTO_GROUND_TRUTH)
     used = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
     unknown = sorted(label for label in used if not taxonomy.known(label))
-    return Gate(
-        not unknown, {"labels in use": len(used), "unknown": unknown}, "materialise auto_ground_truth again; the taxonomy has changed"
-    )
+    return Gate(not unknown, {"labels in use": len(used), "unknown": unknown}, "the taxonomy has changed: `vibe run auto_ground_truth`")
 
 
 def labels_not_drifted(platform: Platform) -> Gate:
@@ -232,7 +230,7 @@ def sample_sound(platform: Platform) -> Gate:
     return Gate(
         rows.height > 0 and twice == 0 and odd == 0 and groups_twice == 0,
         {"photos": rows.height, "photos twice": twice, "groups drawn twice": groups_twice, "probabilities outside (0, 1]": odd},
-        "materialise audit_sample again",
+        "draw it again: `vibe run audit_sample`",
     )
 
 
@@ -277,7 +275,7 @@ def vectors_sound(platform: Platform, folder_key: str) -> Gate:
     return Gate(
         off == 0 and missing == 0 and len(encoders) <= 1 and len(lengths) <= 1,
         {"photos": rows.height, "not finite or not unit": off, "missing": missing, "failed": failed, "encoders": encoders},
-        'materialise image_embeddings of this folder again; when vectors are not finite, try encoder.precision = "fp32"',
+        'embed this folder again (`vibe run image_embeddings --folder KEY`); when vectors are not finite, try encoder.precision = "fp32"',
     )
 
 
@@ -305,7 +303,7 @@ def predictions_sound(platform: Platform, folder_key: str) -> Gate:
             "confidences outside 0..1": outside,
             "without any prediction": rows.filter(pl.col("source") == "none").height,
         },
-        "materialise predictions of this folder again once deployed_heads is up to date",
+        "`vibe run predictions --folder KEY` once deployed_heads is up to date",
     )
 
 

@@ -78,7 +78,7 @@ def _sampled(platform: Platform) -> tuple[list[TaskPhoto], str]:
 
     sample = platform.lake.read(AUDIT_SAMPLE)
     if sample.is_empty():
-        raise StageError("no audit sample yet: run `vibe sample`, or let the daemon materialise audit_sample")
+        raise StageError("no audit sample yet: run `vibe sample`, or let `vibe run` or the daemon draw it")
     photos = accepted_photos(platform).select("image_id", "path_bytes", "rel_path").sort("rel_path").unique("image_id", keep="first")
     truth = platform.lake.read(AUTO_GROUND_TRUTH)
     teacher = {row["image_id"]: Labels.from_row(row) for row in truth.iter_rows(named=True)}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vibe_assets.lake import write_text
 from vibe_assets.records import FOLDER_SET, PHOTO_GROUPS, RAW_PHOTOS, fingerprint
+from vibe_assets.stages.notes import WANTED, leave_note
 from vibe_assets.stages.platform import Platform
 
 if TYPE_CHECKING:
@@ -63,7 +67,7 @@ def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = F
         platform.folder_path(folder_key),
         known_rows=platform.lake.read(RAW_PHOTOS, folder_key=folder_key),
         settings=platform.settings.library,
-        accept_missing=accept_missing,
+        accept_missing=accept_missing or _accepted(platform).get(folder_key) == _listing(platform, folder_key),
         measure=measurer(platform),
         now=now,
     )
@@ -84,6 +88,43 @@ def folders_to_look_at_again(platform: Platform, *, now: datetime | None = None)
     found = platform.lake.scan(RAW_PHOTOS).filter(to_measure_again(platform.settings.library, now or datetime.now(UTC)))
     live = platform.lake.live_folders()
     return found.filter(pl.col("folder_key").is_in(live)).select("folder_key").unique().collect()["folder_key"].sort().to_list()
+
+
+def accept_missing(platform: Platform) -> list[str]:
+    """Keys of the folders from which photos vanished for good: the graph is to scan them again, and takes what it finds for all there is.
+
+    That holds for the files as they lie there now: a disk that is unmounted afterwards is refused as before.
+    """
+    from vibe_assets.photos.scan import lacks_photos
+
+    look = look_at_folders(platform, accept_missing=True)
+    rows = {key: platform.lake.read(RAW_PHOTOS, folder_key=key) for key in look.listings}
+    keys = [key for key in rows if lacks_photos(platform.settings.root, key, platform.folder_path(key), rows[key])]
+    write_text(_accepted_file(platform), json.dumps(_accepted(platform) | {key: look.listings[key] for key in keys}, indent=2))
+    for key in keys:
+        leave_note(platform, RAW_PHOTOS.name, key, what=WANTED)
+    return keys
+
+
+def _accepted_file(platform: Platform) -> Path:
+    return platform.settings.home / "accepted_missing.json"
+
+
+def _accepted(platform: Platform) -> dict[str, str]:
+    """folder_key -> listing of which people said that what it lacks is gone for good. A damaged file accepts nothing."""
+    try:
+        known = json.loads(_accepted_file(platform).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _listing(platform: Platform, folder_key: str) -> str:
+    """Hash of the folder's files at the last look."""
+    import polars as pl
+
+    rows = platform.lake.scan(FOLDER_SET).filter(pl.col("folder_key") == folder_key).select("listing").collect()
+    return str(rows["listing"][0]) if rows.height else ""
 
 
 def accepted_photos(platform: Platform, folder_key: str | None = None, *, image_ids: Iterable[str] | None = None) -> pl.DataFrame:

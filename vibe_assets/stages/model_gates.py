@@ -180,5 +180,5 @@ def heads_fit(platform: Platform) -> Gate:
             "encoder of the library": encoder,
             "heads of another encoder": foreign,
         },
-        "train heads on the current vectors (materialise the three heads, then deployed_heads)",
+        "train heads on the current vectors: `vibe run scene_head attribute_head object_head`",
     )

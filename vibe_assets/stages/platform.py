@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ class Platform:
     run_id: str = "cli"
     commit: dict[str, str] = field(default_factory=dict)
     progress: bool = True
+    by: str = ""  # the command that writes; empty for a run of the graph, whose events Dagster records itself
 
     @classmethod
     def open(cls, *, config: Path | None = None, run_id: str = "cli", progress: bool = True) -> Platform:
@@ -50,10 +51,17 @@ class Platform:
 
     @cached_property
     def lake(self) -> Lake:
+        """The tables. What a command writes into them leaves a note for the graph."""
+        from vibe_assets.stages.notes import leave_note
         from vibe_assets.stages.pins import pinned_versions
 
         settings = self.settings
-        return Lake(settings.lake_dir, keep_h=24 * settings.library.keep_days, pinned=lambda: pinned_versions(settings))
+        return Lake(
+            settings.lake_dir,
+            keep_h=24 * settings.library.keep_days,
+            pinned=lambda: pinned_versions(settings),
+            wrote=partial(leave_note, self) if self.by else None,
+        )
 
     @cached_property
     def engine(self) -> Engine:

@@ -103,8 +103,8 @@ def search(platform: Platform, query: Query, *, top: int = 24, every: bool = Fal
     index, skipped = library_index(platform, query.encoder.fingerprint)
     if not index.count:
         raise StageError(
-            f"no photo of the library has a vector of [encoder] name = {query.encoder.name!r} yet: materialise image_embeddings "
-            "(`make ui`), or set encoder.name back"
+            f"no photo of the library has a vector of [encoder] name = {query.encoder.name!r} yet: `vibe run "
+            "image_embeddings` makes them, or set encoder.name back"
         )
     groups = None if every else _groups(platform, index)
     without = np.zeros(index.count, bool)

@@ -108,7 +108,7 @@ def read_vectors(platform: Platform, image_ids: pl.Series) -> NDArray[np.float32
             )
         x[at], found[at] = part, True
     if not found.all():
-        raise StageError(f"{int((~found).sum())} photos have no vector in image_embeddings: materialise it for their folders again")
+        raise StageError(f"{int((~found).sum())} photos have no vector in image_embeddings: `vibe run image_embeddings`")
     return x
 
 
@@ -127,14 +127,14 @@ def _one_encoder(rows: pl.DataFrame) -> None:
     encoders = rows["encoder"].unique().to_list()
     if len(encoders) != 1:
         named = ", ".join(sorted(encoders)) or "none"
-        raise StageError(f"expected vectors of one encoder, got {len(encoders)} ({named}): materialise image_embeddings of every folder")
+        raise StageError(f"expected vectors of one encoder, got {len(encoders)} ({named}): `vibe run image_embeddings`")
 
 
 def training_truth(platform: Platform) -> pl.DataFrame:
     """Labels to learn: the teacher's; with students.train_on = "auto+audited" people's answers stand in for the teacher's."""
     truth = platform.lake.read(AUTO_GROUND_TRUTH)
     if truth.is_empty():
-        raise StageError("nothing to learn from: materialise annotations and auto_ground_truth first")
+        raise StageError("nothing to learn from: no automatic ground truth yet; `vibe run` makes it")
     one_teacher(truth)
     if platform.settings.students.train_on == "auto":
         return truth
@@ -158,7 +158,7 @@ def latest_head(platform: Platform, kind: str) -> TrainedHead:
 
     pointer = platform.settings.heads_dir / f"{kind}.latest"
     if not pointer.is_file():
-        raise StageError(f"no {kind} head was trained yet: `vibe train`, or materialise {kind}_head")
+        raise StageError(f"no {kind} head was trained yet: `vibe train`, or `vibe run`")
     return load_head(platform.settings.heads_dir / pointer.read_text(encoding="utf-8").strip())
 
 
@@ -231,6 +231,12 @@ def deployments(platform: Platform) -> Mapping[str, str]:
     return Deployments(platform.settings.heads_dir).current()
 
 
+def deployed_version(platform: Platform) -> str:
+    """What is in force as one version: the heads of every kind, "none" where there is none."""
+    current = deployments(platform)
+    return "+".join(current.get(kind, "none") for kind in KINDS)
+
+
 def deployed(platform: Platform) -> dict[str, TrainedHead]:
     """The heads in force, by kind."""
     from vibe_assets.heads.store import load_head
@@ -281,6 +287,9 @@ def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[
         if candidate in log.withdrawn(kind):
             decisions[kind] = Deployment(candidate, current or "", False, "it was rolled back; `vibe heads deploy` puts it in force again")
             continue
+        if (chosen := log.by_hand(kind)) and latest_head(platform, kind).card.created_at <= chosen.at and candidate != current:
+            decisions[kind] = Deployment(candidate, current or "", False, "another head was deployed by hand since it was trained")
+            continue
         if candidate == current:
             decisions[kind] = Deployment(candidate, current, False, why_not)
             continue
@@ -290,6 +299,20 @@ def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[
             log.deploy(kind, candidate, reason=reason, at=at, by=platform.run_id)
         decisions[kind] = Deployment(candidate, candidate if decision.allowed else (current or ""), decision.allowed, reason)
     return decisions
+
+
+def standing_deployments(platform: Platform) -> dict[str, Deployment]:
+    """What is in force as people left it, by kind, with the reason of the last entry; nothing is decided anew."""
+    from vibe_assets.heads.deployments import Deployments
+
+    last = {entry.kind: entry for entry in Deployments(platform.settings.heads_dir).history()}
+    return {kind: Deployment(entry.version, entry.version, False, f"{entry.action}: {entry.reason}") for kind, entry in last.items()}
+
+
+def standing_head(platform: Platform, kind: str) -> Trained:
+    """The head that was trained last, by whom ever. Raises StageError before the first training."""
+    head = latest_head(platform, kind)
+    return Trained(head, head.version, platform.settings.heads_dir / head.version, 0.0)
 
 
 def scores_markdown(trained: Trained) -> str:

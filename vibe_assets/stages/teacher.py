@@ -11,6 +11,7 @@ from vibe_assets.lake import write_text
 from vibe_assets.records import ANNOTATIONS, AUDITED_GROUND_TRUTH, RAW_PHOTOS
 from vibe_assets.settings import Settings, TeacherBase
 from vibe_assets.stages.library import accepted_photos
+from vibe_assets.stages.notes import WANTED, leave_note
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import convert_rows, groups_of
 
@@ -62,6 +63,25 @@ def unanswered_folders(platform: Platform) -> dict[str, int]:
         .join(final.select("folder_key", "image_id"), on=["folder_key", "image_id"], how="anti")
     )
     return dict(open_photos.group_by("folder_key").len().sort("folder_key").collect().iter_rows())
+
+
+def order_known_answers(platform: Platform) -> list[str]:
+    """Keys of the folders with photos that the current teacher's journal answers and whose row says otherwise: the graph fills them in."""
+    import polars as pl
+
+    from vibe_assets.teacher.annotate import teacher_fingerprint
+    from vibe_assets.teacher.journal import Journal
+
+    current = teacher_fingerprint(platform.settings.teacher)
+    known = Journal(platform.settings.journal_dir / current, writer="reader").known()  # nothing is written
+    photos = platform.lake.read_live(RAW_PHOTOS, columns=["folder_key", "image_id", "reason"]).filter(pl.col("reason").is_null())
+    answered = platform.lake.read_live(ANNOTATIONS, columns=["folder_key", "image_id", "reason", "teacher"])
+    answered = answered.filter(pl.col("reason").is_null() & (pl.col("teacher") == current))
+    waiting = photos.filter(pl.col("image_id").is_in(list(known))).join(answered, on=["folder_key", "image_id"], how="anti")
+    keys = sorted(set(waiting["folder_key"]))
+    for key in keys:
+        leave_note(platform, ANNOTATIONS.name, key, what=WANTED)
+    return keys
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def draw_audit_sample(platform: Platform) -> pl.DataFrame:
     lake = platform.lake
     truth = lake.read(AUTO_GROUND_TRUTH)
     if truth.is_empty():
-        raise StageError("nothing to sample: no automatic ground truth yet; materialise auto_ground_truth first")
+        raise StageError("nothing to sample: no automatic ground truth yet; `vibe run` makes it")
     settings = platform.settings.audit
     predictions = lake.read_live(PREDICTIONS) if settings.strategy in ("disagreement", "uncertainty") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")

@@ -98,7 +98,7 @@ def _existing(platform: Platform) -> str:
 def _from_table(platform: Platform, table: Table, number: str | None) -> Version:
     lake, newest = platform.lake, platform.lake.version(table)
     if newest is None:
-        raise StageError(f"table {table.name} was never written: materialise it first")
+        raise StageError(f"table {table.name} was never written: `vibe run` makes it, or the command of its study")
     version = newest
     if number is not None:
         try:

@@ -66,7 +66,7 @@ def import_annotations(
     a store, as `<name>-<hash>.rejected.jsonl`. Raises TeacherError when the file cannot be read, ValueError on a bad `as_teacher`.
     """
     if as_teacher is not None and not _FINGERPRINT.fullmatch(as_teacher):
-        raise ValueError(f"as_teacher: expected 16 hex digits, as `vibe teacher` shows them, got {as_teacher!r}")
+        raise ValueError(f"as_teacher: expected 16 hex digits, as `vibe teacher show` prints them, got {as_teacher!r}")
     try:
         data = Path(file).read_bytes()
         modified = datetime.fromtimestamp(Path(file).stat().st_mtime, UTC).isoformat(timespec="microseconds")

@@ -94,7 +94,7 @@ def open_desk(platform: Platform) -> TriageDesk:
 
     rows = platform.lake.read(PHOTO_SERIES)
     if rows.is_empty():
-        raise StageError("no series yet: materialise photo_series, or `vibe triage series`")
+        raise StageError("no series yet: `vibe triage series`")
     once = rows.unique("image_id", keep="first")
     names = dict(once.select("image_id", "rel_path").iter_rows())
     imported = set(rows.filter(rows["source"] != LIBRARY)["series_id"])

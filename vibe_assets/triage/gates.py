@@ -37,7 +37,7 @@ def series_in_one_split(platform: Platform) -> Gate:
             "splits": dict(rows.unique("series_id")["split"].value_counts().iter_rows()),
             "set aside": rows.filter(split=ASIDE)["series_id"].n_unique(),
         },
-        "materialise photo_series again; if it stays, remove the import that shares photos with the library",
+        "`vibe triage series`; if it stays, remove the import that shares photos with the library",
     )
 
 
@@ -160,5 +160,5 @@ def one_pick_at_most(platform: Platform) -> Gate:
     return Gate(
         several == 0 and unsound == 0,
         {"series": per_series.height, "picked": int(rows["pick"].sum() or 0), "with several picks": several, "unsound scores": unsound},
-        "materialise best_of_series again; if it stays, train the series heads anew",
+        "`vibe triage best`; if it stays, train the series heads anew",
     )

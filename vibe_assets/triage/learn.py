@@ -67,7 +67,7 @@ def study_set(platform: Platform) -> StudySet:
     )
     if not len(data):
         raise StageError(
-            "none of the compared series has two photos with vector and quality: materialise image_embeddings and image_quality"
+            "none of the compared series has two photos with vector and quality: `vibe run image_embeddings`, then `vibe triage series`"
         )
     return StudySet(data, quality, encoder, len(next(iter(vectors.values()))))
 

@@ -78,7 +78,7 @@ def judge(platform: Platform, study: StudySet | None = None) -> Judged:
 
     heads, chosen = latest_heads(platform), chosen_head(platform)
     if chosen is None:
-        raise StageError("no series head was trained yet: materialise series_heads, or `vibe triage train`")
+        raise StageError("no series head was trained yet: `vibe triage train`")
     study = study or study_set(platform)
     if study.encoder != chosen.card.encoder:
         raise StageError(

@@ -123,7 +123,7 @@ def _lake_vectors(platform: Platform) -> dict[str, NDArray[np.float32]]:
 
     rows = platform.lake.read_live(IMAGE_EMBEDDINGS, columns=["image_id", "encoder", "embedding"]).filter(pl.col("embedding").is_not_null())
     if rows["encoder"].n_unique() > 1:
-        raise StageError("image_embeddings holds vectors of several encoders: materialise it for every folder, then build the series again")
+        raise StageError("image_embeddings holds vectors of several encoders: `vibe run image_embeddings`, then `vibe triage series`")
     return as_vectors(rows)
 
 

@@ -92,7 +92,7 @@ def answers_sound(platform: Platform, batch: str, model: str) -> Gate:
     return Gate(
         twice == 0 and missing == 0 and answered > 0,
         {"rows": rows.height, "listed twice": twice, "photos without a row": missing, "answered": answered},
-        "materialise this cell again: what came in is journalled and not asked again; reasons are in tag_predictions",
+        "`vibe tags benchmark` asks again: what came in is journalled and not asked again; reasons are in tag_predictions",
     )
 
 
@@ -148,7 +148,7 @@ def beats_base(platform: Platform) -> Gate:
     """The newest adapter finds more of the validation tags than its base (paired, p < 0.05); otherwise it stays on trial."""
     files = sorted(adapters_dir(platform).glob(f"*/{CARD}"), key=lambda file: file.stat().st_mtime_ns)
     if not files:
-        return Gate(False, {"adapters": 0}, "train one: materialise lora_adapter, or `vibe vlm finetune`")
+        return Gate(False, {"adapters": 0}, "train one: `vibe vlm finetune BASE`")
     card = read_card(files[-1])
     validation = card["validation"]
     facts = {"adapter": card["name"], "verdict": card["verdict"], "p": validation["p_better"], "photos": card["records"]["val"]}

@@ -90,7 +90,7 @@ def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
     lake = platform.lake
     labels = lake.read(AUDITED_GROUND_TRUTH if truth == "audited" else AUTO_GROUND_TRUTH)
     if labels.is_empty():
-        remedy = "`vibe audited FILE` brings them" if truth == "audited" else "materialise auto_ground_truth first"
+        remedy = "`vibe audited FILE` brings them" if truth == "audited" else "`vibe run` makes them"
         raise VlmError(f"the library has no {truth} labels yet; {remedy}")
     taxonomy, rows = load_taxonomy(platform), labels.join(accepted_photos(platform), on="image_id", how="inner").sort("image_id")
     root = platform.settings.root

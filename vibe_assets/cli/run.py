@@ -1,0 +1,74 @@
+"""Let the graph move in the foreground, and give its instance to this library."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from vibe_assets.cli.app import main, platform
+from vibe_assets.strangers import visible
+
+
+@main.command()
+@click.argument("assets", nargs=-1)
+@click.option("--folder", "folders", multiple=True, metavar="KEY", help="With ASSETS: only this folder (see `vibe folders`); repeatable.")
+def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
+    """Do all that the daemon would do now, in the foreground, and end with the status.
+
+    ASSETS are made again first, whether or not anything they are made from moved. Exit status 1 when a run failed.
+
+    \b
+    Examples:
+      vibe run                     until nothing moves
+      vibe run annotations         ask the teacher again for every photo it did not answer, then go on
+      vibe run audit_sample        draw a new sample
+    """
+    from vibe_assets.cli.status import print_status, read_status
+    from vibe_assets.definitions import defs
+    from vibe_assets.defs.foreground import run_graph
+    from vibe_assets.demo.run import teacher_for_demo
+    from vibe_assets.photos.workers import stop_idle_workers
+
+    home = platform()
+    with teacher_for_demo(home.settings):
+        try:
+            tally = run_graph(defs, assets=assets, folders=folders)
+        except LookupError as error:
+            raise click.BadParameter(str(error).strip("'\"")) from error
+    for line in tally.not_passed:
+        click.echo(visible(f"gate not passed: {line}"))
+    for line in tally.failed:
+        click.echo(visible(f"run failed: {line}"), err=True)
+    click.echo(
+        f"{tally.runs:,} runs" + (f", {len(tally.failed):,} failed" if tally.failed else "") if tally.runs else "nothing moved: no run"
+    )
+    print_status(read_status(home))
+    stop_idle_workers()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "pytest" not in sys.modules:
+        os._exit(1 if tally.failed else 0)  # as the demo does: DuckDB would print a page about its own bindings at interpreter exit
+    sys.exit(1 if tally.failed else 0)
+
+
+@main.command()
+def adopt() -> None:
+    """Give the Dagster instance in $DAGSTER_HOME to this library; it forgets the one it belonged to.
+
+    Needed only where a library was deleted or two were pointed at one instance: `vibe ui` and `vibe run` say so. Photos, tables, journals
+    and reports of both libraries stay as they are; what the instance knew of runs and versions of the other one's assets is gone.
+    """
+    from dagster import DagsterInstance
+
+    from vibe_assets.operate.instance import adopt as take
+    from vibe_assets.operate.instance import dagster_home, prepare_home, refuse_daemon, working
+
+    settings = platform().settings
+    with working(settings, "`vibe adopt`"):
+        prepare_home(settings)
+        with DagsterInstance.get() as instance:
+            refuse_daemon(instance)
+            forgotten = take(settings, instance)
+    click.echo(f"{dagster_home(settings)} serves {settings.home} now; it forgot {forgotten} assets. Next: vibe run, or vibe ui")

@@ -1,0 +1,183 @@
+"""One screen: what is there, what runs, what waits for whom, what it cost, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vibe_assets.cli.app import main, platform
+from vibe_assets.strangers import visible
+
+if TYPE_CHECKING:
+    from vibe_assets.defs.standing import GraphStatus
+    from vibe_assets.stages.platform import Platform
+    from vibe_assets.stages.status import LibraryStatus
+
+SHOWN = 5  # lines of a kind
+TEACHER_AWAY = ("unreachable", "timeout", "server_error", "rate_limited", "request_rejected")
+
+
+@dataclass(frozen=True)
+class Next:
+    """The one command that brings the library on, and why."""
+
+    command: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """All that `vibe status` says; --json prints it."""
+
+    root: str | None
+    home: str
+    instance: str
+    library: LibraryStatus
+    graph: GraphStatus
+    waits: tuple[tuple[str, str], ...]  # for whom, what
+    next: Next
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def status(as_json: bool) -> None:
+    """What is there, what runs, what waits for whom, what it cost so far, and the one next command.
+
+    \b
+    Example: vibe status --json
+    """
+    found = read_status(platform())
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2, default=_as_text, ensure_ascii=False))
+    else:
+        print_status(found)
+
+
+def read_status(home: Platform) -> Status:
+    """Look at lake and instance; nothing is changed, and no instance is made where there is none."""
+    from vibe_assets.defs.standing import GraphStatus, graph_status
+    from vibe_assets.operate.instance import dagster_home, has_instance, open_instance
+    from vibe_assets.stages.status import library_status
+
+    settings = home.settings
+    library = library_status(home)
+    graph = GraphStatus()
+    if has_instance(settings):
+        from vibe_assets.definitions import defs
+
+        with open_instance(settings) as instance:
+            graph = graph_status(instance, defs)
+    root = None if settings.library.root is None else str(settings.root)
+    waits = tuple(waiting_for(library, graph))
+    return Status(root, str(settings.home), str(dagster_home(settings)), library, graph, waits, next_step(home, library, graph))
+
+
+def waiting_for(library: LibraryStatus, graph: GraphStatus) -> list[tuple[str, str]]:
+    """Whom something waits for, and what."""
+    waits = []
+    for reason, photos in library.unanswered.items():
+        waits.append(("the teacher", f"{photos:,} photos: {reason}"))
+    if library.checked < library.sampled:
+        waits.append(("people", f"{library.sampled - library.checked:,} of {library.sampled:,} photos of the sample are not checked"))
+    for gate in graph.gates:
+        waits.append(("a gate", f"{gate.gate} on {gate.asset}: {gate.remedy}"))
+    for one in graph.retries:
+        where = f" ({one.partition})" if one.partition else ""
+        waits.append((f"a retry at {_clock(one.next_try)}", f"{one.asset}{where}, failed {one.failures} times: {one.reason}"))
+    if library.trial:
+        waits.append(("you", f"the candidate teacher {'may be promoted' if library.trial_allowed else 'lost its trial'}: {library.trial}"))
+    return waits
+
+
+def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Next:
+    """The first thing that is in the way of labels for every photo."""
+    from pathlib import Path
+
+    settings = home.settings
+    if settings.library.root is None:
+        return Next("vibe init PHOTO_FOLDER", "no photos are named yet")
+    if isinstance(settings.root, Path) and not settings.root.is_dir():
+        return Next("vibe doctor", f"{settings.root} is not there")
+    if any(reason in TEACHER_AWAY for reason in library.unanswered):
+        return Next("vibe doctor", "the teacher does not answer; what waits for it is tried again by itself")
+    if library.sampled and library.checked < library.sampled and not library.checked:
+        return Next("vibe audit --open", "people have not checked any photo of the sample yet")
+    if graph.gates:
+        gate = graph.gates[0]
+        where = {"teacher_report": "vibe report teacher --open"}.get(gate.asset, "vibe ui")
+        return Next(where, f"the gate {gate.gate} of {gate.asset} is shut: {gate.remedy}")
+    if graph.retries and not graph.daemon:
+        one = graph.retries[0]
+        return Next("vibe run", f"{one.asset} failed ({one.reason}), and no daemon is there to try it again")
+    if not graph.daemon and (not library.files or graph.made < graph.assets or graph.queued):
+        return Next("vibe run", "no daemon is at work, and there is something to make")
+    if graph.runs or graph.queued:
+        return Next("vibe status", "work goes on; look again later")
+    if library.checked < library.sampled:
+        return Next("vibe audit --open", "the more photos people check, the more is known")
+    if library.trial_allowed:
+        return Next("vibe teacher promote", "the candidate teacher passed its trial")
+    return Next("vibe report --open", "all is made" if graph.daemon else "all is made; `vibe run` takes in what is new")
+
+
+# -- for people --------------------------------------------------------------------------------------------------------
+def print_status(found: Status) -> None:
+    """A screen of lines."""
+    library, graph = found.library, found.graph
+    _head("Library")
+    _line("photos", found.root or "not named yet")
+    _line("data", found.home)
+    _line("there", f"{library.folders:,} folders, {library.photos:,} photos" + _listed("; rejected", library.rejected))
+    _line("teacher", f"{library.answered:,} answered" + _listed("; without an answer", library.unanswered))
+    _line("people", f"{library.checked:,} of {library.sampled:,} photos of the sample checked, {library.audited:,} photos audited")
+    _line("heads", ", ".join(library.heads.values()) or "none in force")
+    _line("labels", ", ".join(f"{photos:,} by {who}" for who, photos in library.labelled.items()) or "none yet")
+    cost = library.cost
+    spent = f"{cost.answers:,} answers, {cost.tokens:,} tokens, {_duration(cost.teacher_s)} of the teacher's time"
+    _line("cost", spent + (f", {cost.usd:.2f} US dollars for the tag benchmark" if cost.usd is not None else ""))
+    _head("At work")
+    _line("daemon", "alive" if graph.daemon else "none")
+    for run in graph.runs[:SHOWN]:
+        where, since = f" ({run.partition})" if run.partition else "", f", since {_clock(run.since)}" if run.since else ""
+        _line("runs", f"{run.assets}{where}{since}")
+    if len(graph.runs) > SHOWN:
+        _line("", f"and {len(graph.runs) - SHOWN} more")
+    _line("queued", f"{graph.queued:,} runs")
+    if found.waits:
+        _head("Waits for")
+        for whom, what in found.waits[: 2 * SHOWN]:
+            _line(whom, what)
+        if len(found.waits) > 2 * SHOWN:
+            _line("", f"and {len(found.waits) - 2 * SHOWN} more: vibe status --json")
+    _head("Next")
+    _line(found.next.command, found.next.why)
+
+
+def _head(text: str) -> None:
+    click.secho(text, bold=True)
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"  {visible(name):<18} {visible(text)}")
+
+
+def _listed(before: str, counts: dict[str, int]) -> str:
+    return f"{before}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()) if counts else ""
+
+
+def _clock(moment: datetime) -> str:
+    """The hour here; with the day, when that is not today."""
+    here = moment.astimezone()
+    return here.strftime("%H:%M" if here.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
