@@ -373,6 +373,18 @@ def test_a_tiff_of_any_kind_that_was_cut_is_refused(kind: str) -> None:
         assert caught.value.reason in ("truncated", "unreadable")
 
 
+def test_a_tiff_without_width_or_of_another_meaning_is_refused() -> None:
+    file = bytearray(tiff_file((COLOURS / 255).astype("f4"), **RGB))
+    width = file.index(struct.pack("<HHI", 256, 3, 1)) + 8
+    meaning = file.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    for at, value in ((width, 0), (meaning, 32803)):
+        odd = file.copy()
+        odd[at : at + 2] = struct.pack("<H", value)
+        for draft_px in (None, 64):
+            with pytest.raises(PhotoRejected, match="unreadable"):
+                open_photo(io.BytesIO(bytes(odd)), draft_px=draft_px)
+
+
 def test_transparency_of_odd_tiffs_is_laid_over_white() -> None:
     wanted = [round((value * 128 + 255 * 127) / 255) for value in COLOURS[0, 0].tolist()]
     both = np.dstack([COLOURS, HALF])

@@ -49,8 +49,8 @@ def read_tiff(data: bytes, *, max_pixels: int) -> TiffPicture:
         width, height, samples, dtype = page.imagewidth, page.imagelength, page.samplesperpixel, page.dtype
         if width * height > max_pixels or (dtype is not None and width * height * samples * dtype.itemsize > BYTES_PER_PIXEL * max_pixels):
             raise TooLarge(width, height)
-        if dtype is None or page.imagedepth != 1 or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
-            raise ValueError(f"TIFF of {dtype} samples, photometric {page.photometric}")
+        if min(width, height) < 1 or dtype is None or page.imagedepth != 1 or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
+            raise ValueError(f"TIFF of {width} x {height} samples of {dtype}, photometric {page.photometric}")
         if page.bitspersample not in (8, 16, 32, 64):
             raise ValueError(f"TIFF of samples of {page.bitspersample} bits")
         stored = list(zip(page.dataoffsets, page.databytecounts, strict=True))
@@ -67,6 +67,8 @@ def read_tiff(data: bytes, *, max_pixels: int) -> TiffPicture:
         values = values[..., : colours + has_alpha]
     if values.ndim == 3 and values.shape[-1] == 1:
         values = values[..., 0]
+    if values.shape[:2] != (height, width):
+        raise ValueError(f"TIFF of {width} x {height} pixels that holds {values.shape}")
     if page.photometric == _MIN_IS_WHITE:
         values = 1 - values if dtype.kind == "f" else np.invert(values)
     return TiffPicture(values, has_alpha, orientation, pages)
