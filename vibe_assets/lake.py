@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     import polars as pl
     from deltalake import DeltaTable
 
-
 _REGISTERED: set[tuple[Place, str]] = set()  # tables of stores that this process knows to be registered: asking costs a request
 KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,68}")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
@@ -348,13 +347,15 @@ class Lake:
         return [table for name, table in TABLES.items() if name in made and name not in self.staged and self._looked(table) is None]
 
     def adopt(self, table: Table) -> None:
-        """Put a staged table in its place as its first commit: readers see all of it or nothing. Raises LakeError where one is there."""
+        """Put a staged table in its place as its first commit: readers see all of it or nothing. Raises LakeError."""
         from deltalake import CommitProperties, write_deltalake
         from deltalake.exceptions import DeltaError
 
         staged, whole = self._looked(table), Lake(self.root)
         if staged is None:
             raise LakeError(f"table {table.name}: nothing was made anew")
+        if whole._looked(table) is not None:
+            return  # somebody wrote it anew meanwhile, whole: nobody may write a part of it
         path = whole.path(table)
         try:
             if isinstance(path, Path):

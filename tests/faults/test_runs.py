@@ -61,12 +61,15 @@ def folder_of(platform: Platform) -> str:
 
 
 # -- two runs ----------------------------------------------------------------------------------------------------------
-def test_a_second_run_of_a_partition_is_refused_before_it_asks_the_teacher(platform: Platform, teacher: tuple[ReplayTeacher, str]) -> None:
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_second_run_of_a_partition_is_refused_before_it_asks_the_teacher(
+    platform: Platform, teacher: tuple[ReplayTeacher, str], before: int
+) -> None:
     key, replay = folder_of(platform), teacher[0]
-    annotate_folder(platform, key, limit=2)
+    annotate_folder(platform, key, limit=before)
     first = threading.Thread(target=annotate_folder, args=(platform, key))
     first.start()
-    while replay.counts()["requests"] < 4:
+    while replay.counts()["requests"] < before + 2:
         time.sleep(0.005)
     with pytest.raises(TeacherError, match="another process is writing to it; wait for it to end, or stop it"):
         annotate_folder(platform, key)

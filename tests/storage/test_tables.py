@@ -155,3 +155,34 @@ def test_every_table_can_be_made_in_a_bucket(bucket: Url) -> None:
         key = {"folder_key": KEY} if table.partitioned else {}
         lake.replace(table, rows_of(table), **key)
         assert lake.read(table).height == 5
+
+
+def test_a_table_that_was_deleted_from_a_bucket_is_missed_and_made_anew(bucket: Url, tmp_path: Any) -> None:
+    from vibe_assets.storage.objects import filesystem
+
+    lake = Lake(bucket / "lake")
+    lake.replace(ANNOTATIONS, numbered(KEY, 1, 50), folder_key=KEY)
+    filesystem("s3").rm(f"{bucket.bucket}/lake/annotations", recursive=True)
+    with pytest.raises(LakeError, match=r"annotations is gone, and it was there before; `vibe repair`"):
+        lake.read(ANNOTATIONS)
+    with pytest.raises(LakeError, match=r"is gone"):
+        lake.replace(ANNOTATIONS, numbered(KEY, 2, 50), folder_key=KEY)
+    assert [table.name for table in lake.gone()] == ["annotations"]
+    assert lake.read(PREDICTIONS).height == 0
+    staged = Lake(bucket / "lake", tmp_path, frozenset({"annotations"}))
+    for key in (KEY, OTHER):
+        staged.replace(ANNOTATIONS, numbered(key, 3, 50), folder_key=key)
+    staged.adopt(ANNOTATIONS)
+    assert generations(lake) == {KEY: {3}, OTHER: {3}}
+
+
+def test_files_of_replaced_versions_go_from_a_bucket(bucket: Url) -> None:
+    from vibe_assets.storage.objects import filesystem
+
+    lake = Lake(bucket / "lake", keep_h=0, pinned=lambda: {"annotations": {3}})
+    for number in range(20):
+        lake.replace(ANNOTATIONS, numbered(KEY, number, 50), folder_key=KEY)
+    left = [name for name in filesystem("s3").find(f"{bucket.bucket}/lake/annotations") if name.endswith(".parquet")]
+    assert len(left) <= 4
+    assert generations(lake) == {KEY: {19}}
+    assert set(lake.read(ANNOTATIONS, version=3)["latency_s"]) == {2}
