@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from vibe_assets.defs.foreground import run_graph, wanted
 from vibe_assets.defs.orders import known_version, open_orders, standing_version
 from vibe_assets.defs.standing import graph_status
 from vibe_assets.operate.instance import HEARD, TABLES_SEEN
+from vibe_assets.operate.launcher import PROCESS_TAG
 from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages import students
 from vibe_assets.stages.notes import leave_note, notes_file, read_notes
@@ -183,13 +185,8 @@ def test_vibe_run_makes_what_moved_and_what_is_named_and_ends_with_the_status(wo
     photo.write_bytes(photo.read_bytes() + b"\0")
     key = world.folders()[-1]
     made = {name: runs_of(world, name) for name in ("raw_photos", "annotations", "predictions")}
-    done = subprocess.run(
-        [sys.executable, "-m", "vibe_assets.cli", "run", "image_embeddings", "--folder", key],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    command = [sys.executable, "-m", "vibe_assets.cli", "run", "image_embeddings", "--folder", key]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert runs_of(world, "raw_photos") == made["raw_photos"] + 1
     assert runs_of(world, "annotations") == made["annotations"] + 1
@@ -200,7 +197,7 @@ def test_vibe_run_makes_what_moved_and_what_is_named_and_ends_with_the_status(wo
 
 
 def test_assets_and_folders_that_do_not_exist_are_named(world: World) -> None:
-    with pytest.raises(LookupError, match="no such asset photos; there are .*raw_photos"):
+    with pytest.raises(LookupError, match=r"no such asset photos; there are .*raw_photos"):
         wanted(defs, world.instance, ["photos"], [])
     with pytest.raises(LookupError, match="no such folder x-1; `vibe folders`"):
         wanted(defs, world.instance, ["raw_photos"], ["x-1"])
@@ -223,6 +220,21 @@ def test_vibe_run_tries_again_at_once_what_waits_for_its_next_try(world: World) 
     tally = run_graph(defs, progress=False)
     assert not tally.failed
     assert graph_status(world.instance, defs).retries == ()
+
+
+def test_vibe_run_goes_on_after_a_daemon_that_was_killed_with_its_runs(world: World) -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    key, dead = world.folders()[0], json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "started": 1})
+    for tags in ({PROCESS_TAG: dead}, {PROCESS_TAG: json.dumps({"host": "elsewhere", "pid": 1, "started": 1})}):
+        world.instance.create_run_for_job(
+            job,
+            asset_selection=frozenset({dg.AssetKey("raw_photos")}),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={"launched_by": "automation", "dagster/partition": key, **tags},
+        )
+    assert world.driver.take_over() == 1
+    (goes_on,) = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    assert "elsewhere" in goes_on.tags[PROCESS_TAG]
 
 
 def test_a_note_is_carried_out_once_and_a_torn_one_is_none(world: World) -> None:
