@@ -37,6 +37,7 @@ from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 PHOTOS = 60
 HEAVY = ("torch", "polars", "dagster", "transformers", "open_clip", "sklearn", "matplotlib", "openai", "starlette", "duckdb", "deltalake")
 PROMISED = [
+    "adopt",
     "annotate",
     "audit",
     "audited",
@@ -54,9 +55,11 @@ PROMISED = [
     "repair",
     "replay-teacher",
     "report",
+    "run",
     "sample",
     "search",
     "sql",
+    "status",
     "teacher",
     "train",
     "ui",
@@ -436,6 +439,13 @@ def test_training_names_every_head_and_puts_them_in_force(walk: Walk) -> None:
         assert re.search(rf"^{kind}: in force {kind}-\S+ \(", walk.said["train"], re.MULTILINE)
     assert len(re.findall(r"scene-", walk.said["heads"])) == 2
     assert len(re.findall(r"│ \*", walk.said["heads"])) == 3
+
+
+def test_the_graph_is_told_of_every_asset_that_the_commands_wrote(walk: Walk) -> None:
+    told = [json.loads(line) for line in (walk.folder / "data" / "notes.jsonl").read_text().splitlines() if line]
+    said = {command: {note["asset"] for note in told if note["by"] == command} for command in {note["by"] for note in told}}
+    heads = {"scene_head", "attribute_head", "object_head"}
+    assert said == {"vibe folders": {"folder_set"}, "vibe sample": {"audit_sample"}, "vibe train": {*heads, "deployed_heads"}}
 
 
 def version_of(said: str) -> str:

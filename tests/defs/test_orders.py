@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -15,8 +20,11 @@ from tests.defs.world import World, ran
 from vibe_assets.cli import main
 from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import Driver
+from vibe_assets.defs.foreground import run_graph, wanted
 from vibe_assets.defs.orders import known_version, open_orders, standing_version
+from vibe_assets.defs.standing import graph_status
 from vibe_assets.operate.instance import HEARD, TABLES_SEEN
+from vibe_assets.operate.launcher import PROCESS_TAG
 from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages import students
 from vibe_assets.stages.notes import leave_note, notes_file, read_notes
@@ -172,24 +180,61 @@ def test_tables_that_went_back_are_made_anew(world: World) -> None:
     assert json.loads(world.instance.daemon_cursor_storage.get_cursor_values({TABLES_SEEN})[TABLES_SEEN])["predictions"] > 0
 
 
-def test_the_daemon_goes_on_where_vibe_run_left_off(world: World) -> None:
-    """Both keep the conditions' memory in one place: what one ran, the other does not run again, and what one left, it takes up."""
-    here = Driver(world.instance, defs, progress=False)  # without a file of its own
-    assert here.drain() == []
+def test_vibe_run_makes_what_moved_and_what_is_named_and_ends_with_the_status(world: World) -> None:
     photo = next(iter(sorted(world.photos.rglob("*.jpg"))))
     photo.write_bytes(photo.read_bytes() + b"\0")
-    here.look(world.platform)
-    wanted, memory = here._tick()
-    here._remember(memory)
-    assert {key.to_user_string() for keys in wanted for key in keys} == {"raw_photos"}
-    (state,) = [one for one in world.instance.all_instigator_state() if one.name == "automation"]
-    assert state.instigator_data is not None
-    for keys, partitions in wanted.items():
-        for partition in partitions:
-            here.run(sorted(keys), partition)
-    counts = ran(Driver(world.instance, defs, progress=False).drain())
-    assert counts["annotations"] == 1
-    assert "raw_photos" not in counts
+    key = world.folders()[-1]
+    made = {name: runs_of(world, name) for name in ("raw_photos", "annotations", "predictions")}
+    command = [sys.executable, "-m", "vibe_assets.cli", "run", "image_embeddings", "--folder", key]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert runs_of(world, "raw_photos") == made["raw_photos"] + 1
+    assert runs_of(world, "annotations") == made["annotations"] + 1
+    assert "annotations" in done.stdout  # a line for every step, where no terminal is
+    assert done.stdout.index(" runs\n") < done.stdout.index("Library\n") < done.stdout.index("Next\n")
+    assert "Traceback" not in done.stderr
+    assert world.settle() == []
+
+
+def test_assets_and_folders_that_do_not_exist_are_named(world: World) -> None:
+    with pytest.raises(LookupError, match=r"no such asset photos; there are .*raw_photos"):
+        wanted(defs, world.instance, ["photos"], [])
+    with pytest.raises(LookupError, match="no such folder x-1; `vibe folders`"):
+        wanted(defs, world.instance, ["raw_photos"], ["x-1"])
+    with pytest.raises(LookupError, match="tagged_photos is not made by folders"):
+        wanted(defs, world.instance, ["tagged_photos"], [])
+    assert wanted(defs, world.instance, ["scene_head", "raw_photos"], [world.folders()[0]]) == [
+        (dg.AssetKey("scene_head"), None), (dg.AssetKey("raw_photos"), world.folders()[0]),
+    ]  # fmt: skip
+
+
+def test_vibe_run_tries_again_at_once_what_waits_for_its_next_try(world: World) -> None:
+    """The evening with the teacher off is over: whoever starts `vibe run` does not wait for a pause."""
+    world.setting("teacher-1", "teacher-2")
+    os.environ["QWEN_BASE_URL"], base_url = "http://127.0.0.1:9/v1", os.environ["QWEN_BASE_URL"]
+    world.settle()
+    found = graph_status(world.instance, defs)
+    assert {(one.asset, one.partition) for one in found.retries} == {("annotations", key) for key in world.folders()}
+    assert all(one.next_try > datetime.now(UTC) and one.reason for one in found.retries)
+    os.environ["QWEN_BASE_URL"] = base_url
+    tally = run_graph(defs, progress=False)
+    assert not tally.failed
+    assert graph_status(world.instance, defs).retries == ()
+
+
+def test_vibe_run_goes_on_after_a_daemon_that_was_killed_with_its_runs(world: World) -> None:
+    job = defs.resolve_implicit_global_asset_job_def()
+    key, dead = world.folders()[0], json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1, "started": 1})
+    for tags in ({PROCESS_TAG: dead}, {PROCESS_TAG: json.dumps({"host": "elsewhere", "pid": 1, "started": 1})}):
+        world.instance.create_run_for_job(
+            job,
+            asset_selection=frozenset({dg.AssetKey("raw_photos")}),
+            status=dg.DagsterRunStatus.STARTED,
+            tags={"launched_by": "automation", "dagster/partition": key, **tags},
+        )
+    assert world.driver.take_over() == 1
+    (goes_on,) = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    assert "elsewhere" in goes_on.tags[PROCESS_TAG]
 
 
 def test_a_note_is_carried_out_once_and_a_torn_one_is_none(world: World) -> None:

@@ -118,7 +118,7 @@ def test_whoever_is_killed_at_work_the_library_is_whole_in_the_end(world: World,
 
 def victims(process: Process, victim: str) -> list[int]:
     """Processes of the daemon's session by what they are. Runs are forked by the launcher's server and keep its command line."""
-    words = {"daemon": "dagster._daemon", "code server": "api grpc"}.get(victim, "multiprocessing.forkserver")
+    words = {"daemon": "operate.daemon", "code server": "api grpc"}.get(victim, "multiprocessing.forkserver")
     alike = [pid for pid in process.family() if words in command_line(pid)]
     if victim not in ("run", "launcher"):
         return alike

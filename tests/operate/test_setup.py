@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.teacher.conftest import ANNOTATION, always, make_library
+from vibe_assets.operate.instance import open_instance
 from vibe_assets.operate.setup import Finding, examine, write_settings
-from vibe_assets.operate.ui import dagster_home
 from vibe_assets.settings import Settings, SettingsError, load_settings
 from vibe_assets.teacher.replay import ReplayFaults, ReplayTeacher, running_replay
 
@@ -31,9 +31,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("QWEN_BASE_URL", "QWEN_MODEL", "VIBE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("QWEN_API_KEY", "right-key")
-    (tmp_path / "dagster_home").mkdir()
-    (tmp_path / "dagster_home" / "dagster.yaml").touch()
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster_home"))
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
     make_library(tmp_path / "photos" / "a", 2)
     monkeypatch.chdir(tmp_path)
 
@@ -164,13 +162,13 @@ def test_an_encoder_that_cannot_be_loaded_is_named(base_url: str, name: str, mon
 
 
 def test_a_dagster_home_that_is_not_there_yet_is_made_by_the_first_ui(base_url: str, tmp_path: Path) -> None:
-    (tmp_path / "dagster_home" / "dagster.yaml").unlink()
-    assert examined(base_url)["Dagster home"] == Finding("Dagster home", True, f"{tmp_path}/dagster_home: made by the first `vibe ui`")
-    (tmp_path / "dagster_home").rmdir()
-    assert examined(base_url)["Dagster home"].ok
-    with_home = dagster_home()  # what `vibe ui` does
-    assert (with_home / "dagster.yaml").is_file()
-    assert examined(base_url)["Dagster home"] == Finding("Dagster home", True, f"{tmp_path}/dagster_home")
+    home = tmp_path / "data" / "dagster"
+    absent = Finding("Dagster home", True, f"{home}: made by the first `vibe ui` or `vibe run`")
+    assert examined(base_url)["Dagster home"] == absent
+    assert not home.exists()
+    with open_instance(load_settings(tmp_path / "vibe.toml")):  # what `vibe ui` does
+        assert (home / "dagster.yaml").is_file()
+    assert examined(base_url)["Dagster home"] == Finding("Dagster home", True, str(home))
 
 
 def test_a_dagster_home_that_cannot_be_made_is_named(base_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 import dagster as dg
+from dagster._core.launcher import WorkerStatus
 
 from vibe_assets.defs.automation import JOBS, folder_events, know_pools, moved_folders, order_request, refresh, source_events, wanted_runs
-from vibe_assets.defs.history import graph_of, look
+from vibe_assets.defs.history import UNFINISHED, graph_of, look
 from vibe_assets.defs.orders import forget_lost, open_orders
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.plan import plan
@@ -113,6 +114,23 @@ class Driver:
         for run in runs:
             self.instance.report_run_failed(run, "the process that ran it was ended before it was done")
         return len(runs)
+
+    def take_over(self) -> int:
+        """Where no daemon is alive: end the runs that one left behind, which would count as on their way for ever; how many.
+
+        A run whose process still lives goes on; one that waits in a queue is started by nobody, and wanted again at the next look.
+        """
+        left = 0
+        for run in self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+            if run.status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING):
+                launcher = self.instance.run_launcher
+                if not launcher.supports_check_run_worker_health:
+                    continue
+                if launcher.check_run_worker_health(run).status not in (WorkerStatus.NOT_FOUND, WorkerStatus.FAILED):
+                    continue
+            self.instance.report_run_failed(run, "the daemon that it belonged to has ended; `vibe run` goes on")
+            left += 1
+        return left
 
 
 def report_outside_world(platform: Platform, instance: dg.DagsterInstance) -> int:

@@ -34,6 +34,7 @@ def run_graph(defs: dg.Definitions, *, assets: Sequence[str] = (), folders: Sequ
         refuse_daemon(instance)
         driver = Driver(instance, defs, progress=progress, log=None if sys.stdout.isatty() else sys.stdout)
         driver.close_interrupted()
+        driver.take_over()
         driver.look(platform)
         for key, partition in stepped(
             wanted(defs, instance, assets, folders), "asked for by name", unit="run", shown=progress, log=driver.log

@@ -46,7 +46,7 @@ def photos_listed_once(platform: Platform, folder_key: str) -> Gate:
     return Gate(
         twice == 0 and without_id == 0,
         {"files": rows.height, "paths listed twice": twice, "without id": without_id},
-        "materialise raw_photos of this folder again",
+        "scan this folder again: `vibe run raw_photos --folder KEY`",
     )
 
 
