@@ -189,7 +189,9 @@ def _svg(figure: Figure, title: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", text).replace("xlink:href", "href")
-    text = re.sub(r'^<svg[^>]*viewBox="([^"]*)"[^>]*>', lambda head: f'<svg viewBox="{head[1]}" role="img" aria-label="{escape(title)}">', text)
+    text = re.sub(
+        r'^<svg[^>]*viewBox="([^"]*)"[^>]*>', lambda head: f'<svg viewBox="{head[1]}" role="img" aria-label="{escape(title)}">', text
+    )
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))  # clips and markers; the names of all the other parts serve nobody
     text = re.sub(r'\sid="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)

@@ -304,7 +304,7 @@ function drawFound(text) {
     option.setAttribute("aria-selected", index === at);
     option.onpointerdown = (event) => { event.preventDefault(); add(key); };
     return option;
-  }) : [element("li", { className: "none", textContent: "no such object in the taxonomy" })]));
+  }) : [element("li", { className: "none", textContent: "no such object in the taxonomy", role: "option", ariaDisabled: true })]));
   $("search").setAttribute("aria-activedescendant", hits.length ? `found-${at}` : "");
 }
 
