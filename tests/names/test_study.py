@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.names.faces import GOOD, open_names, picture, write_index
+from tests.support.checkers import accessibility_faults, html_errors
 from vibe_assets.cli import main
 from vibe_assets.names import gates, study
 from vibe_assets.names.dataset import load_names
@@ -70,6 +71,16 @@ def test_the_study_runs_from_faces_to_a_page(done: Platform) -> None:
     assert "identifies nobody" in page
     assert "<script" not in page
     assert (done.settings.reports_dir / "names_report.json").exists()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_page_can_be_used_by_everybody(done: Platform) -> None:
+    assert accessibility_faults(done.settings.reports_dir / "names_report.html") == []
+
+
+def test_the_page_is_valid_html(done: Platform) -> None:
+    assert html_errors(done.settings.reports_dir / "names_report.html") == []
 
 
 def test_a_sound_study_passes_its_gates(done: Platform) -> None:

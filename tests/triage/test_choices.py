@@ -88,7 +88,7 @@ def test_the_page_loads_only_from_itself_and_answers_only_its_own_host(app):
     assert status == 200
     assert "default-src 'none'" in headers["content-security-policy"]
     assert b"http" not in body.replace(b"http-equiv", b"")
-    assert b'<script src="/static/review.js"' in body
+    assert b'src="/static/review.js"' in body
     assert call(app, "GET", "/", host="evil.example")[0] == 403
     assert call(app, "POST", "/choose", {}, origin="http://evil.example")[0] == 403
 

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
+from tests.support.checkers import accessibility_faults, html_errors
 from vibe_assets.defs import triage
 from vibe_assets.demo.takes import render_takes
 from vibe_assets.heads.models import HeadError
@@ -170,6 +171,23 @@ def test_a_folder_outside_the_library_gets_its_picks_and_keeps_its_files(trained
     assert "a &lt;b&gt; folder" in page
     with found.table.open(newline="", encoding="utf-8") as handle:
         assert [row["rank"] for row in csv.DictReader(handle)] == ["1", "2", "3"]
+
+
+@pytest.fixture(scope="module")
+def pages(trained, burst, tmp_path_factory) -> list[Path]:
+    """The report of the study, and the picks of a folder."""
+    platform = opened(trained, min_margin=0.0)
+    return [report.report_triage(platform).path, picks.pick_folder(platform, burst, tmp_path_factory.mktemp("picks")).page]
+
+
+def test_the_pages_are_valid_html(pages):
+    assert html_errors(*pages) == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_pages_can_be_used_by_everybody(pages):
+    assert accessibility_faults(*pages) == []
 
 
 def test_before_any_training_the_rules_pick_and_a_wide_margin_leaves_everything_open(burst, tmp_path):

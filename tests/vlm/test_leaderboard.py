@@ -6,15 +6,19 @@ import json
 import re
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.support.checkers import accessibility_faults, html_errors
 from tests.vlm.conftest import Study, opened
 from vibe_assets.labels.taxonomy import Taxonomy
 from vibe_assets.records.tags import INSTRUCTION_DATASET, LEADERBOARD
 from vibe_assets.teacher.replay import ReplayTeacher, running_replay
+from vibe_assets.vlm import board
 from vibe_assets.vlm.board import Written, build_board, judge
+from vibe_assets.vlm.diagnostics import diagnose, write_diagnosis
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.match import Meaning
 from vibe_assets.vlm.predict import predict_cell
@@ -111,6 +115,41 @@ def test_the_page_shades_recall_by_decile_but_not_latency_and_runs_no_script(wri
     assert "points behind good on the same 14 photos" in page
     assert "14 photos are few" in page
     assert "<svg" in page
+
+
+@pytest.fixture(scope="module")
+def pages(asked: Study, written: Written) -> list[Path]:
+    """The leaderboard, and the diagnosis of a batch."""
+    return [written.page, write_diagnosis(asked.platform, diagnose(asked.platform, "b1"))]
+
+
+def test_the_pages_are_valid_html(pages: list[Path]) -> None:
+    assert html_errors(*pages) == []
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_pages_can_be_used_by_everybody(pages: list[Path]) -> None:
+    assert accessibility_faults(*pages) == []
+
+
+def test_the_figure_of_every_shade_can_be_read_on_it() -> None:
+    template = (Path(board.__file__).parents[1] / "evaluate" / "templates" / "leaderboard.html").read_text(encoding="utf-8")
+    shades = re.findall(r"--shade: (#\w{6}); --on: (#\w{6})", template)
+    assert len(shades) == 2 * 10, "light and dark"
+    assert [pair for pair in shades if contrast(*pair) < 4.5] == []
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours, by WCAG 2.2."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_the_table_holds_every_figure_with_its_interval(asked: Study, written: Written) -> None:

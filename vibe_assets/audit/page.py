@@ -128,7 +128,7 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
             Route("/api/verdicts", verdict, methods=["POST"]),
             Route("/api/done", finish, methods=["POST"]),
             Route("/photo/{image_id}", photo),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
+            Mount("/static", StaticFiles(directory=HERE / "static", packages=[("vibe_assets.web", "static")])),
         ],
         exception_handlers=dict.fromkeys((Refused, PhotoRejected, AuditError), refused),
     )

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Curve, LabelScore, Reliability
@@ -188,8 +189,12 @@ def _svg(figure: Figure, title: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\s(xmlns(:\w+)?|version)="[^"]*"', "", text).replace("xlink:href", "href")
-    text = re.sub(r'^<svg[^>]*viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{title}">', text, count=1)
+    text = re.sub(
+        r'^<svg[^>]*viewBox="([^"]*)"[^>]*>', lambda head: f'<svg viewBox="{head[1]}" role="img" aria-label="{escape(title)}">', text
+    )
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(|href=")#([^")]+)', text))  # clips and markers; the names of all the other parts serve nobody
+    text = re.sub(r'\sid="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, variable)
     return text
@@ -217,6 +222,11 @@ def _in_plain_colours(part: Artist) -> None:
         plain = PLAIN.get(to_hex(found[0] if several else found)) if len(found) else None
         if plain is not None:
             put(plain)
+
+
+def numbered(svg: str, at: int) -> str:
+    """The drawing with ids of its own: an id must be unique on a page, and drawings of the same size share theirs."""
+    return re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>c{at}-", svg)
 
 
 def heat(confusion: Confusion) -> Sequence[dict[str, Any]]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from vibe_assets.evaluate import charts
@@ -77,5 +78,6 @@ def _environment() -> Any:
         loader=PackageLoader("vibe_assets.evaluate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     environment.filters.update(pct=percent, bar=bar, signed=signed, short=charts.short, says=_says, truly=_truly, breakable=breakable)
-    environment.filters["svg"] = Markup  # only pictures that charts.py drew pass through it
+    number = count(1)
+    environment.filters["svg"] = lambda drawn: Markup(charts.numbered(drawn, next(number)))  # noqa: S704 - only what charts.py drew passes
     return environment

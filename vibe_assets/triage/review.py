@@ -87,7 +87,7 @@ def _pages(desk: TriageDesk, pictures: Pictures) -> Starlette:
             Route("/choose", choose, methods=["POST"]),
             Route("/undo", undo, methods=["POST"]),
             Route("/photo/{image_id}", photo),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
+            Mount("/static", StaticFiles(directory=HERE / "static", packages=[("vibe_assets.web", "static")])),
         ]
     )
 

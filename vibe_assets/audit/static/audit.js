@@ -2,6 +2,7 @@
 
 import { Outbox } from "./outbox.js";
 import { Queue, photoUrl } from "./queue.js";
+import { hotkey } from "./keys.js";
 
 const $ = (id) => document.getElementById(id);
 const LETTERS = { has_person: "p", has_animal: "a", has_text: "t", is_document: "d", is_screenshot: "s" };
@@ -29,12 +30,21 @@ function element(tag, properties = {}, ...children) {
 }
 
 const kbd = (text) => element("kbd", { textContent: text });
-const percent = (value) => `${Math.round(100 * value)} %`;
+const heard = (text) => element("span", { className: "heard", textContent: text }); // for screen readers
+const shown = (tag, className, textContent) => { // for the eye only: what is heard stands beside it
+  const made = element(tag, { className, textContent });
+  made.setAttribute("aria-hidden", true);
+  return made;
+};
+const sure = (share) => (share === undefined || share === null ? "" : `${Math.round(100 * share)} %`);
+const yesNo = (value) => (value === true ? "yes" : value === false ? "no" : null);
+const sceneName = (scene) => (scene === null ? "unknown" : short(scene));
 
-function marks(teacher, student, sure) {
+// What teacher and student said of one label; null: nothing.
+function marks(teacher, student) {
   const made = element("span", { className: "marks" });
-  if (teacher) made.append(element("span", { className: "mark teacher", textContent: "T", title: "the teacher's answer" }));
-  if (student) made.append(element("span", { className: "mark student", textContent: sure === undefined ? "S" : `S ${percent(sure)}`, title: "the student's answer, and how sure it is" }));
+  if (teacher !== null) made.append(heard(`, teacher ${teacher}`.trimEnd()), Object.assign(shown("span", "mark teacher", `T ${teacher}`.trim()), { title: "the teacher's answer" }));
+  if (student !== null) made.append(heard(`, student ${student}`.trimEnd()), Object.assign(shown("span", "mark student", `S ${student}`.trim()), { title: "the student's answer, and how sure it is" }));
   return made;
 }
 
@@ -47,60 +57,48 @@ function draw() {
   const { teacher, student, confidence } = item;
   const held = document.activeElement?.closest("#scenes, #attributes");
   const place = held ? [...held.children].indexOf(document.activeElement) : -1;
+  const first = current.sceneSaid ? desk.scenes.indexOf(labels.scene) : 0; // the one that Tab reaches; -1: unknown, the last
   $("scenes").replaceChildren(...[...desk.scenes, null].map((scene, index) => {
     const key = scene === null ? "0" : index < 9 ? String(index + 1) : "";
     const chosen = scene === null ? current.sceneSaid && labels.scene === null : labels.scene === scene;
-    const button = element("button", { className: "choice", type: "button", title: scene ?? "no scene can be told" },
-      kbd(key), element("span", { textContent: scene === null ? "unknown" : short(scene) }),
-      scene === null ? null : marks(teacher?.scene === scene, student?.scene === scene, confidence?.scene));
+    const said = [scene !== null && teacher?.scene === scene ? "" : null, scene !== null && student?.scene === scene ? sure(confidence?.scene) : null];
+    const button = element("button", { className: "choice", type: "button", title: scene ?? "no scene can be told", tabIndex: index === (first < 0 ? desk.scenes.length : first) ? 0 : -1 },
+      shown("kbd", "", key), element("span", { textContent: sceneName(scene) }), marks(...said));
     button.setAttribute("role", "radio");
+    button.setAttribute("aria-keyshortcuts", key);
     button.setAttribute("aria-checked", chosen);
     button.onclick = () => setScene(scene);
     return button;
   }));
   $("attributes").replaceChildren(...desk.attributes.map((name) => {
-    const value = labels.attributes[name];
-    const state = value === true ? "yes" : value === false ? "no" : "unknown";
-    const button = element("button", { className: "tri", type: "button" }, kbd(LETTERS[name] ?? ""),
-      element("span", { textContent: NAMES[name] ?? name }), element("em", { textContent: state === "unknown" ? "?" : state }),
-      attributeMarks(name));
+    const state = yesNo(labels.attributes[name]) ?? "unknown", share = confidence?.[name];
+    const guess = yesNo(student?.attributes[name]);
+    const said = [yesNo(teacher?.attributes[name]), guess && `${guess} ${sure(guess === "no" && share !== undefined ? 1 - share : share)}`.trim()];
+    const button = element("button", { className: "tri", type: "button" }, shown("kbd", "", LETTERS[name] ?? ""), element("span", { textContent: NAMES[name] ?? name }),
+      shown("em", "", state === "unknown" ? "?" : state), heard(`: ${state}`), marks(...said));
+    button.setAttribute("aria-keyshortcuts", LETTERS[name] ?? "");
     button.dataset.state = state;
-    button.setAttribute("aria-label", `${NAMES[name] ?? name}: ${state}`);
     button.onclick = () => cycle(name);
     return button;
   }));
+  const about = (key) => [teacher?.objects.includes(key) ? "" : null, student?.objects.includes(key) ? "" : null];
   $("objects").replaceChildren(...labels.objects.map((key, index) => {
-    const main = element("button", { type: "button", className: "name", textContent: leaf(key), title: index ? `${key}: make it the main object` : key });
+    const main = element("button", { type: "button", className: "name", title: index ? `${key}: make it the main object` : key }, leaf(key), marks(...about(key)));
     main.onclick = () => change(() => labels.objects.unshift(...labels.objects.splice(index, 1)));
     const off = element("button", { type: "button", className: "off", textContent: "×" });
     off.setAttribute("aria-label", `remove ${leaf(key)}`);
     off.onclick = () => change(() => labels.objects.splice(index, 1));
-    return element("li", { className: index ? "" : "first" }, main, marks(teacher?.objects.includes(key), student?.objects.includes(key)), off);
+    return element("li", { className: index ? "" : "first" }, main, off);
   }));
   const others = [...new Set([...(teacher?.objects ?? []), ...(student?.objects ?? [])])].filter((key) => !labels.objects.includes(key));
   $("suggested").replaceChildren(...others.map((key) => {
-    const add = element("button", { type: "button", className: "suggestion", title: `add ${key}` }, element("span", { textContent: `+ ${leaf(key)}` }),
-      marks(teacher?.objects.includes(key), student?.objects.includes(key)));
+    const add = element("button", { type: "button", className: "suggestion", title: `add ${key}` }, element("span", { textContent: `+ ${leaf(key)}` }), marks(...about(key)));
     add.onclick = () => change(() => labels.objects.push(key));
     return add;
   }));
   const changed = !item.blind && current.before !== content(labels);
   if (place >= 0) held.children[place]?.focus(); // the buttons are new ones
   $("accept").firstChild.textContent = item.blind ? "Next " : changed ? "Correct " : "Accept ";
-}
-
-function attributeMarks(name) {
-  const { teacher, student, confidence } = current.item;
-  const said = (value) => (value === true ? "yes" : value === false ? "no" : null);
-  const made = element("span", { className: "marks" });
-  if (teacher && said(teacher.attributes[name]) !== null) made.append(element("span", { className: "mark teacher", textContent: `T ${said(teacher.attributes[name])}`, title: "the teacher's answer" }));
-  const guess = student && said(student.attributes[name]);
-  if (guess) {
-    const sure = confidence?.[name];
-    const text = sure === undefined ? guess : `${guess} ${percent(guess === "yes" ? sure : 1 - sure)}`;
-    made.append(element("span", { className: "mark student", textContent: `S ${text}`, title: "the student's answer, and how sure it is" }));
-  }
-  return made;
 }
 
 function show(item, labels = null, sceneSaid = null) {
@@ -123,6 +121,7 @@ function show(item, labels = null, sceneSaid = null) {
   });
   closeSearch();
   draw();
+  announce(described(item));
   $("panel").scrollTop = 0;
   scrollTo(0, 0); // on a phone the labels scroll with the page
 }
@@ -164,6 +163,7 @@ function drawEmpty() {
     box.replaceChildren(element("h2", { textContent: `That was the last one, ${annotator}.` }),
       element("p", { textContent: "Every photo of the sample has your answer. Done lets the reports and the students use them now." }), done);
   }
+  announce(box.firstElementChild.textContent);
 }
 
 function drawProgress(known) {
@@ -183,6 +183,14 @@ function drawSaved() {
 }
 
 const hint = (text) => { $("hint").textContent = text; };
+const announce = (text) => { if ($("said").textContent !== text) $("said").textContent = text; }; // for those who hear the page
+
+function described({ name, blind }) {
+  const { scene, attributes, objects } = current.labels;
+  const yes = desk.attributes.filter((one) => attributes[one] === true).map((one) => NAMES[one] ?? one);
+  const filled = [...(current.sceneSaid ? [sceneName(scene)] : []), ...yes, ...objects.map(leaf)].join(", ");
+  return `Photo ${name}. ${blind ? "Blind: nothing is filled in." : ""} ${filled}`.trim();
+}
 
 // -- saying -----------------------------------------------------------------------------------------------------------
 const content = (labels) => JSON.stringify([labels.scene ?? null, desk.attributes.map((name) => labels.attributes[name] ?? null), labels.objects]);
@@ -194,12 +202,31 @@ function change(edit) {
   draw();
 }
 
-const setScene = (scene) => change(() => { current.labels.scene = scene; current.sceneSaid = true; });
+const setScene = (scene) => change(() => {
+  current.labels.scene = scene;
+  current.sceneSaid = true;
+  announce(`Scene: ${sceneName(scene)}`);
+});
 const cycle = (name) => change(() => {
   const value = current.labels.attributes[name] ?? null;
   current.labels.attributes[name] = value === null ? true : value ? false : null;
+  announce(`${NAMES[name] ?? name}: ${yesNo(current.labels.attributes[name]) ?? "unknown"}`);
 });
-const restNo = () => change(() => { for (const name of desk.attributes) current.labels.attributes[name] ??= false; });
+const restNo = () => change(() => {
+  for (const name of desk.attributes) current.labels.attributes[name] ??= false;
+  announce("All that was open: no");
+});
+
+// Arrow keys of the group of scenes: the next or previous one is chosen, as in any group of radio buttons.
+function stepScene(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  const all = [...desk.scenes, null], here = [...$("scenes").children].indexOf(document.activeElement);
+  const next = (here + step + all.length) % all.length;
+  $("scenes").children[next].focus(); // draw keeps the place
+  setScene(all[next]);
+}
 
 function say(entry) {
   const { item } = current;
@@ -277,7 +304,7 @@ function drawFound(text) {
     option.setAttribute("aria-selected", index === at);
     option.onpointerdown = (event) => { event.preventDefault(); add(key); };
     return option;
-  }) : [element("li", { className: "none", textContent: "no such object in the taxonomy" })]));
+  }) : [element("li", { className: "none", textContent: "no such object in the taxonomy", role: "option", ariaDisabled: true })]));
   $("search").setAttribute("aria-activedescendant", hits.length ? `found-${at}` : "");
 }
 
@@ -345,22 +372,22 @@ function drag() {
 
 // -- keys -------------------------------------------------------------------------------------------------------------
 function pressed(event) {
-  if (event.target === $("search")) return searchKey(event);
+  if (event.target === $("search")) return event.isComposing || searchKey(event); // Enter that ends a composition is no answer
+  const key = hotkey(event);
   if (document.querySelector("dialog[open]")) {
-    const reason = REASONS[Number(event.key) - 1];
+    const reason = REASONS[Number(key) - 1];
     if ($("ask-reason").open && reason) { event.preventDefault(); skip(reason); }
-    else if ($("keys").open && event.key === "?") $("keys").close();
+    else if ($("keys").open && key === "?") $("keys").close();
     return;
   }
-  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { event.preventDefault(); return void undo(); }
+  if ((event.ctrlKey || event.metaKey) && key === "z") { event.preventDefault(); return void undo(); }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const name = Object.keys(LETTERS).find((known) => LETTERS[known] === key);
   const act = key === "Enter" ? accept : key === "Escape" ? unzoom : key === "u" ? undo : key === "k" ? askReason : key === "z" ? () => zoom()
     : key === "n" ? restNo : key === "o" || key === "/" ? () => $("search").focus() : key === "f" ? () => $("view").focus()
     : key === "?" ? () => $("keys").showModal() : key === "0" ? () => setScene(null)
     : /^[1-9]$/.test(key) && desk.scenes[key - 1] ? () => setScene(desk.scenes[key - 1]) : name ? () => cycle(name) : null;
-  if (!act || (key === "Enter" && event.target.matches("button:focus-visible, a"))) return;
+  if (!act || (key === "Enter" && event.target.matches("button:not([role=radio]):focus-visible, a"))) return;
   event.preventDefault(); // Enter on a focused button must not press it as well
   if (!event.repeat) act(); // a key that is held down is no second answer
 }
@@ -428,6 +455,7 @@ function fixed() {
   $("search").addEventListener("blur", () => { $("found").hidden = true; });
   $("ask-name").addEventListener("cancel", (event) => { if (!annotator) event.preventDefault(); });
   for (const box of document.querySelectorAll("dialog")) box.addEventListener("click", (event) => { if (event.target === box && box.id !== "ask-name") box.close(); });
+  $("scenes").addEventListener("keydown", stepScene);
   addEventListener("keydown", pressed);
   drag();
 }

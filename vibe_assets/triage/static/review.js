@@ -1,4 +1,5 @@
-"use strict";
+import { hotkey } from "./keys.js";
+
 // One series at a time: look (arrows), keep (Enter), several (Space), none (N), undo (U). What is said is on disk before the next is shown.
 const element = (id) => document.getElementById(id);
 const reviewer = element("reviewer");
@@ -9,6 +10,8 @@ function show(state) {
   good = new Set(state.choice ? state.choice.winners : []);
   at = 0;
   element("bar").style.width = state.total ? `${(100 * state.done) / state.total}%` : "0";
+  element("bar").parentElement.setAttribute("aria-valuenow", state.done);
+  element("bar").parentElement.setAttribute("aria-valuemax", state.total);
   element("count").textContent = `${state.done} of ${state.total} series compared`;
   element("done").hidden = series !== null;
   element("where").textContent = series ? `${series.members.length} photos · ${series.title}` : "";
@@ -22,6 +25,7 @@ function figure(imageId, index) {
   image.src = `/photo/${imageId}`;
   image.alt = `photo ${index + 1}`;
   number.textContent = index + 1;
+  box.id = `photo-${index + 1}`;
   box.setAttribute("role", "option");
   box.append(image, number);
   box.addEventListener("click", () => { at = index; mark(); });
@@ -33,8 +37,10 @@ function mark() {
   [...element("photos").children].forEach((box, index) => {
     box.classList.toggle("at", index === at);
     box.classList.toggle("good", good.has(series.members[index]));
-    box.setAttribute("aria-selected", String(index === at || good.has(series.members[index])));
+    box.setAttribute("aria-selected", good.has(series.members[index]));
   });
+  if (series) element("photos").setAttribute("aria-activedescendant", `photo-${at + 1}`);
+  else element("photos").removeAttribute("aria-activedescendant");
 }
 
 async function ask(path, body) {
@@ -76,8 +82,8 @@ const keys = {
 document.addEventListener("keydown", (event) => {
   if (event.target === reviewer || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.target.tagName === "BUTTON" && (event.key === "Enter" || event.key === " ")) return;
-  if (/^[1-9]$/.test(event.key) && series && Number(event.key) <= series.members.length) { at = Number(event.key) - 1; mark(); return; }
-  const action = keys[event.key] || keys[event.key.toLowerCase()];
+  const key = hotkey(event), action = keys[key];
+  if (/^[1-9]$/.test(key) && series && Number(key) <= series.members.length) { at = Number(key) - 1; mark(); return; }
   if (action) { event.preventDefault(); action(); }
 });
 element("keep").addEventListener("click", keep);
