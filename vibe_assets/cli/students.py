@@ -16,16 +16,19 @@ from vibe_assets.cli.app import FILE, OUT, main, platform, show
 @click.option("--deploy", is_flag=True, help="Deploy what does not lose to the head in force.")
 def train(kinds: tuple[str, ...], deploy: bool) -> None:
     """Train heads on what is in the lake (default: all three)."""
-    from vibe_assets.stages.students import KINDS, deploy_students, scores_markdown, train_student
+    from vibe_assets.stages.students import KINDS, NOTHING, Untrained, deploy_students, scores_markdown, train_student
 
     home = platform()
     for kind in kinds or KINDS:
         trained = train_student(home, kind)
+        if isinstance(trained, Untrained):
+            click.echo(f"{kind}: {NOTHING}{trained.reason}")
+            continue
         click.echo(f"{trained.version}: {trained.head.card.n_train} photos in {trained.seconds:.1f} s -> {trained.path}")
         click.echo(scores_markdown(trained))
     if deploy:
         for kind, decision in deploy_students(home).items():
-            click.echo(f"{kind}: in force {decision.in_force} ({decision.reason})")
+            click.echo(f"{kind}: in force {decision.in_force or 'none'} ({decision.reason})")
 
 
 @main.command()
@@ -48,6 +51,7 @@ def classify(paths: tuple[Path, ...], as_json: bool) -> None:
 
 def _labels_line(row: dict[str, Any]) -> tuple[Any, ...]:
     from vibe_assets.records import ATTRIBUTES
+    from vibe_assets.records.answers import source_in_words
 
     sure = row["scene_confidence"]
     scene = f"{(row['scene'] or 'open').removeprefix('scene.')}" + (f" {sure:.2f}" if sure is not None else "")
@@ -62,7 +66,7 @@ def _labels_line(row: dict[str, Any]) -> tuple[Any, ...]:
         scene,
         ", ".join(attributes),
         ", ".join(objects),
-        row["reason"] or ("" if row["source"] == "student" else row["source"]),
+        row["reason"] or source_in_words(row["source"]),
     )
 
 
@@ -84,31 +88,31 @@ def heads_list() -> None:
     show("Heads (* in force)", ["", "version", "labels", "photos", "trained"], rows)
 
 
+FORCE = click.option("--force", is_flag=True, help="Even if it fails a gate of its asset; the log keeps which.")
+
+
 @heads.command("deploy")
 @click.argument("version")
-def heads_deploy(version: str) -> None:
-    """Put a trained head in force."""
-    from datetime import UTC, datetime
+@FORCE
+def heads_deploy(version: str, force: bool) -> None:
+    """Put a trained head in force, once it passed the gates of its asset."""
+    from vibe_assets.stages.deploying import deploy_by_hand
 
-    from vibe_assets.heads.deployments import Deployments
-    from vibe_assets.heads.store import load_head
-
-    folder = platform().settings.heads_dir
-    head = load_head(folder / version)
-    Deployments(folder).deploy(head.kind, version, reason="by hand", at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
-    click.echo(f"{version} is in force")
+    done = deploy_by_hand(platform(), version, force=force)
+    click.echo(f"{done.version} is in force ({done.reason})")
 
 
 @heads.command("rollback")
 @click.argument("kind", type=click.Choice(["scene", "attribute", "object"]))
-def heads_rollback(kind: str) -> None:
-    """Return to the head that was in force before."""
-    from datetime import UTC, datetime
+@FORCE
+def heads_rollback(kind: str, force: bool) -> None:
+    """Return to the head that was in force before; to none, where there was none."""
+    from vibe_assets.stages.deploying import roll_back
 
-    from vibe_assets.heads.deployments import Deployments
-
-    entry = Deployments(platform().settings.heads_dir).rollback(kind, at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
-    click.echo(f"{entry.version} is in force again")
+    done = roll_back(platform(), kind, force=force)
+    click.echo(
+        f"{done.version} is in force again ({done.reason})" if done.version else f"no {kind} head is in force any more ({done.reason})"
+    )
 
 
 @heads.command("export")
@@ -127,14 +131,7 @@ def heads_export(version: str, file: Path) -> None:
 @click.argument("file", type=FILE)
 def heads_import(file: Path) -> None:
     """Take in a .pt file of the historical layout (weights only; pickled code is refused)."""
-    from vibe_assets.encoders.base import load_encoder
-    from vibe_assets.heads.legacy import import_pt
-    from vibe_assets.heads.store import save_head
-    from vibe_assets.records import ATTRIBUTES
-    from vibe_assets.stages.truth import load_taxonomy
+    from vibe_assets.stages.deploying import import_head
 
-    home = platform()
-    settings, taxonomy = home.settings, load_taxonomy(home)
-    known = (*taxonomy.scenes, *ATTRIBUTES, *taxonomy.objects)
-    version = save_head(import_pt(file, encoder=load_encoder(settings.encoder).fingerprint, known=known), settings.heads_dir)
-    click.echo(f"{version}; `vibe heads deploy {version}` puts it in force")
+    version = import_head(platform(), file)
+    click.echo(f"{version}; `vibe heads deploy {version}` judges it and puts it in force")
