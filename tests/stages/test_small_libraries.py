@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.stages.rows import QUICK, label_row, only, open_platform, photo_id, table_rows, vector
+from tests.stages.rows import QUICK, label_row, only, open_platform, table_rows, vector
 from vibe_assets.photos.groups import group_photos
 from vibe_assets.records import (
     ATTRIBUTES,

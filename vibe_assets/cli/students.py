@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,20 @@ def train(kinds: tuple[str, ...], deploy: bool) -> None:
     """Train heads on what is in the lake (default: all three)."""
     from vibe_assets.stages.students import KINDS, NOTHING, Untrained, deploy_students, scores_markdown, train_student
 
-    home = platform()
+    home, absent = platform(), {}
     for kind in kinds or KINDS:
         trained = train_student(home, kind)
         if isinstance(trained, Untrained):
-            click.echo(f"{kind}: {NOTHING}{trained.reason}")
+            absent[kind] = f"{kind}: {NOTHING}{trained.reason}"
+            click.echo(absent[kind])
             continue
         click.echo(f"{trained.version}: {trained.head.card.n_train} photos in {trained.seconds:.1f} s -> {trained.path}")
         click.echo(scores_markdown(trained))
     if deploy:
         for kind, decision in deploy_students(home).items():
             click.echo(f"{kind}: in force {decision.in_force or 'none'} ({decision.reason})")
+    if len(absent) == len(kinds or KINDS):
+        raise click.ClickException("no head was trained: " + next(iter(absent.values())))
 
 
 @main.command()
@@ -99,7 +103,7 @@ def heads_deploy(version: str, force: bool) -> None:
     from vibe_assets.stages.deploying import deploy_by_hand
 
     done = deploy_by_hand(platform(), version, force=force)
-    click.echo(f"{done.version} is in force ({done.reason})")
+    click.echo(f"{done.version} is in force{_although(done.failed)}")
 
 
 @heads.command("rollback")
@@ -110,9 +114,11 @@ def heads_rollback(kind: str, force: bool) -> None:
     from vibe_assets.stages.deploying import roll_back
 
     done = roll_back(platform(), kind, force=force)
-    click.echo(
-        f"{done.version} is in force again ({done.reason})" if done.version else f"no {kind} head is in force any more ({done.reason})"
-    )
+    click.echo(f"{done.version} is in force again{_although(done.failed)}" if done.version else f"no {kind} head is in force any more")
+
+
+def _although(failed: Mapping[str, str]) -> str:
+    return f", although it failed {', '.join(failed)}" if failed else ""
 
 
 @heads.command("export")

@@ -55,7 +55,7 @@ class Deployments:
     def withdrawn(self, kind: str) -> set[str]:
         """Versions that a roll-back took out of force and nobody put back: an automatic gate must not deploy these again."""
         entries = self.history(kind)
-        return {entry.version for entry in entries} - set(_stack(entries))
+        return {entry.version for entry in entries if entry.version} - set(_stack(entries))
 
     def deploy(self, kind: str, version: str, *, at: str, reason: str = "", by: str = "") -> Deployment:
         """Put a saved head in force. A version that is in force already adds no line. Raises HeadError when it is not there."""

@@ -15,15 +15,13 @@ from vibe_assets.stages.students import embedded_photos
 if TYPE_CHECKING:
     from vibe_assets.heads.models import TrainedHead
 
-BY_HAND = "by hand"
-
 
 @dataclass(frozen=True)
 class ByHand:
-    """What a person did: the version in force now ("" for none) and what is said of it, as the log keeps it."""
+    """What a person did: the version in force now ("" for none), and the gates that it failed and that were overruled, gate -> why."""
 
     version: str
-    reason: str
+    failed: Mapping[str, str]
 
 
 def deploy_by_hand(platform: Platform, version: str, *, force: bool = False, now: datetime | None = None) -> ByHand:
@@ -36,9 +34,9 @@ def deploy_by_hand(platform: Platform, version: str, *, force: bool = False, now
 
     folder = platform.settings.heads_dir
     head = load_head(folder / version)
-    reason = _judged(platform, head, f"vibe heads deploy {version} --force", force=force)
-    Deployments(folder).deploy(head.kind, version, reason=reason, at=_moment(now), by=platform.run_id)
-    return ByHand(version, reason)
+    failed = _judged(platform, head, f"vibe heads deploy {version} --force", force=force)
+    Deployments(folder).deploy(head.kind, version, reason=_reason("by hand", failed), at=_moment(now), by=platform.run_id)
+    return ByHand(version, failed)
 
 
 def roll_back(platform: Platform, kind: str, *, force: bool = False, now: datetime | None = None) -> ByHand:
@@ -50,11 +48,12 @@ def roll_back(platform: Platform, kind: str, *, force: bool = False, now: dateti
     from vibe_assets.heads.store import load_head
 
     log = Deployments(platform.settings.heads_dir)
-    reason, before = f"back from {log.current().get(kind, 'none')}", log.before(kind)
+    before, failed = log.before(kind), {}
     if before:
         head = load_head(platform.settings.heads_dir / before)
-        reason = f"{reason}; {_judged(platform, head, f'vibe heads rollback {kind} --force', force=force)}"
-    return ByHand(log.rollback(kind, reason=reason, at=_moment(now), by=platform.run_id).version, reason)
+        failed = _judged(platform, head, f"vibe heads rollback {kind} --force", force=force)
+    reason = _reason(f"back from {log.current()[kind]}", failed)
+    return ByHand(log.rollback(kind, reason=reason, at=_moment(now), by=platform.run_id).version, failed)
 
 
 def import_head(platform: Platform, file: Path, *, now: datetime | None = None) -> str:
@@ -75,14 +74,20 @@ def import_head(platform: Platform, file: Path, *, now: datetime | None = None) 
 
 
 # -- the gates -----------------------------------------------------------------------------------------------------------
-def _judged(platform: Platform, head: TrainedHead, command: str, *, force: bool) -> str:
-    """What the log says of a head that may be put in force."""
+def _judged(platform: Platform, head: TrainedHead, command: str, *, force: bool) -> dict[str, str]:
+    """Gate -> why it failed, of a head that may be put in force: none of them without `force`."""
     _bound(platform, head)
     failed = _failed(platform, head)
     if failed and not force:
         told = "\n".join(f"  {name}: {why}" for name, why in failed.items())
         raise StageError(f"{head.version} failed the gates of {head.kind}_head and stays out of force:\n{told}\n`{command}` overrules them")
-    return f"{BY_HAND}, forced: failed {'; '.join(f'{name} ({why})' for name, why in failed.items())}" if failed else BY_HAND
+    return failed
+
+
+def _reason(what: str, failed: Mapping[str, str]) -> str:
+    """As the log keeps it."""
+    told = "; ".join(f"{name} ({why})" for name, why in failed.items())
+    return f"{what}, forced although it failed {told}" if failed else what
 
 
 def _bound(platform: Platform, head: TrainedHead) -> None:
@@ -97,7 +102,7 @@ def _bound(platform: Platform, head: TrainedHead) -> None:
         )
 
 
-def _failed(platform: Platform, head: TrainedHead) -> Mapping[str, str]:
+def _failed(platform: Platform, head: TrainedHead) -> dict[str, str]:
     """Blocking gate -> why it did not pass. Without photos to judge on there is none to pass."""
     if embedded_photos(platform).is_empty():
         return {"beats_majority": "no photo of the library has a vector, so nothing tells whether the head is of use"}

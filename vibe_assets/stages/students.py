@@ -67,8 +67,10 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
     lake, taxonomy = platform.lake, load_taxonomy(platform)
     labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
     truth, embedded = training_truth(platform), embedded_photos(platform)
-    if truth.is_empty() or embedded.is_empty():
-        return _note_untrained(platform, kind, "the teacher has labelled no photo yet" if truth.is_empty() else "no photo has a vector yet")
+    if truth.is_empty():
+        return _note_untrained(platform, kind, "the teacher has labelled no photo yet: materialise annotations and auto_ground_truth first")
+    if embedded.is_empty():
+        return _note_untrained(platform, kind, "no photo has a vector yet: materialise image_embeddings first")
     data = training_set(
         kind, embedded, truth, lake.read(PHOTO_GROUPS), labels=labels, closure=taxonomy.closure, read=partial(read_vectors, platform)
     )
