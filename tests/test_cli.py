@@ -457,7 +457,8 @@ def test_heads_are_deployed_rolled_back_exported_and_imported(walk: Walk, config
     assert first != second
     assert done("heads", "deploy", second) == f"{second} is in force\n"
     assert done("heads", "rollback", "scene") == f"{first} is in force again\n"
-    assert "no earlier scene head" in refused("heads", "rollback", "scene")
+    assert done("heads", "rollback", "scene") == "no scene head is in force any more\n"
+    assert "no scene head is in force" in refused("heads", "rollback", "scene")
     done("heads", "export", first, tmp_path / "scene.pt")
     imported = done("heads", "import", tmp_path / "scene.pt").split(";")[0]
     done("heads", "deploy", imported)

@@ -41,8 +41,27 @@ def test_roll_back_goes_to_the_one_before_and_then_further_back(log):
     assert log.rollback("scene", at=AT).version == "scene-2"
     assert log.rollback("scene", at=AT).version == "scene-1"
     assert log.current() == {"scene": "scene-1"}
-    with pytest.raises(HeadError, match=r"no earlier scene head.*only scene-1"):
+
+
+def test_rolling_back_the_first_head_leaves_none_in_force_and_then_there_is_nothing_to_go_back_from(log):
+    log.deploy("scene", "scene-1", at=AT)
+    assert log.rollback("scene", at=AT).version == ""
+    assert log.current() == {}
+    assert log.withdrawn("scene") == {"scene-1"}
+    with pytest.raises(HeadError, match="no scene head is in force"):
         log.rollback("scene", at=AT)
+    log.deploy("scene", "scene-1", at=AT)
+    assert log.current() == {"scene": "scene-1"}
+
+
+def test_a_withdrawn_head_is_out_of_force_and_may_be_deployed_again_by_itself(log):
+    log.deploy("scene", "scene-1", at=AT)
+    log.withdraw("scene", at=AT, reason="another encoder")
+    assert (log.current(), log.withdrawn("scene")) == ({}, set())
+    with pytest.raises(HeadError, match="scene-1 was the last and is out of force"):
+        log.rollback("scene", at=AT)
+    assert log.deploy("scene", "scene-1", at=AT).action == "deploy"
+    assert log.current() == {"scene": "scene-1"}
 
 
 def test_after_a_roll_back_a_new_deployment_lies_on_what_was_restored(log):

@@ -12,7 +12,7 @@ from tests.stages.rows import FOLDERS, PHOTOS, SCENES, damage, open_platform
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS
 from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit, not_worse_than_deployed, teacher_agrees
 from vibe_assets.stages.platform import Platform, StageError
-from vibe_assets.stages.students import KINDS, deploy_students, deployments, train_student
+from vibe_assets.stages.students import KINDS, Untrained, deploy_students, deployments, train_student
 
 
 def without_signal(platform: Platform) -> None:
@@ -114,8 +114,10 @@ def test_heads_in_force_fit_the_library_until_its_encoder_changes(settled: Platf
     assert found.facts["heads of another encoder"] == sorted(KINDS)
 
 
-def test_no_deployed_head_is_not_fit(platform: Platform) -> None:
-    assert not heads_fit(platform).passed
+def test_without_a_deployed_head_the_gate_says_who_answers_instead(platform: Platform) -> None:
+    found = heads_fit(platform)
+    assert found.passed
+    assert found.facts["none in force"] == list(KINDS)
 
 
 # -- what training refuses ---------------------------------------------------------------------------------------------
@@ -131,7 +133,8 @@ def test_students_refuse_vectors_of_two_encoders(platform: Platform) -> None:
         train_student(platform, "scene")
 
 
-def test_students_refuse_an_empty_truth(platform: Platform) -> None:
+def test_an_empty_truth_trains_nothing_and_is_no_error(platform: Platform) -> None:
     damage(platform, AUTO_GROUND_TRUTH, lambda rows: rows.clear())
-    with pytest.raises(StageError, match="nothing to learn from"):
-        train_student(platform, "scene")
+    found = train_student(platform, "scene")
+    assert isinstance(found, Untrained)
+    assert found.reason == "the teacher has labelled no photo yet: materialise annotations and auto_ground_truth first"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,25 @@ from vibe_assets.cli.app import FILE, OUT, main, nothing, platform, show
 def train(kinds: tuple[str, ...], deploy: bool) -> None:
     """Train heads on what is in the lake (default: all three)."""
     from vibe_assets.stages.notes import noted
-    from vibe_assets.stages.students import KINDS, deploy_students, scores_markdown, train_student
+    from vibe_assets.stages.students import KINDS, NOTHING, Untrained, deploy_students, scores_markdown, train_student
 
-    home = platform()
+    home, absent = platform(), {}
     for kind in kinds or KINDS:
         with noted(home, f"{kind}_head"):
             trained = train_student(home, kind)
+        if isinstance(trained, Untrained):
+            absent[kind] = f"{kind}: {NOTHING}{trained.reason}"
+            click.echo(absent[kind])
+            continue
         click.echo(f"{trained.version}: {trained.head.card.n_train} photos in {trained.seconds:.1f} s -> {trained.path}")
         click.echo(scores_markdown(trained))
     if deploy:
         with noted(home, "deployed_heads"):
             decisions = deploy_students(home)
         for kind, decision in decisions.items():
-            click.echo(f"{kind}: in force {decision.in_force} ({decision.reason})")
+            click.echo(f"{kind}: in force {decision.in_force or 'none'} ({decision.reason})")
+    if len(absent) == len(kinds or KINDS):
+        raise click.ClickException("no head was trained: " + next(iter(absent.values())))
 
 
 @main.command(prints=False)
@@ -57,6 +64,7 @@ def classify(paths: tuple[Path, ...], as_json: bool) -> None:
 
 def _labels_line(row: dict[str, Any]) -> tuple[Any, ...]:
     from vibe_assets.records import ATTRIBUTES
+    from vibe_assets.records.answers import source_in_words
 
     sure = row["scene_confidence"]
     scene = f"{(row['scene'] or 'open').removeprefix('scene.')}" + (f" {sure:.2f}" if sure is not None else "")
@@ -71,7 +79,7 @@ def _labels_line(row: dict[str, Any]) -> tuple[Any, ...]:
         scene,
         ", ".join(attributes),
         ", ".join(objects),
-        row["reason"] or ("" if row["source"] == "student" else row["source"]),
+        row["reason"] or source_in_words(row["source"]),
     )
 
 
@@ -97,37 +105,39 @@ def heads_list() -> None:
     show("Heads (* in force)", ["", "version", "labels", "photos", "trained"], rows, name="heads", records=records)
 
 
+FORCE = click.option("--force", is_flag=True, help="Even if it fails a gate of its asset; the log keeps which.")
+
+
 @heads.command("deploy")
 @click.argument("version")
-def heads_deploy(version: str) -> None:
-    """Put a trained head in force."""
-    from datetime import UTC, datetime
-
-    from vibe_assets.heads.deployments import Deployments
-    from vibe_assets.heads.store import load_head
+@FORCE
+def heads_deploy(version: str, force: bool) -> None:
+    """Put a trained head in force, once it passed the gates of its asset."""
+    from vibe_assets.stages.deploying import deploy_by_hand
     from vibe_assets.stages.notes import noted
 
     home = platform()
-    folder = home.settings.heads_dir
-    head = load_head(folder / version)
     with noted(home, "deployed_heads"):
-        Deployments(folder).deploy(head.kind, version, reason="by hand", at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
-    click.echo(f"{version} is in force")
+        done = deploy_by_hand(home, version, force=force)
+    click.echo(f"{done.version} is in force{_although(done.failed)}")
 
 
 @heads.command("rollback")
 @click.argument("kind", type=click.Choice(["scene", "attribute", "object"]))
-def heads_rollback(kind: str) -> None:
-    """Return to the head that was in force before."""
-    from datetime import UTC, datetime
-
-    from vibe_assets.heads.deployments import Deployments
+@FORCE
+def heads_rollback(kind: str, force: bool) -> None:
+    """Return to the head that was in force before; to none, where there was none."""
+    from vibe_assets.stages.deploying import roll_back
     from vibe_assets.stages.notes import noted
 
     home = platform()
     with noted(home, "deployed_heads"):
-        entry = Deployments(home.settings.heads_dir).rollback(kind, at=datetime.now(UTC).isoformat(timespec="seconds"), by="cli")
-    click.echo(f"{entry.version} is in force again")
+        done = roll_back(home, kind, force=force)
+    click.echo(f"{done.version} is in force again{_although(done.failed)}" if done.version else f"no {kind} head is in force any more")
+
+
+def _although(failed: Mapping[str, str]) -> str:
+    return f", although it failed {', '.join(failed)}" if failed else ""
 
 
 @heads.command("export")
@@ -146,14 +156,7 @@ def heads_export(version: str, file: Path) -> None:
 @click.argument("file", type=FILE)
 def heads_import(file: Path) -> None:
     """Take in a .pt file of the historical layout (weights only; pickled code is refused)."""
-    from vibe_assets.encoders.base import load_encoder
-    from vibe_assets.heads.legacy import import_pt
-    from vibe_assets.heads.store import save_head
-    from vibe_assets.records import ATTRIBUTES
-    from vibe_assets.stages.truth import load_taxonomy
+    from vibe_assets.stages.deploying import import_head
 
-    home = platform()
-    settings, taxonomy = home.settings, load_taxonomy(home)
-    known = (*taxonomy.scenes, *ATTRIBUTES, *taxonomy.objects)
-    version = save_head(import_pt(file, encoder=load_encoder(settings.encoder).fingerprint, known=known), settings.heads_dir)
-    click.echo(f"{version}; `vibe heads deploy {version}` puts it in force")
+    version = import_head(platform(), file)
+    click.echo(f"{version}; `vibe heads deploy {version}` judges it and puts it in force")

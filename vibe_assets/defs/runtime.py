@@ -11,6 +11,7 @@ from vibe_assets.defs.resources import Installation
 from vibe_assets.defs.students import deployed_heads
 from vibe_assets.defs.truth import auto_ground_truth, scene_counts
 from vibe_assets.records import PREDICTIONS
+from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages import runtime
 
 
@@ -20,17 +21,19 @@ from vibe_assets.stages import runtime
     group_name="runtime",
     kinds={"python", "deltalake"},
     owners=["team:students"],
-    code_version="1",
+    code_version="2",
     tags=FOLLOWS,
     description="The deployed students' labels for every photo of the folder, with confidence; below a label's "
-    "threshold they abstain. The teacher's labels stand beside them.",
+    "threshold they abstain. What no head answers comes from prompts where the encoder reads text, otherwise from the teacher: "
+    "`source` says which. The teacher's labels stand beside them.",
 )
 @notes_inputs
 def predictions(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Label one folder."""
     platform = installation.open(context)
     rows = runtime.predict_folder(platform, context.partition_key)
-    both = rows.filter(pl.col("scene").is_not_null() & pl.col("teacher_scene").is_not_null())
+    own = without_teacher(rows)
+    both = own.filter(pl.col("scene").is_not_null() & pl.col("teacher_scene").is_not_null())
     agree = both.select((pl.col("scene") == pl.col("teacher_scene")).mean()).item()
     return stored(
         platform,

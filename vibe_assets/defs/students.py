@@ -29,14 +29,21 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
         group_name="students",
         kinds={"pytorch", "safetensors"},
         owners=OWNERS,
-        code_version="2",
+        code_version="3",
         tags=FOLLOWS,
-        description=f"{HEADS[kind]} Trains once the teacher's report has passed its gate.",
+        description=f"{HEADS[kind]} Trains once the teacher's report has passed its gate. Too little to learn is a result: "
+        "there is no head then, and the materialisation says why.",
     )
     @notes_inputs
     def head(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
         platform = installation.open(context)
         trained = students.standing_head(platform, kind) if taken_over(context) else students.train_student(platform, kind)
+        if isinstance(trained, students.Untrained):
+            stays = students.deployments(platform).get(kind, "none")
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion(trained.version),
+                metadata={"result": f"{students.NOTHING}{trained.reason}", "in force": stays},
+            )
         card = trained.head.card
         return dg.MaterializeResult(
             data_version=dg.DataVersion(trained.version),
@@ -62,10 +69,11 @@ scene_head, attribute_head, object_head = (head_asset(kind) for kind in HEADS)
     group_name="students",
     kinds={"python", "json"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags=FOLLOWS,
-    description="The heads in force. A new head replaces the deployed one unless it is significantly worse on the audited test photos "
-    "(paired test); the history is kept and `vibe heads rollback` returns to the one before.",
+    description="The heads in force. A new head of use on the test split replaces the deployed one unless it is significantly worse "
+    "on the audited test photos (paired test); a kind without a head says why. The history is kept and `vibe heads rollback` returns to "
+    "the one before.",
 )
 @notes_inputs
 def deployed_heads(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
@@ -73,7 +81,7 @@ def deployed_heads(context: dg.AssetExecutionContext, installation: Installation
     platform = installation.open(context)
     decisions = students.standing_deployments(platform) if taken_over(context) else students.deploy_students(platform)
     lines = ["| head | in force | new | decision |", "|---|---|---|---|"]
-    lines += [f"| {kind} | {d.in_force} | {d.candidate} | {d.reason} |" for kind, d in decisions.items()]
+    lines += [f"| {kind} | {d.in_force or 'none'} | {d.candidate or 'none'} | {d.reason} |" for kind, d in decisions.items()]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(students.deployed_version(platform)),
         metadata={"decisions": dg.MetadataValue.md("\n".join(lines)), "deployed now": sum(d.deployed for d in decisions.values())},

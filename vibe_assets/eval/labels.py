@@ -26,6 +26,7 @@ from vibe_assets.records import (
     RAW_PHOTOS,
     SPLITS,
 )
+from vibe_assets.records.answers import without_teacher
 from vibe_assets.settings import Settings, load_settings
 from vibe_assets.storage import below
 
@@ -156,7 +157,7 @@ def _labels(source: str | None, table: str, lake: Lake, taxonomy: Taxonomy) -> p
         return None
     if source != LAKE:
         return read_labels(Path(source), taxonomy)
-    rows = lake.read_live(PREDICTIONS) if table == PREDICTIONS.name else lake.read(AUTO_GROUND_TRUTH)
+    rows = without_teacher(lake.read_live(PREDICTIONS)) if table == PREDICTIONS.name else lake.read(AUTO_GROUND_TRUTH)
     if rows.is_empty():
         raise InputError(f"table {table} in {lake.root} is empty: give a file, or fill it: `vibe run`")
     return rows

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.heads.classifier import DERIVED
 from vibe_assets.records import ATTRIBUTES
+from vibe_assets.records.answers import DERIVED, source_of, without_teacher
 
 if TYPE_CHECKING:
     import polars as pl
@@ -110,8 +110,7 @@ def _students(rows: pl.DataFrame, min_confidence: float | None) -> pl.DataFrame:
     import polars as pl
 
     least = 0.0 if min_confidence is None else min_confidence
-    rows = _with_sure_objects(rows, least)
-    who = pl.when(pl.col("source") == "zero_shot").then(pl.lit("zero_shot")).otherwise(pl.lit("students"))
+    rows = _with_sure_objects(without_teacher(rows), least)
     columns: list[pl.Expr] = [pl.col("image_id")]
     for field in FIELDS:
         value, source, version, confidence = _columns_of(field)
@@ -123,7 +122,7 @@ def _students(rows: pl.DataFrame, min_confidence: float | None) -> pl.DataFrame:
             says = pl.col(field).is_not_null() & (sure.fill_null(1.0) >= least)
         columns += [
             pl.col(field),
-            who.alias(source),
+            pl.when(source_of(field) == "zero_shot").then(pl.lit("zero_shot")).otherwise(pl.lit("students")).alias(source),
             _head_of(field).alias(version),
             sure.alias(confidence),
             says.alias(f"{value}_says"),
@@ -139,7 +138,7 @@ def _head_of(field: str) -> pl.Expr:
     own = pl.col("heads").str.extract(rf"(?:^| )({kind}-\S+)", 1)
     if field in DERIVED:
         own = pl.coalesce(pl.col("heads").str.extract(r"(?:^| )(scene-\S+)", 1), own)
-    return pl.coalesce(own, pl.when(pl.col("source") == "zero_shot").then(pl.col("encoder")), pl.col("heads"))
+    return pl.when(source_of(field) == "zero_shot").then(pl.col("encoder")).otherwise(pl.coalesce(own, pl.col("heads")))
 
 
 def _with_sure_objects(rows: pl.DataFrame, least: float) -> pl.DataFrame:

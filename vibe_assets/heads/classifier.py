@@ -13,11 +13,11 @@ from vibe_assets.heads.dataset import vectors
 from vibe_assets.heads.models import KINDS, HeadError, TrainedHead
 from vibe_assets.heads.zeroshot import Prompts, read_prompts
 from vibe_assets.records import ATTRIBUTES
+from vibe_assets.records.answers import DERIVED, source_text
 
 if TYPE_CHECKING:
     import polars as pl
 
-DERIVED = {"is_document": "scene.document", "is_screenshot": "scene.screenshot"}
 # Without held-out truth there is nothing to choose thresholds on: more likely than all else together, and a wide open band.
 ZERO_SHOT_THRESHOLD = 0.5
 ZERO_SHOT_BAND = (0.7, 0.3)  # attribute true from, false up to
@@ -33,6 +33,7 @@ class _Scores:
     p: Floats
     upper: Floats
     lower: Floats
+    source: str  # student | zero_shot
 
 
 def classify(embeddings_rows: pl.DataFrame, heads: Mapping[str, TrainedHead], *, prompts_rows: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -43,6 +44,7 @@ def classify(embeddings_rows: pl.DataFrame, heads: Mapping[str, TrainedHead], *,
     - An attribute is true from the upper threshold on, false up to the lower one, null and in `abstained` in between.
     - is_document and is_screenshot follow from the scene, whatever an attribute head says; an open scene leaves them open.
     - Objects are sorted by confidence, the more specific first among equals; a child brings its parents, at least as likely.
+    - `source` is one word, or QUESTION=SOURCE for each where they differ; what has neither head nor prompt is null and has none.
     - A row without a vector gets nulls and the source `none`.
     Raises HeadError when a head or the prompts belong to another encoder.
     """
@@ -53,11 +55,10 @@ def classify(embeddings_rows: pl.DataFrame, heads: Mapping[str, TrainedHead], *,
     usable = embeddings_rows.filter(readable)
     _refuse_foreign(sorted(usable["encoder"].unique().to_list()), heads, prompts)
     x = vectors(usable["embedding"])
-    columns = _label_columns(x, heads, prompts) if len(x) else _label_columns(x, {}, None)
+    columns, sources = _label_columns(x, heads, prompts) if len(x) else _label_columns(x, {}, None)
     used = " ".join(sorted(head.version for head in heads.values()))
-    source = "student" if heads else "zero_shot" if prompts else "none"
     told = pl.DataFrame(columns, schema=_schema(columns)).with_columns(
-        source=pl.lit(source), heads=pl.lit(used), at=np.flatnonzero(readable.to_numpy())
+        source=pl.lit(source_text(sources)), heads=pl.lit(used), at=np.flatnonzero(readable.to_numpy())
     )
     rows = embeddings_rows.select("image_id", "encoder").with_columns(at=pl.int_range(pl.len(), dtype=pl.Int64))
     joined = rows.join(told, on="at", how="left", maintain_order="left").drop("at")
@@ -85,7 +86,7 @@ def _refuse_foreign(encoders: Sequence[str], heads: Mapping[str, TrainedHead], p
 # -- scores ------------------------------------------------------------------------------------------------------------
 def _head_scores(head: TrainedHead, x: NDArray[np.float32]) -> _Scores:
     upper = head.thresholds("upper")
-    return _Scores(head.labels, head.probabilities(x), upper, upper if head.kind != "attribute" else head.thresholds("lower"))
+    return _Scores(head.labels, head.probabilities(x), upper, upper if head.kind != "attribute" else head.thresholds("lower"), "student")
 
 
 def _scene_scores(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prompts: Prompts | None) -> _Scores | None:
@@ -94,20 +95,20 @@ def _scene_scores(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prom
     if prompts is None or not (labels := prompts.having("scene.")):
         return None
     threshold = np.array([ZERO_SHOT_THRESHOLD])
-    return _Scores(labels, prompts.exclusive(x, labels), threshold, threshold)
+    return _Scores(labels, prompts.exclusive(x, labels), threshold, threshold, "zero_shot")
 
 
 def _attribute_scores(
     x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prompts: Prompts | None
-) -> Iterator[tuple[str, Floats, float, float]]:
-    """name, probabilities (n,), upper and lower threshold of each attribute that anything can be said about."""
+) -> Iterator[tuple[str, str, Floats, float, float]]:
+    """name, source, probabilities (n,), upper and lower threshold of each attribute that anything can be said about."""
     trained = _head_scores(heads["attribute"], x) if "attribute" in heads else None
     for name in ATTRIBUTES:
         if trained and name in trained.labels:
             at = trained.labels.index(name)
-            yield name, trained.p[:, at], float(trained.upper[at]), float(trained.lower[at])
+            yield name, trained.source, trained.p[:, at], float(trained.upper[at]), float(trained.lower[at])
         elif prompts and (p := prompts.attribute(x, f"attr.{name}")) is not None:
-            yield name, p, *ZERO_SHOT_BAND
+            yield name, "zero_shot", p, *ZERO_SHOT_BAND
 
 
 def _object_scores(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prompts: Prompts | None) -> _Scores | None:
@@ -116,11 +117,14 @@ def _object_scores(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], pro
     if prompts is None or not (labels := prompts.having("object.")):
         return None
     threshold = np.full(len(labels), ZERO_SHOT_THRESHOLD)
-    return _Scores(labels, prompts.objects(x, labels), threshold, threshold)
+    return _Scores(labels, prompts.objects(x, labels), threshold, threshold, "zero_shot")
 
 
 # -- rules -------------------------------------------------------------------------------------------------------------
-def _label_columns(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prompts: Prompts | None) -> dict[str, list[Any]]:
+def _label_columns(
+    x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prompts: Prompts | None
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """The columns, and the source of every question that anybody answers."""
     n = len(x)
     columns: dict[str, list[Any]] = {
         "scene": [None] * n,
@@ -130,23 +134,28 @@ def _label_columns(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], pro
     }
     columns |= {name: [None] * n for name in ATTRIBUTES} | {f"{name}_confidence": [None] * n for name in ATTRIBUTES}
     abstained: list[list[str]] = [[] for _ in range(n)]
+    sources: dict[str, str] = {}
     if scene := _scene_scores(x, heads, prompts):
         columns |= _decide_scene(scene, abstained)
-    for name, p, upper, lower in _attribute_scores(x, heads, prompts):
+        sources["scene"] = scene.source
+    for name, source, p, upper, lower in _attribute_scores(x, heads, prompts):
         if name in DERIVED and (scene is None or DERIVED[name] in scene.labels):
             continue
+        sources[name] = source
         columns[f"{name}_confidence"] = p.tolist()
         columns[name] = [True if value >= upper else False if value <= lower else None for value in p.tolist()]
         _note(name, columns[name], abstained)
     for name, key in DERIVED.items():
         if scene and key in scene.labels:
+            sources[name] = scene.source
             columns[f"{name}_confidence"] = scene.p[:, scene.labels.index(key)].tolist()
             columns[name] = [None if said is None else said == key for said in columns["scene"]]
             _note(name, columns[name], abstained)
     if objects := _object_scores(x, heads, prompts):
         columns["objects"], columns["object_confidences"] = _decide_objects(objects)
+        sources["objects"] = objects.source
     columns["abstained"] = abstained
-    return columns
+    return columns, sources
 
 
 def _decide_scene(scene: _Scores, abstained: list[list[str]]) -> dict[str, list[Any]]:

@@ -20,7 +20,7 @@ LOG_NAME = "deployments.jsonl"
 
 @dataclass(frozen=True)
 class Deployment:
-    """One line of the log. `action` is deploy or rollback; `at` is ISO 8601."""
+    """One line of the log. `action` is deploy, rollback or withdraw; `version` "": none is in force any more; `at` is ISO 8601."""
 
     kind: str
     version: str
@@ -48,13 +48,14 @@ class Deployments:
         return [entry for entry in entries if kind is None or entry.kind == kind]
 
     def current(self) -> dict[str, str]:
-        """kind -> version in force; kinds that were never deployed are absent."""
-        return {entry.kind: entry.version for entry in self.history()}
+        """kind -> version in force; kinds that were never deployed, or of which none is in force any more, are absent."""
+        last = {entry.kind: entry.version for entry in self.history()}
+        return {kind: version for kind, version in last.items() if version}
 
     def withdrawn(self, kind: str) -> set[str]:
         """Versions that a roll-back took out of force and nobody put back: an automatic gate must not deploy these again."""
         entries = self.history(kind)
-        return {entry.version for entry in entries} - set(_stack(entries))
+        return {entry.version for entry in entries if entry.version} - set(_stack(entries))
 
     def by_hand(self, kind: str) -> Deployment | None:
         """The last entry of a kind, when a person deployed that head: a head from before then must not replace it by itself."""
@@ -72,18 +73,33 @@ class Deployments:
                 return last
             return self._append(log, Deployment(kind, version, "deploy", at, reason, by))
 
+    def before(self, kind: str) -> str:
+        """The version that a roll-back puts in force; "" where the current head was the first. Raises HeadError when none is in force."""
+        return self._before(kind, self.history(kind))
+
     def rollback(self, kind: str, *, at: str, reason: str = "", by: str = "") -> Deployment:
-        """Put the head in force that was there before the current one. Raises HeadError when there was none, or it is gone.
+        """Put the head in force that was there before the current one, or none where there was none. Raises HeadError when it is gone.
 
         A second roll-back goes one further back: heads that were rolled back do not return.
         """
         with self._locked() as log:
-            stack = _stack([entry for entry in self._parse(_whole_lines(log)) if entry.kind == kind])
-            if len(stack) < 2:
-                state = f"only {stack[0]} was ever in force" if stack else "none was ever deployed"
-                raise HeadError(f"{self.path}: no earlier {kind} head to go back to: {state}; train and deploy another one")
-            self._require_saved(stack[-2])
-            return self._append(log, Deployment(kind, stack[-2], "rollback", at, reason or f"back from {stack[-1]}", by))
+            entries = [entry for entry in self._parse(_whole_lines(log)) if entry.kind == kind]
+            target = self._before(kind, entries)
+            if target:
+                self._require_saved(target)
+            return self._append(log, Deployment(kind, target, "rollback", at, reason or f"back from {_stack(entries)[-1]}", by))
+
+    def withdraw(self, kind: str, *, at: str, reason: str, by: str = "") -> Deployment:
+        """Take the head of a kind out of force without another in its place; unlike a roll-back, it may be deployed again by itself."""
+        with self._locked() as log:
+            return self._append(log, Deployment(kind, "", "withdraw", at, reason, by))
+
+    def _before(self, kind: str, entries: list[Deployment]) -> str:
+        stack = _stack(entries)
+        if not entries or not entries[-1].version:
+            state = f"{stack[-1]} was the last and is out of force" if stack else "none was ever deployed"
+            raise HeadError(f"{self.path}: no {kind} head is in force, so there is nothing to go back from: {state}; `vibe train --deploy`")
+        return stack[-2] if len(stack) > 1 else ""
 
     # -- the file ------------------------------------------------------------------------------------------------------
     def _require_saved(self, version: str) -> None:
@@ -152,12 +168,12 @@ def _whole_lines(log: BinaryIO) -> bytes:
 
 
 def _stack(entries: list[Deployment]) -> list[str]:
-    """Versions one below the other: a deployment lies on top, a roll-back takes the top away."""
+    """Versions one below the other: a deployment lies on top, a roll-back takes the top away, a withdrawal leaves them as they are."""
     stack: list[str] = []
     for entry in entries:
         if entry.action == "rollback":
             while stack and stack[-1] != entry.version:
                 stack.pop()
-        if not stack or stack[-1] != entry.version:
+        if entry.version and (not stack or stack[-1] != entry.version):
             stack.append(entry.version)
     return stack

@@ -33,8 +33,8 @@ def export_pt(head: TrainedHead, path: Path) -> Path:
     return path
 
 
-def import_pt(path: Path, *, encoder: str, known: Sequence[str], created_at: str = "") -> TrainedHead:
-    """Read such a file as a head for the vectors of `encoder` (fingerprint).
+def import_pt(path: Path, *, encoder: str, known: Sequence[str], dim: int | None = None, created_at: str = "") -> TrainedHead:
+    """Read such a file as a head for the vectors of `encoder` (fingerprint), which have `dim` numbers.
 
     `known` are the labels of today, in today's order (scenes or objects of the taxonomy, names of attributes). Rows are matched by
     key, never by position; `attr.` before attribute names is optional. Keys that are not known are dropped and named in the card's
@@ -43,6 +43,11 @@ def import_pt(path: Path, *, encoder: str, known: Sequence[str], created_at: str
     content = _read(path)
     kind, keys = _labels(path, content)
     weight, bias = _linear(path, content.get("state"), rows=len(keys))
+    if dim is not None and weight.shape[1] != dim:
+        raise HeadError(
+            f"{path}: the head reads vectors of {weight.shape[1]:,} numbers, the encoder in force makes {dim:,}: it was trained on another "
+            "encoder; set encoder.name to that one, then import it again"
+        )
     wanted = [name for name in known if name in keys]
     if not wanted:
         raise HeadError(

@@ -22,6 +22,10 @@ class HeadError(UserError, RuntimeError):
     """A head cannot be trained, read or used; the message names the file or setting and the remedy."""
 
 
+class TooLittleToLearn(HeadError):
+    """The labels do not hold enough to train a head on: a result, which more photos change."""
+
+
 @dataclass(frozen=True)
 class HeadCard:
     """All that is known of a head besides its weights; everything in it survives JSON unchanged.

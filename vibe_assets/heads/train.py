@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vibe_assets.heads.calibrate import MIN_ROWS, calibrate, choose_thresholds
 from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
-from vibe_assets.heads.models import KINDS, HeadCard, HeadError, TrainedHead, calibrated
+from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated
 from vibe_assets.heads.scores import score_split
 from vibe_assets.settings import StudentSettings
 
@@ -58,7 +58,7 @@ def train_head(
     Where val has nothing to choose on (no photo; no label with both outcomes), folds of groups within train take its
     place; with a single group, a fixed strength, uncalibrated. Repeats bit for bit for equal seed and library versions; `threads`
     (None: 1 or 2, by the size of the data alone) change nothing but the time. Beside `data` it needs memory for labels and logits only.
-    Raises ValueError on arguments that do not fit, HeadError when there is too little to learn from.
+    Raises ValueError on arguments that do not fit, TooLittleToLearn when there is too little to learn from.
     """
     _check(kind, data, labels, provenance)
     train = data.rows("train")
@@ -109,17 +109,19 @@ def _learnable(
 ) -> tuple[list[int], dict[str, int]]:
     """Columns to train, and what is left out with its positives in the train split."""
     if not len(train):
-        raise HeadError(f"{kind} head: no photo of the train split has a known label; annotate more photos, or check the photo groups")
+        raise TooLittleToLearn(
+            f"{kind} head: no photo of the train split has a known label; annotate more photos, or check the photo groups"
+        )
     if kind == "scene":
         if len(present := np.unique(data.targets[train])) < 2:
-            raise HeadError(f"scene head: every photo of the train split is {labels[present[0]]}; at least two scenes are needed")
+            raise TooLittleToLearn(f"scene head: every photo of the train split is {labels[present[0]]}; at least two scenes are needed")
         return list(range(len(labels))), {}
     known, positive = data.mask[train], (data.targets[train] == 1) & data.mask[train]
     positives, negatives = positive.sum(axis=0), (known & ~positive).sum(axis=0)
     enough = settings.min_positives if kind == "object" else 1
     kept = [at for at in range(len(labels)) if positives[at] >= enough and negatives[at] >= 1]
     if not kept:
-        raise HeadError(
+        raise TooLittleToLearn(
             f"{kind} head: no label has at least {enough} photos with and one without it in the train split "
             f"(most: {int(positives.max(initial=0))}); annotate more photos or lower students.min_positives"
         )

@@ -129,7 +129,7 @@ PROMPT_EMBEDDINGS = Table(
 )
 PREDICTIONS = Table(
     "predictions",
-    "the deployed students' labels for every photo, the teacher's beside them",
+    "the deployed students' labels for every photo, what no head answers from prompts or the teacher; the teacher's beside them",
     {
         **FOLDER_KEY,
         **IMAGE_ID,
@@ -139,7 +139,7 @@ PREDICTIONS = Table(
         **{f"{name}_confidence": Column("f64", f"probability of attr.{name}, 0..1") for name in ATTRIBUTES},
         "object_confidences": Column("list[str]", "KEY=PROBABILITY, same order as objects"),
         "abstained": Column("list[str]", "what was left open: scene, attribute names"),
-        "source": Column("str", "student | zero_shot | none"),
+        "source": Column("str", "student | zero_shot | teacher | none; where questions differ QUESTION=SOURCE of each, blanks between"),
         "heads": Column("str", "versions of the heads used"),
         "encoder": Column("str", "encoder fingerprint"),
         "teacher_scene": Column("str", "the teacher's scene, null where it has none"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vibe_assets.audit.desk import Desk, DeskPhoto, Vocabulary
 from vibe_assets.audit.pictures import Pictures
 from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PREDICTIONS, Labels
+from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import load_taxonomy
@@ -32,7 +33,7 @@ def open_desk(platform: Platform) -> Desk:
     if photos.is_empty():
         raise StageError("no photo of the sample is in the library any more: run `vibe sample` for a new one")
     truth = platform.lake.read(AUTO_GROUND_TRUTH)
-    said = platform.lake.read_live(PREDICTIONS).filter(pl.col("source") != "none").unique("image_id", keep="first")
+    said = without_teacher(platform.lake.read_live(PREDICTIONS)).filter(pl.col("source") != "none").unique("image_id", keep="first")
     teacher = {row["image_id"]: Labels.from_row(row) for row in (truth if truth.height else sample).iter_rows(named=True)}
     student = {row["image_id"]: row for row in said.iter_rows(named=True)}
     root = platform.settings.root

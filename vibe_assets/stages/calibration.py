@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vibe_assets.records import AUTO_GROUND_TRUTH
+from vibe_assets.records.answers import DERIVED
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import DERIVED, deployed, library_vectors, test_rows
+from vibe_assets.stages.students import deployed, library_vectors, test_rows
 
 if TYPE_CHECKING:
     import polars as pl

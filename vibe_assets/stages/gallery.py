@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS
+from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
 
@@ -45,5 +46,6 @@ def spoken_of(voices: Mapping[str, pl.DataFrame], image_ids: Sequence[str]) -> d
 def people_teacher_students(platform: Platform, image_ids: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """image_id -> people | teacher | students -> label row."""
     lake = platform.lake
-    voices = {"people": lake.read(AUDITED_GROUND_TRUTH), "teacher": lake.read(AUTO_GROUND_TRUTH), "students": lake.read_live(PREDICTIONS)}
+    students = without_teacher(lake.read_live(PREDICTIONS))
+    voices = {"people": lake.read(AUDITED_GROUND_TRUTH), "teacher": lake.read(AUTO_GROUND_TRUTH), "students": students}
     return spoken_of(voices, image_ids)

@@ -17,6 +17,7 @@ from vibe_assets.records import (
     PREDICTIONS,
     RAW_PHOTOS,
 )
+from vibe_assets.records.answers import TEACHER, source_of
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import audit_known_ids, audited_version, load_taxonomy
@@ -313,7 +314,7 @@ def _rule_breaks(rows: pl.DataFrame) -> dict[str, int]:
     rules = {
         "is_document without scene.document": pl.col("is_document").fill_null(False) & pl.col("scene").ne_missing("scene.document"),
         "is_screenshot without scene.screenshot": pl.col("is_screenshot").fill_null(False) & pl.col("scene").ne_missing("scene.screenshot"),
-        "scene without confidence": pl.col("scene").is_not_null() & pl.col("scene_confidence").is_null(),
+        "scene without confidence": pl.col("scene").is_not_null() & pl.col("scene_confidence").is_null() & (source_of("scene") != TEACHER),
     }
     counts = {name: rows.filter(rule).height for name, rule in rules.items()}
     return {name: count for name, count in counts.items() if count}

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
+from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
+from vibe_assets.records.answers import NOBODY, source_of, without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import headline_of, heads_named, last_report, previous_labels, said_by
 from vibe_assets.stages.platform import Platform
@@ -46,10 +47,17 @@ def evaluate_teacher(platform: Platform) -> Evaluation:
 def evaluate_students(platform: Platform) -> list[Evaluation]:
     """The deployed students on the test split: against people where people looked, and against the teacher."""
     lake = platform.lake
-    said, scene_head = lake.read_live(PREDICTIONS), deployed(platform).get("scene")
+    said, scene_head = without_teacher(lake.read_live(PREDICTIONS)), deployed(platform).get("scene")
     human, auto = test_rows(platform, lake.read(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read(AUTO_GROUND_TRUTH))
-    found = [judge_labels(platform, said, truth, "student", kind) for truth, kind in ((human, "human"), (auto, "auto"))]
+    kinds = answered_kinds(said)  # a kind without a head has no figure, rather than one of photos left open
+    found = [judge_labels(platform, said, truth, "student", kind, kinds=kinds) for truth, kind in ((human, "human"), (auto, "auto"))]
     return [_with_forced(platform, evaluation, scene_head) for evaluation in found if evaluation.n] or found[1:]
+
+
+def answered_kinds(said: pl.DataFrame) -> tuple[str, ...]:
+    """scene, attribute, object: what heads or prompts answer at all, photos left open included."""
+    questions = {"scene": ("scene",), "attribute": ATTRIBUTES, "object": ("objects",)}
+    return tuple(kind for kind, names in questions.items() if any(said.select((source_of(name) != NOBODY).any()).item() for name in names))
 
 
 def _with_forced(platform: Platform, evaluation: Evaluation, head: TrainedHead | None) -> Evaluation:
@@ -114,7 +122,7 @@ def before_students(platform: Platform, now: Evaluation, version: str) -> Before
         return Before(headline_of(last))
     said = said_by(platform, heads)
     old = _with_forced(platform, judge_labels(platform, said, truth, "student", now.truth_kind, resamples=QUICK), heads.get("scene"))
-    return Before(old.headline, paired(platform, said, platform.lake.read_live(PREDICTIONS), truth))
+    return Before(old.headline, paired(platform, said, without_teacher(platform.lake.read_live(PREDICTIONS)), truth))
 
 
 def paired(platform: Platform, old: pl.DataFrame, new: pl.DataFrame, truth: pl.DataFrame) -> list[Comparison]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.lake import write_text
 from vibe_assets.records import AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PREDICTIONS, Labels
+from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import audit_known_ids, load_taxonomy
@@ -93,7 +94,7 @@ def _sampled(platform: Platform) -> tuple[list[TaskPhoto], str]:
 
 
 def _students(platform: Platform) -> dict[str, Any]:
-    said: pl.DataFrame = platform.lake.read_live(PREDICTIONS).select("image_id", "scene", "scene_confidence")
+    said: pl.DataFrame = without_teacher(platform.lake.read_live(PREDICTIONS)).select("image_id", "scene", "scene_confidence")
     return {image_id: (scene, sure) for image_id, scene, sure in said.iter_rows()}
 
 

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS
 from vibe_assets.stages.gates import Gate
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import compare_with_deployed, deployed, judge_head, latest_head, library_vectors
+from vibe_assets.stages.students import (
+    KINDS,
+    NOTHING,
+    Untrained,
+    compare_with_deployed,
+    deployed,
+    deployments,
+    embedded_photos,
+    judge_head,
+    latest_head,
+    library_vectors,
+    reads_others,
+)
 from vibe_assets.stages.truth import groups_of, load_taxonomy
 
 if TYPE_CHECKING:
@@ -17,31 +29,100 @@ if TYPE_CHECKING:
 
 
 def teacher_agrees(platform: Platform) -> Gate:
-    """The lower end of the interval of teacher-human scene accuracy is above the threshold, on enough audited photos."""
+    """The lower end of the interval of teacher-human scene accuracy is above the threshold, on enough audited photos.
+
+    In a library smaller than gates.min_audited, all photos are enough. Where even full agreement on all of them would leave the lower end
+    below the threshold, the share itself decides: more cannot be known, and a few photos train no head.
+    """
+    from vibe_assets.evaluate.intervals import wilson
     from vibe_assets.evaluate.labels import evaluate_labels
 
     gates = platform.settings.gates
     audited = platform.lake.read(AUDITED_GROUND_TRUTH)
     if audited.is_empty() and not gates.require_audit:
         return Gate(True, {"note": "nobody has audited the teacher; gates.require_audit is off"})
-    labels = platform.lake.read(AUTO_GROUND_TRUTH)
-    judged = evaluate_labels(labels, audited, groups=groups_of(platform), kinds=("scene",), resamples=200, subject="teacher")
+    labels, groups = platform.lake.read(AUTO_GROUND_TRUTH), groups_of(platform)
+    judged = evaluate_labels(labels, audited, groups=groups, kinds=("scene",), resamples=200, subject="teacher")
     found = judged.headline.get("scene_accuracy")
     if found is None:
         return Gate(
             False, {"audited": audited.height}, "no audited photo has a scene that the teacher labelled too: check more of the sample"
         )
+    there = len({groups.get(image_id, image_id) for image_id in labels["image_id"]})  # a sample draws one photo of each group
+    wanted, threshold = min(gates.min_audited, there), gates.min_teacher_agreement
+    facts = {
+        "agreement": found.value,
+        "interval": f"{found.low:.3f} to {found.high:.3f}",
+        "lower end wanted": threshold,
+        "audited": found.n,
+        "audited wanted": wanted,
+    }
+    if found.n >= there and wilson(there, there).low < threshold <= found.value:
+        note = f"all {there} photos were audited, too few to be sure of the teacher however well it does: taken by the share itself"
+        return Gate(True, {**facts, "note": note})
     return Gate(
-        found.low >= gates.min_teacher_agreement and found.n >= gates.min_audited,
-        {
-            "agreement": found.value,
-            "interval": f"{found.low:.3f} to {found.high:.3f}",
-            "lower end wanted": gates.min_teacher_agreement,
-            "audited": found.n,
-            "audited wanted": gates.min_audited,
-        },
+        found.low >= threshold and found.n >= wanted,
+        facts,
         "look at the worst errors of the teacher's report; then try another teacher or prompt ([teacher.candidate]), or audit more photos",
     )
+
+
+# -- heads ---------------------------------------------------------------------------------------------------------------
+ENOUGH = 30  # photos of the test split: with fewer, a head that does not win may still be a good one
+
+
+def of_use(platform: Platform, head: TrainedHead) -> Gate:
+    """On the test split the head is better than answering without looking at the photo; `note` says in words what it is not."""
+    if foreign := reads_others(platform, head):
+        return Gate(False, {"note": foreign}, "train the head on the current vectors: `vibe train`")
+    facts = _scene_against_majority(platform, head) if head.kind == "scene" else _labels_against_chance(platform, head)
+    if facts is None:
+        facts = {"photos": 0}
+        return Gate(False, {**facts, "note": "no photo of the test split has a known label, so nothing tells whether it is of use"}, LEARN)
+    if facts["score"] > facts["to beat"]:
+        return Gate(True, facts)
+    note = f"not shown to be better than an answer without looking at the photo, on {facts['photos']} photos of the test split"
+    return Gate(False, {**facts, "note": note}, LEARN)
+
+
+def of_use_or_too_few(platform: Platform, head: TrainedHead) -> Gate:
+    """As `of_use`, but a test split too small to tell fails nobody."""
+    gate = of_use(platform, head)
+    if gate.passed or gate.facts.get("photos", ENOUGH) >= ENOUGH:
+        return gate
+    return Gate(True, {**gate.facts, "note": f"{gate.facts['note']}; fewer than {ENOUGH} are no failure, nor a reason to deploy it"})
+
+
+LEARN = "label more photos of what the head confuses, or choose a stronger encoder ([encoder] name)"
+
+
+def not_worse(platform: Platform, head: TrainedHead) -> Gate:
+    """The head does not lose to the deployed one on the audited test photos (paired test)."""
+    from vibe_assets.evaluate.compare import may_deploy
+
+    comparison, why_not = compare_with_deployed(platform, head)
+    if comparison is None:
+        return Gate(True, {"note": why_not})
+    decision = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
+    if comparison.n == 0:  # no evidence is no loss; the deployed head stays
+        return Gate(True, {"photos": 0, "note": decision.reason})
+    return Gate(
+        decision.allowed,
+        {
+            "photos": comparison.n,
+            "only the new one right": comparison.n_only_b_right,
+            "only the deployed one right": comparison.n_only_a_right,
+            "p of being worse": comparison.p_worse,
+            "refused below": platform.settings.gates.max_deploy_loss_p,
+            "verdict": comparison.verdict,
+        },
+        decision.reason,
+    )
+
+
+def _absent(platform: Platform, kind: str, found: Untrained) -> Gate:
+    """A head that there is not: nothing to judge, and no failure."""
+    return Gate(True, {"note": f"{NOTHING}{found.reason}", "in force": deployments(platform).get(kind, "none")})
 
 
 def beats_majority(kind: str) -> Callable[[Platform], Gate]:
@@ -50,12 +131,9 @@ def beats_majority(kind: str) -> Callable[[Platform], Gate]:
     def judge(platform: Platform) -> Gate:
         """On the test split the head is better than answering without looking at the photo."""
         head = latest_head(platform, kind)
-        facts = _scene_against_majority(platform, head) if kind == "scene" else _labels_against_chance(platform, head)
-        return Gate(
-            facts is not None and facts["score"] > facts["to beat"],
-            facts or {"note": "no photo of the test split has a known label"},
-            "label more photos of what the head confuses, or choose a stronger encoder ([encoder] name)",
-        )
+        if isinstance(head, Untrained):
+            return _absent(platform, kind, head)
+        return of_use_or_too_few(platform, head)
 
     return judge
 
@@ -70,6 +148,7 @@ def _scene_against_majority(platform: Platform, head: TrainedHead) -> dict[str, 
         "score": found.low,
         "to beat": found.baseline or 0.0,
         "accuracy": str(found),
+        "photos": found.n,
     }
 
 
@@ -123,24 +202,8 @@ def not_worse_than_deployed(kind: str) -> Callable[[Platform], Gate]:
 
     def judge(platform: Platform) -> Gate:
         """The head does not lose to the deployed one on the audited test photos (paired test)."""
-        from vibe_assets.evaluate.compare import may_deploy
-
-        comparison, why_not = compare_with_deployed(platform, kind)
-        if comparison is None:
-            return Gate(True, {"note": why_not})
-        decision = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
-        return Gate(
-            decision.allowed,
-            {
-                "photos": comparison.n,
-                "only the new one right": comparison.n_only_b_right,
-                "only the deployed one right": comparison.n_only_a_right,
-                "p of being worse": comparison.p_worse,
-                "refused below": platform.settings.gates.max_deploy_loss_p,
-                "verdict": comparison.verdict,
-            },
-            decision.reason,
-        )
+        head = latest_head(platform, kind)
+        return _absent(platform, kind, head) if isinstance(head, Untrained) else not_worse(platform, head)
 
     return judge
 
@@ -150,7 +213,10 @@ def calibrated(kind: str) -> Callable[[Platform], Gate]:
 
     def judge(platform: Platform) -> Gate:
         """Stated confidence and share of right answers agree on the test split."""
-        figures = latest_head(platform, kind).card.metrics.get("test", {})
+        head = latest_head(platform, kind)
+        if isinstance(head, Untrained):
+            return _absent(platform, kind, head)
+        figures = head.card.metrics.get("test", {})
         error, wanted = figures.get("ece"), platform.settings.gates.max_calibration_error
         if error is None:
             return Gate(True, {"note": "no photo of the test split has a known label"})
@@ -169,16 +235,16 @@ def calibrated(kind: str) -> Callable[[Platform], Gate]:
 
 
 def heads_fit(platform: Platform) -> Gate:
-    """The heads in force can be loaded and read the library's vectors."""
-    encoder = library_vectors(platform)["encoder"][0]
+    """The heads in force can be loaded and read the library's vectors; where none is, others answer."""
+    encoders = sorted(set(embedded_photos(platform)["encoder"]))
     heads = deployed(platform)
-    foreign = sorted(kind for kind, head in heads.items() if head.card.encoder != encoder)
-    return Gate(
-        bool(heads) and not foreign,
-        {
-            "in force": {kind: head.version for kind, head in heads.items()},
-            "encoder of the library": encoder,
-            "heads of another encoder": foreign,
-        },
-        "train heads on the current vectors: `vibe run scene_head attribute_head object_head`",
-    )
+    foreign = sorted(kind for kind, head in heads.items() if encoders and head.card.encoder not in encoders)
+    facts: dict[str, Any] = {
+        "in force": {kind: head.version for kind, head in heads.items()},
+        "encoder of the library": ", ".join(encoders) or "none",
+        "heads of another encoder": foreign,
+    }
+    if absent := [kind for kind in KINDS if kind not in heads]:
+        facts["none in force"] = absent
+        facts["note"] = "prompts answer in their place where the encoder reads text, otherwise the teacher; predictions name the source"
+    return Gate(not foreign, facts, "train heads on the current vectors: `vibe run scene_head attribute_head object_head`")

@@ -19,6 +19,7 @@ from vibe_assets.records import (
     Estimate,
     fingerprint,
 )
+from vibe_assets.records.answers import source_of, without_teacher
 from vibe_assets.stages.audit_report import figures_of_audit
 from vibe_assets.stages.calibration import Pairs, attribute_thresholds, calibration_pairs
 from vibe_assets.stages.gallery import people_teacher_students, photo_names, thumbnails
@@ -26,7 +27,7 @@ from vibe_assets.stages.index import LABELS_FILE, evaluation_card, index_file, w
 from vibe_assets.stages.judging import Before, before_students, before_teacher, evaluate_students, evaluate_teacher
 from vibe_assets.stages.lineage import lineage
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import deployments
+from vibe_assets.stages.students import deployments, standing
 from vibe_assets.stages.truth import groups_of
 
 if TYPE_CHECKING:
@@ -97,12 +98,29 @@ def report_students(platform: Platform, *, now: datetime | None = None, sections
         version=version,
         title="How far are the students from people and teacher?",
         subtitle="Deployed heads on photos of the test split, which no head has seen",
-        shares=library_shares(platform, platform.lake.read_live(PREDICTIONS)),
+        shares=library_shares(platform, without_teacher(platform.lake.read_live(PREDICTIONS))),
         calibration=calibration_pairs(platform),
         thresholds=attribute_thresholds(platform),
-        sections=sections,
+        sections=[who_answers(platform), *sections],
         now=now,
     )
+
+
+def who_answers(platform: Platform) -> Section:
+    """Question by question: the head in force or why there is none, and who answers in the library's predictions."""
+    from markupsafe import Markup
+
+    from vibe_assets.evaluate.report import Section
+
+    rows, lines = platform.lake.read_live(PREDICTIONS), Markup()
+    for question, head, note in standing(platform):
+        shares = rows.select(source_of(question).alias("source"))["source"].value_counts(sort=True).iter_rows()
+        sources = ", ".join(f"{source.replace('_', '-')} {n:,}" for source, n in shares)
+        lines += Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>").format(question, head or "none", note, sources)
+    head_line = Markup("<tr><th>question</th><th>head in force</th><th>why there is no newer one</th><th>photos by who answers</th></tr>")
+    text = Markup("<p>Where no head is in force, prompts answer if the encoder reads text, otherwise the teacher.</p>")
+    html = text + Markup('<div class="sheet scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(head_line, lines)
+    return Section("who-answers", "Who answers", html)
 
 
 def library_shares(platform: Platform, labels: pl.DataFrame) -> dict[str, Estimate]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.records import AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PREDICTIONS, PROMPT_EMBEDDINGS, PhotoRef
+from vibe_assets.records.answers import filled_from_teacher
 from vibe_assets.settings import LibrarySettings
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
@@ -17,17 +18,21 @@ if TYPE_CHECKING:
 
 
 def predict_folder(platform: Platform, folder_key: str) -> pl.DataFrame:
-    """Label one folder with the deployed heads; what was predicted before is replaced."""
+    """Label one folder with the deployed heads; what was predicted before is replaced.
+
+    A question without a head is answered by prompts where the encoder reads text, otherwise by the teacher; `source` says by whom.
+    """
     import polars as pl
 
     from vibe_assets.stages.spread import classify_rows
 
     lake = platform.lake
     said = classify_rows(platform, lake.read(IMAGE_EMBEDDINGS, folder_key=folder_key), deployed(platform), lake.read(PROMPT_EMBEDDINGS))
-    teacher = lake.scan(AUTO_GROUND_TRUTH).select("image_id", teacher_scene="scene", teacher_objects="objects").collect()
+    truth = _labels_of(platform, said["image_id"])
+    teacher = truth.select("image_id", teacher_scene="scene", teacher_objects="objects")
     paths = accepted_photos(platform, folder_key).select("image_id", "rel_path")
     rows = (
-        paths.join(said.unique("image_id"), on="image_id", how="inner", maintain_order="left")
+        paths.join(filled_from_teacher(said.unique("image_id"), truth), on="image_id", how="inner", maintain_order="left")
         .join(teacher, on="image_id", how="left", maintain_order="left")
         .with_columns(folder_key=pl.lit(folder_key))
         .select(list(PREDICTIONS.columns))
@@ -36,8 +41,17 @@ def predict_folder(platform: Platform, folder_key: str) -> pl.DataFrame:
     return rows
 
 
+def _labels_of(platform: Platform, image_ids: pl.Series) -> pl.DataFrame:
+    """The teacher's labels of some photos; no rows before the first were made."""
+    import polars as pl
+
+    return platform.lake.scan(AUTO_GROUND_TRUTH).filter(pl.col("image_id").is_in(image_ids.to_list())).collect()
+
+
 def classify_paths(platform: Platform, paths: Sequence[Path]) -> pl.DataFrame:
     """Label photos anywhere on disk (folders are walked) with the deployed heads; unreadable ones keep their reason.
+
+    What no head and no prompt answers is the teacher's where the library has labels of the photo.
 
     PREDICTIONS columns without folder and teacher, plus `reason` and `detail`.
     """
@@ -53,6 +67,7 @@ def classify_paths(platform: Platform, paths: Sequence[Path]) -> pl.DataFrame:
     named = pl.DataFrame(
         {"image_id": [ref.image_id for ref in refs], "rel_path": [ref.rel_path for ref in refs]}, schema_overrides={"image_id": pl.String}
     )
+    said = filled_from_teacher(said, _labels_of(platform, said["image_id"]))
     reasons = vectors.select("image_id", "reason", "detail").unique("image_id", maintain_order=True)
     return named.join(said, on="image_id", how="left", maintain_order="left").join(
         reasons, on="image_id", how="left", maintain_order="left"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.lake import write_text
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS
+from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, fingerprint
+from vibe_assets.records.answers import DERIVED, QUESTIONS
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import groups_of, load_taxonomy
 
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
     from vibe_assets.evaluate.compare import Comparison
     from vibe_assets.evaluate.labels import Evaluation
+    from vibe_assets.heads.deployments import Deployments
     from vibe_assets.heads.models import TrainedHead
 
 KINDS = ("scene", "attribute", "object")
-DERIVED = ("is_document", "is_screenshot")  # attributes that follow from the scene
 CODE_VERSION = "2"  # of the training, goes into every card
+NOTHING = "nothing to train: "  # what KIND.latest begins with when the last training found too little; otherwise it is a version
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,33 @@ class Trained:
         return self.head.card.n_train
 
 
+@dataclass(frozen=True)
+class Untrained:
+    """There is no head of a kind to deploy, which is a result: why, in words, and the version of this result."""
+
+    reason: str
+    version: str = "none"
+
+
 # -- training ----------------------------------------------------------------------------------------------------------
-def train_student(platform: Platform, kind: str, *, now: datetime | None = None) -> Trained:
-    """Train one kind of head on the library's labels and vectors, and store it. Raises StageError when the inputs do not fit."""
+def train_student(platform: Platform, kind: str, *, now: datetime | None = None) -> Trained | Untrained:
+    """Train one kind of head on the library's labels and vectors, and store it; Untrained where they are too few.
+
+    Raises StageError when the inputs do not fit each other.
+    """
     from vibe_assets.heads.dataset import training_set
+    from vibe_assets.heads.models import TooLittleToLearn
     from vibe_assets.heads.store import save_head
     from vibe_assets.heads.train import train_head
 
     started = time.monotonic()
     lake, taxonomy = platform.lake, load_taxonomy(platform)
     labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
-    embedded, truth = embedded_photos(platform), training_truth(platform)
+    truth, embedded = training_truth(platform), embedded_photos(platform)
+    if truth.is_empty():
+        return _note_untrained(platform, kind, "the teacher has labelled no photo yet: materialise annotations and auto_ground_truth first")
+    if embedded.is_empty():
+        return _note_untrained(platform, kind, "no photo has a vector yet: materialise image_embeddings first")
     data = training_set(
         kind, embedded, truth, lake.read(PHOTO_GROUPS), labels=labels, closure=taxonomy.closure, read=partial(read_vectors, platform)
     )
@@ -66,19 +84,30 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
         "code_version": CODE_VERSION,
         "created_at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
     }
-    head = train_head(kind, data, labels=labels, settings=platform.settings.students, provenance=provenance)
+    try:
+        head = train_head(kind, data, labels=labels, settings=platform.settings.students, provenance=provenance)
+    except TooLittleToLearn as error:
+        return _note_untrained(platform, kind, str(error), **{name: str(provenance[name]) for name in ("encoder", "teacher", "mapping")})
     heads_dir = platform.settings.heads_dir
     version = save_head(head, heads_dir)
     write_text(heads_dir / f"{kind}.latest", version)
     return Trained(head, version, heads_dir / version, time.monotonic() - started)
 
 
+def _note_untrained(platform: Platform, kind: str, reason: str, **inputs: str) -> Untrained:
+    """Keep the result where the next stages look for the head."""
+    platform.settings.heads_dir.mkdir(parents=True, exist_ok=True)
+    write_text(platform.settings.heads_dir / f"{kind}.latest", NOTHING + reason)
+    return Untrained(reason, f"none-{fingerprint({'reason': reason, **inputs})}")
+
+
 def embedded_photos(platform: Platform) -> pl.DataFrame:
-    """image_id and encoder of the live photos that have a vector. Raises StageError for none, or for vectors of several encoders."""
+    """image_id and encoder of the live photos that have a vector, maybe none. Raises StageError for vectors of several encoders."""
     import polars as pl
 
     rows = platform.lake.read_live(IMAGE_EMBEDDINGS, columns=["image_id", "encoder", "reason"]).filter(pl.col("reason").is_null())
-    _one_encoder(rows)
+    if rows.height:
+        _one_encoder(rows)
     return rows.select("image_id", "encoder").unique("image_id", keep="first", maintain_order=True)
 
 
@@ -131,10 +160,10 @@ def _one_encoder(rows: pl.DataFrame) -> None:
 
 
 def training_truth(platform: Platform) -> pl.DataFrame:
-    """Labels to learn: the teacher's; with students.train_on = "auto+audited" people's answers stand in for the teacher's."""
+    """Labels to learn, maybe none: the teacher's; with students.train_on = "auto+audited" people's answers stand in for the teacher's."""
     truth = platform.lake.read(AUTO_GROUND_TRUTH)
     if truth.is_empty():
-        raise StageError("nothing to learn from: no automatic ground truth yet; `vibe run` makes it")
+        return truth
     one_teacher(truth)
     if platform.settings.students.train_on == "auto":
         return truth
@@ -152,14 +181,15 @@ def one_teacher(truth: pl.DataFrame) -> str:
     return str(teachers[0])
 
 
-def latest_head(platform: Platform, kind: str) -> TrainedHead:
-    """The head that was trained last. Raises StageError before the first training."""
+def latest_head(platform: Platform, kind: str) -> TrainedHead | Untrained:
+    """What the last training of a kind gave. Raises HeadError when the head's files are gone or damaged."""
     from vibe_assets.heads.store import load_head
 
     pointer = platform.settings.heads_dir / f"{kind}.latest"
     if not pointer.is_file():
-        raise StageError(f"no {kind} head was trained yet: `vibe train`, or `vibe run`")
-    return load_head(platform.settings.heads_dir / pointer.read_text(encoding="utf-8").strip())
+        return Untrained(f"no {kind} head was trained yet: `vibe train`, or `vibe run`")
+    found = pointer.read_text(encoding="utf-8").strip()
+    return Untrained(found.removeprefix(NOTHING)) if found.startswith(NOTHING) else load_head(platform.settings.heads_dir / found)
 
 
 # -- judgement ---------------------------------------------------------------------------------------------------------
@@ -244,14 +274,14 @@ def deployed(platform: Platform) -> dict[str, TrainedHead]:
     return {kind: load_head(platform.settings.heads_dir / version) for kind, version in deployments(platform).items()}
 
 
-def compare_with_deployed(platform: Platform, kind: str) -> tuple[Comparison | None, str]:
-    """The latest head of a kind against the one in force, pairwise on the audited test photos; None when they cannot be compared.
+def compare_with_deployed(platform: Platform, new: TrainedHead) -> tuple[Comparison | None, str]:
+    """A head against the one in force, pairwise on the audited test photos; None when they cannot be compared.
 
     The string says why not: nothing is deployed, it is the same head, or the deployed one reads another encoder's vectors.
     """
     from vibe_assets.evaluate.compare import compare_paired
 
-    new, old = latest_head(platform, kind), deployed(platform).get(kind)
+    old = deployed(platform).get(new.kind)
     if old is None:
         return None, "nothing was deployed before"
     if old.version == new.version:
@@ -260,12 +290,12 @@ def compare_with_deployed(platform: Platform, kind: str) -> tuple[Comparison | N
         return None, "the deployed head reads vectors of another encoder and cannot be used any more"
     vectors = library_vectors(platform)
     truth = test_rows(platform, platform.lake.read(AUDITED_GROUND_TRUTH))
-    return compare_paired(label_rows(old, vectors), label_rows(new, vectors), truth, groups=groups_of(platform), what=kind), ""
+    return compare_paired(label_rows(old, vectors), label_rows(new, vectors), truth, groups=groups_of(platform), what=new.kind), ""
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What was decided for one kind of head."""
+    """What was decided for one kind of head. `candidate` and `in_force` are versions, "" where there is none."""
 
     candidate: str
     in_force: str  # after the decision
@@ -274,31 +304,75 @@ class Deployment:
 
 
 def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[str, Deployment]:
-    """Deploy every latest head that is not significantly worse than the one in force on the audited test photos."""
-    from vibe_assets.evaluate.compare import may_deploy
+    """Deploy every latest head that is shown to be of use and is not significantly worse than the one in force.
+
+    A kind without a head keeps what is in force. What is in force and reads vectors that the library has no more is taken out of force.
+    """
     from vibe_assets.heads.deployments import Deployments
 
     log = Deployments(platform.settings.heads_dir)
     at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     decisions = {}
     for kind in KINDS:
-        comparison, why_not = compare_with_deployed(platform, kind)
-        candidate, current = latest_head(platform, kind).version, log.current().get(kind)
-        if candidate in log.withdrawn(kind):
-            decisions[kind] = Deployment(candidate, current or "", False, "it was rolled back; `vibe heads deploy` puts it in force again")
-            continue
-        if (chosen := log.by_hand(kind)) and latest_head(platform, kind).card.created_at <= chosen.at and candidate != current:
-            decisions[kind] = Deployment(candidate, current or "", False, "another head was deployed by hand since it was trained")
-            continue
-        if candidate == current:
-            decisions[kind] = Deployment(candidate, current, False, why_not)
-            continue
-        decision = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
-        reason = why_not or decision.reason
-        if decision.allowed:
-            log.deploy(kind, candidate, reason=reason, at=at, by=platform.run_id)
-        decisions[kind] = Deployment(candidate, candidate if decision.allowed else (current or ""), decision.allowed, reason)
+        decision = _decide(platform, kind, log)
+        if decision.deployed:
+            log.deploy(kind, decision.in_force, reason=decision.reason, at=at, by=platform.run_id)
+        elif decision.in_force and (foreign := reads_others(platform, deployed(platform)[kind])):
+            log.withdraw(kind, reason=foreign, at=at, by=platform.run_id)
+            decision = replace(decision, in_force="", reason=f"{decision.reason}; {foreign}")
+        decisions[kind] = decision
     return decisions
+
+
+def _decide(platform: Platform, kind: str, log: Deployments) -> Deployment:
+    """What is to be in force, from the gates of the head that was trained last; nothing is written."""
+    from vibe_assets.evaluate.compare import may_deploy
+    from vibe_assets.stages.model_gates import of_use
+
+    current = log.current().get(kind, "")
+    stays = f"; {current} stays in force" if current else ""
+    head = latest_head(platform, kind)
+    if isinstance(head, Untrained):
+        return Deployment("", current, False, f"{head.reason}{stays}")
+    if head.version == current:
+        return Deployment(current, current, False, "the same head is in force already")
+    if head.version in log.withdrawn(kind):
+        return Deployment(head.version, current, False, "it was rolled back; `vibe heads deploy` puts it in force again")
+    if (chosen := log.by_hand(kind)) and head.card.created_at <= chosen.at:
+        return Deployment(head.version, current, False, "another head was deployed by hand since it was trained")
+    found = of_use(platform, head)
+    if not found.passed:
+        return Deployment(head.version, current, False, f"{found.facts['note']}{stays}")
+    comparison, why_not = compare_with_deployed(platform, head)
+    verdict = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
+    return Deployment(head.version, head.version if verdict.allowed else current, verdict.allowed, why_not or verdict.reason)
+
+
+def standing(platform: Platform) -> list[tuple[str, str, str]]:
+    """(question, version of its head in force or "", why there is none or no newer one) for every question of a photo."""
+    heads = deployed(platform)
+    found = []
+    for question in QUESTIONS:
+        kind = "object" if question == "objects" else "attribute" if question in ATTRIBUTES and question not in DERIVED else "scene"
+        head, latest = heads.get(kind), latest_head(platform, kind)
+        if isinstance(latest, Untrained):
+            note = latest.reason
+        elif head is None or head.version != latest.version:
+            note = f"{latest.version} was trained last and is not deployed: deployed_heads says why"
+        else:
+            note = ""
+        if head is not None and kind == "attribute" and question not in head.labels:
+            head, note = None, "too few photos of the train split with it or without it: the head leaves it out"
+        found.append((question, head.version if head else "", note))
+    return found
+
+
+def reads_others(platform: Platform, head: TrainedHead) -> str:
+    """Why a head cannot read the library's vectors: they are of another encoder; "" where it can, or where there are none yet."""
+    encoders = sorted(set(embedded_photos(platform)["encoder"]))
+    if not encoders or head.card.encoder in encoders:
+        return ""
+    return f"{head.version} reads vectors of encoder {head.card.encoder}, the library has those of {', '.join(encoders)}"
 
 
 def standing_deployments(platform: Platform) -> dict[str, Deployment]:
@@ -309,9 +383,11 @@ def standing_deployments(platform: Platform) -> dict[str, Deployment]:
     return {kind: Deployment(entry.version, entry.version, False, f"{entry.action}: {entry.reason}") for kind, entry in last.items()}
 
 
-def standing_head(platform: Platform, kind: str) -> Trained:
-    """The head that was trained last, by whom ever. Raises StageError before the first training."""
+def standing_head(platform: Platform, kind: str) -> Trained | Untrained:
+    """What the last training came to, by whom ever."""
     head = latest_head(platform, kind)
+    if isinstance(head, Untrained):
+        return head
     return Trained(head, head.version, platform.settings.heads_dir / head.version, 0.0)
 
 

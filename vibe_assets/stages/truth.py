@@ -17,6 +17,7 @@ from vibe_assets.records import (
     PREDICTIONS,
     fingerprint,
 )
+from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.verdicts import counted_verdicts, log_file_rows, mark_done, verdict_log
@@ -75,7 +76,7 @@ def draw_audit_sample(platform: Platform) -> pl.DataFrame:
     if truth.is_empty():
         raise StageError("nothing to sample: no automatic ground truth yet; `vibe run` makes it")
     settings = platform.settings.audit
-    predictions = lake.read_live(PREDICTIONS) if settings.strategy in ("disagreement", "uncertainty") else None
+    predictions = without_teacher(lake.read_live(PREDICTIONS)) if settings.strategy in ("disagreement", "uncertainty") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")
     rows = draw_sample(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)

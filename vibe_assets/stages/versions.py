@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, PREDICTIONS, TABLES, Table
+from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import read_version
 from vibe_assets.stages.platform import Platform, StageError
@@ -114,6 +115,8 @@ def _from_table(platform: Platform, table: Table, number: str | None) -> Version
         raise StageError(f"{table.name}@{version}: its files are gone; newer versions may still be whole")
     if rows.is_empty():
         raise StageError(f"{table.name}@{version} holds no rows")
+    if table.name == PREDICTIONS.name:
+        rows = without_teacher(rows)
     about = f"{table.description}; version {version}" + (", the newest" if version == newest else f" of {newest}")
     return Version(
         f"{table.name}@{version}", about, rows, learned=table.name == PREDICTIONS.name, people=table.name == AUDITED_GROUND_TRUTH.name
