@@ -190,7 +190,7 @@ def _versions(platform: Platform) -> Mapping[str, Any]:
 
 def _refuse_photo_root(platform: Platform, folder: Path) -> None:
     root = platform.settings.root
-    if isinstance(root, Path) and (folder == root or root in folder.parents):
+    if isinstance(root, Path) and folder.resolve().is_relative_to(root.resolve()):  # whatever links lead there
         raise ExportError(
             f"{folder} lies in the photo root: its pictures would become photos of the library; give a folder elsewhere with --into"
         )

@@ -138,7 +138,7 @@ def write_sidecars(
     for _, row in zip(steps, rows.iter_rows(named=True), strict=True):
         place = sidecar_path(folder, bytes(row["path_bytes"]))
         yield write_sidecar(
-            place, _entries(row, allowed), min_precision=platform.settings.export.min_precision, today=today, dry_run=dry_run
+            place, _entries(row, allowed), root=folder, min_precision=platform.settings.export.min_precision, today=today, dry_run=dry_run
         )
 
 
@@ -174,8 +174,9 @@ def remove_sidecars(
     from vibe_assets.export.sidecar_files import find_sidecars, remove_sidecar
 
     below = [platform.folder_path(key) for key in folders] or None
-    for place in find_sidecars(into or sidecar_root(platform), below):
-        if (outcome := remove_sidecar(place, dry_run=dry_run)) is not None:
+    folder = into or sidecar_root(platform)
+    for place in find_sidecars(folder, below):
+        if (outcome := remove_sidecar(place, root=folder, dry_run=dry_run)) is not None:
             yield outcome
 
 
