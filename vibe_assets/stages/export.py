@@ -44,9 +44,9 @@ def voices(platform: Platform) -> dict[str, pl.DataFrame]:
     """What people, students and teacher say of the live library."""
     lake = platform.lake
     return {
-        "people": lake.read(AUDITED_GROUND_TRUTH),
+        "people": lake.read_live(AUDITED_GROUND_TRUTH),
         "students": lake.read_live(PREDICTIONS),
-        "teacher": lake.read(AUTO_GROUND_TRUTH),
+        "teacher": lake.read_live(AUTO_GROUND_TRUTH),
     }
 
 

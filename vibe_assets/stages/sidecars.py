@@ -90,7 +90,7 @@ def _judged(platform: Platform, selection: Selection) -> dict[tuple[str, str], L
         return {}
     machines = {name: rows for name, rows in voices(platform).items() if name != PEOPLE}
     said = choose(selection.labels, machines, min_confidence=selection.min_confidence)
-    audited = platform.lake.read(AUDITED_GROUND_TRUTH)
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
     taxonomy, groups = load_taxonomy(platform), groups_of(platform)
     found = {}
     for source, voice in MACHINES.items():
@@ -183,7 +183,7 @@ def remove_sidecars(
 def check_selection(platform: Platform, selection: Selection) -> None:
     """Raises StageError for sidecars of labels that nobody has checked."""
     known_scenes(platform, selection.scenes)
-    if selection.labels != PEOPLE and platform.lake.read(AUDITED_GROUND_TRUTH).is_empty():
+    if selection.labels != PEOPLE and platform.lake.read_live(AUDITED_GROUND_TRUTH).is_empty():
         raise StageError(
             "no label can qualify for sidecars before people have checked the audit sample: `vibe sample`, then `vibe audited FILE`"
         )

@@ -92,7 +92,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
     """The library's photos, their labels in words as tags: what people said (`audited`), or what the teacher said (`auto`)."""
     lake = platform.lake
-    labels = lake.read(AUDITED_GROUND_TRUTH if truth == "audited" else AUTO_GROUND_TRUTH)
+    labels = lake.read_live(AUDITED_GROUND_TRUTH if truth == "audited" else AUTO_GROUND_TRUTH)
     if labels.is_empty():
         remedy = "`vibe audited FILE` brings them" if truth == "audited" else "`vibe run` makes them"
         raise VlmError(f"the library has no {truth} labels yet; {remedy}")
