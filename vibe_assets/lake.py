@@ -11,7 +11,7 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,12 +161,22 @@ class Lake:
         return (rows if folder_key is None else rows.filter(pl.col(table.key) == folder_key)).collect()
 
     def read_live(self, table: Table, *, columns: Iterable[str] | None = None) -> pl.DataFrame:
-        """Rows of the folders that exist now: what stays of removed folders is left out."""
+        """Rows of the library as it is now: what stays of folders and photos that are gone is left out."""
+        rows = self.live(table, self.scan(table))
+        return (rows if columns is None else rows.select(list(columns))).collect()
+
+    def live(self, table: Table, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Those rows of a table, of any version, that are of folders and photos that are there now; before a first scan all are."""
         import polars as pl
 
-        rows = self.scan(table)
-        rows = rows.filter(pl.col("folder_key").is_in(self.live_folders()))
-        return (rows if columns is None else rows.select(list(columns))).collect()
+        on = ["folder_key", "image_id"] if "folder_key" in table.columns else ["image_id"]
+        if "folder_key" in on:
+            rows = rows.filter(pl.col("folder_key").is_in(self.live_folders()))
+        photos = TABLES["raw_photos"]
+        if not table.of_library or not self.exists(photos):
+            return rows
+        there = self.scan(photos).filter(pl.col("folder_key").is_in(self.live_folders()) & pl.col("reason").is_null()).select(on).unique()
+        return rows.join(there, on=on, how="semi", maintain_order="left")
 
     def batches(
         self, table: Table, columns: Iterable[str], *, folder_keys: Iterable[str], version: int | None = None, rows: int = 16_384
@@ -382,13 +392,19 @@ class Lake:
 
     # -- SQL -----------------------------------------------------------------------------------------------------------
     def connect(self, warehouse: Path | None = None) -> duckdb.DuckDBPyConnection:
-        """DuckDB in memory with every existing table as a view-like relation; `warehouse` attached read-only as `warehouse`."""
+        """DuckDB in memory with every existing table as a view; `warehouse` attached read-only as `warehouse`.
+
+        A table shows the library as it is now, `NAME_with_gone` what stays of folders and photos that are gone as well.
+        """
         import duckdb
 
         connection = duckdb.connect()
-        for table in TABLES.values():
-            if (found := self._found(table)) is not None:
-                connection.register(table.name, found.to_pyarrow_dataset())
+        found = {name: loaded for name, table in TABLES.items() if (loaded := self._found(table)) is not None}
+        for name, loaded in found.items():
+            conditions = _live_sql(TABLES[name], found)
+            connection.register(f"{name}_with_gone" if conditions else name, loaded.to_pyarrow_dataset())
+            if conditions:
+                connection.execute(f"CREATE TEMP VIEW {name} AS FROM {name}_with_gone WHERE {' AND '.join(conditions)}")
         if warehouse is not None and warehouse.exists():
             quoted = str(warehouse).replace("'", "''")
             try:
@@ -396,6 +412,18 @@ class Lake:
             except duckdb.Error as error:
                 raise LakeError(warehouse_trouble(warehouse, error)) from error
         return connection
+
+
+def _live_sql(table: Table, found: Collection[str]) -> list[str]:
+    """What a row of the library as it is now fulfils; none for tables that know no photo of it."""
+    keyed = "folder_key" in table.columns and table.name != "folder_set"
+    folders = "(SELECT folder_key FROM folder_set WHERE gone_at IS NULL)"
+    conditions = [f"folder_key IN {folders}"] if keyed and "folder_set" in found else []
+    if table.of_library and {"folder_set", "raw_photos"} <= set(found):
+        on = "(folder_key, image_id)" if keyed else "image_id"
+        photos = f"SELECT {on} FROM raw_photos_with_gone WHERE reason IS NULL AND folder_key IN {folders}"  # noqa: S608 - no word of others
+        conditions.append(f"{on} IN ({photos})")
+    return conditions
 
 
 def warehouse_trouble(file: Path, error: Exception) -> str:

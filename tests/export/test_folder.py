@@ -86,6 +86,12 @@ def test_nothing_is_exported_into_the_photo_root(awkward: Platform) -> None:
         export_labels(awkward, "imagefolder", Selection(), into=awkward.settings.root / "export")
 
 
+def test_nothing_is_exported_into_the_photo_root_through_a_link(awkward: Platform, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(awkward.settings.root_folder("the test writes there"))
+    with pytest.raises(ExportError, match="lies in the photo root"):
+        export_labels(awkward, "imagefolder", Selection(), into=tmp_path / "elsewhere" / "export")
+
+
 def test_a_failure_midway_leaves_the_earlier_export_and_no_debris(out: Path) -> None:
     with replacing(out, {"fingerprint": "1"}) as fresh:
         (fresh / "labels.csv").write_text("first")

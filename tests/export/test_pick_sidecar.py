@@ -125,23 +125,23 @@ def test_no_stars_are_written_where_none_are_wanted() -> None:
 
 def test_files_say_what_became_of_them(tmp_path: Path) -> None:
     place = tmp_path / "IMG 1.jpg.xmp"
-    assert write_pick(place, None, today=DAY, dry_run=False).what == NO_PICK
-    assert write_pick(place, PICK, today=DAY, dry_run=True).what == WRITTEN
+    assert write_pick(place, None, root=place.parent, today=DAY, dry_run=False).what == NO_PICK
+    assert write_pick(place, PICK, root=place.parent, today=DAY, dry_run=True).what == WRITTEN
     assert not place.exists()
-    inside = write_pick(place, PICK, today=DAY, dry_run=False, embedded="rated 2 within the photo")
+    inside = write_pick(place, PICK, root=place.parent, today=DAY, dry_run=False, embedded="rated 2 within the photo")
     assert (inside.what, inside.reason, inside.detail, place.exists()) == (REFUSED, JUDGED, "rated 2 within the photo", False)
     place.write_bytes(packet('xmp:Rating="4"'))
-    kept = write_pick(place, PICK, today=DAY, dry_run=False)
+    kept = write_pick(place, PICK, root=place.parent, today=DAY, dry_run=False)
     assert (kept.what, kept.reason, kept.detail) == (REFUSED, JUDGED, "xmp:Rating is 4")
     assert place.read_bytes() == packet('xmp:Rating="4"')
-    assert remove_pick(place, dry_run=False) is None
+    assert remove_pick(place, root=place.parent, dry_run=False) is None
     place.unlink()
-    write_pick(place, PICK, today=DAY, dry_run=False)
-    assert remove_sidecar(place, dry_run=False) is None, "no labels of ours are in it"
-    write_sidecar(place, ALL, min_precision=0.9, today=DAY, dry_run=False)
-    assert remove_sidecar(place, dry_run=False) is not None
+    write_pick(place, PICK, root=place.parent, today=DAY, dry_run=False)
+    assert remove_sidecar(place, root=place.parent, dry_run=False) is None, "no labels of ours are in it"
+    write_sidecar(place, ALL, root=place.parent, min_precision=0.9, today=DAY, dry_run=False)
+    assert remove_sidecar(place, root=place.parent, dry_run=False) is not None
     assert place.read_bytes() == picked(None)
-    assert remove_pick(place, dry_run=False) is not None
+    assert remove_pick(place, root=place.parent, dry_run=False) is not None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -185,5 +185,5 @@ def test_stars_given_with_exiftool_stay(tmp_path: Path) -> None:
     path = tmp_path / "a.xmp"
     exiftool("-q", "-o", path, "-XMP:Rating=2")
     before = path.read_bytes()
-    found = write_pick(path, PICK, today=DAY, dry_run=False)
+    found = write_pick(path, PICK, root=path.parent, today=DAY, dry_run=False)
     assert (found.detail, path.read_bytes()) == ("xmp:Rating is 2", before)

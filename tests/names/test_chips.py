@@ -87,5 +87,7 @@ def test_a_detector_can_be_plugged_in_for_photos_without_boxes(tmp_path: Path) -
     name = f"{__name__}:{TwoFacesInWidePhotos.__name__}"
     rows = chips(tmp_path / "faces", tmp_path / "out", NameSettings(shards=1, chip_px=48, detector=name))
     assert rows["reason"].to_list() == [None, "multi_face", "no_face"]
+    strict = NameSettings(shards=1, chip_px=48, detector=name, min_score=0.96)
+    assert chips(tmp_path / "faces", tmp_path / "out", strict)["reason"][0] == "low_score", "a chip of laxer filters is no answer"
     with pytest.raises(NameIndexError, match=r"names\.detector"):
         load_detector("nothing.like:this")

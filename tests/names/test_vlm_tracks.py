@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 pytest.importorskip("peft")
 
+from vibe_assets.defs import name_tools
 from vibe_assets.defs.name_tools import vlm_tools
 from vibe_assets.names.questions import CHOICE_PROMPT, OPEN_PROMPT, FaceFile, choice_questions, read_choice, read_open
 from vibe_assets.names.vlm_tracks import HeadKnobs, Tools, run_mode
@@ -56,6 +58,34 @@ def test_open_questions_are_learnt_and_other_answers_count_as_wrong(faces: list[
     assert (untaught.predictions == 3).all()
     assert untaught.config["unreadable_answers"] == len(untaught.truth)
     assert untaught.scores.headline["accuracy"].value == 0
+
+
+def test_an_adapter_of_another_base_is_never_taken_for_this_one(faces: list[FaceFile], tools: Tools, tmp_path: Path) -> None:
+    """Checkpoints of one training lie where the next one works; the next must not go on with them."""
+
+    def adapter(base: str) -> Path:
+        few = vlm_tools(base, device="cpu", rank=4, epochs=3, learning_rate=2e-2, side_px=56)
+        return Path(run_mode("open", faces[:12], NAMES, few, tmp_path / "adapters").config["adapter"])
+
+    other = save_tiny_model(tmp_path / "other-vl", ["anna bela cora"] * 4, seed=2)
+    first, second = adapter(tools.base), adapter(str(other))
+    assert first != second
+    assert (first / "adapter_model.safetensors").read_bytes() != (second / "adapter_model.safetensors").read_bytes()
+
+
+def test_other_options_faces_or_ranks_are_other_trainings(faces: list[FaceFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(name_tools, "finetune", lambda base, train, val, folder, **_: SimpleNamespace(adapter=folder))
+
+    def folder(part: list[FaceFile], *, options: int = 2, rank: int = 4) -> Path:
+        questions = {
+            split: choice_questions([f for f in part if f.split == split], NAMES, options=options, seed=0) for split in ("train", "val")
+        }
+        return vlm_tools(str(tmp_path), rank=rank).finetune(questions["train"], questions["val"], tmp_path / "choice")
+
+    made = [folder(faces), folder(faces, options=3), folder(faces, rank=8), folder(faces[:-6]), folder([*faces[6:], *faces[:6]])]
+    assert len(set(made)) == len(made)
+    assert folder(faces) == made[0]
+    assert {path.parent for path in made} == {tmp_path / "choice"}
 
 
 def test_multiple_choice_is_judged_against_one_out_of_the_names_on_offer(faces: list[FaceFile], tools: Tools, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from tests.export.library import NAMES, build
 from tests.stages.rows import FOLDERS, PHOTOS, SCENES, damage, open_platform
+from vibe_assets.export import sidecar_files
+from vibe_assets.export.sidecar import Entry
 from vibe_assets.export.sidecar_files import Outcome
 from vibe_assets.photos.folders import discover_folders
 from vibe_assets.records import AUDITED_GROUND_TRUTH, PREDICTIONS
@@ -21,6 +23,7 @@ from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.sidecars import Qualification, check_selection, qualify, remove_sidecars, write_sidecars
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+ENTRY = Entry("scene.food", "people", "anna", None, None, None, None)
 EASY = {"export": {"min_precision": 0.4, "min_audited": 2}}
 
 
@@ -149,6 +152,56 @@ def test_a_sidecar_that_cannot_be_read_is_left_alone_and_named(home: Path, tmp_p
     refused = {one.rel_path: one.reason for one in outcomes(platform, Selection(), into=into) if one.reason}
     assert refused == {str(place): reason, str(into / FOLDERS[0] / "2.jpg.xmp"): "link"}
     assert place.read_bytes() == content
+
+
+def moved_out(root: Path, folder: str, outside: Path) -> Path:
+    """The folder lies outside of the root now, and a link stands in its place."""
+    (root / folder).rename(outside)
+    (root / folder).symlink_to(outside)
+    return outside
+
+
+def test_nothing_is_written_or_taken_out_through_a_folder_that_became_a_link(tmp_path: Path) -> None:
+    platform = build(tmp_path, NAMES[:3])
+    root = platform.settings.root
+    (root / "album" / "plain.jpg.xmp").write_bytes(FOREIGN)
+    outside = moved_out(root, "album", tmp_path / "somebody's")
+    before = files(outside)
+    found = outcomes(platform, Selection("people"))
+    assert {(one.what, one.reason) for one in found} == {("left alone", "link")}
+    assert str(outside) in str(found[0].detail)
+    assert files(outside) == before
+    (root / "album").unlink()
+    outside.rename(root / "album")
+    assert run(platform, Selection("people"))["changed"] == 1
+    written = files(moved_out(root, "album", outside))
+    for folders in ((), ("album-1",)):
+        assert {one.reason for one in remove_sidecars(platform, folders=folders)} <= {"link"}
+        assert files(outside) == written
+
+
+def test_a_folder_that_becomes_a_link_while_a_sidecar_is_made_is_seen_at_the_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, outside = tmp_path / "photos", tmp_path / "outside"
+    (root / "album").mkdir(parents=True)
+
+    def merged_meanwhile(*_: Any, **__: Any) -> bytes:
+        moved_out(root, "album", outside)
+        return FOREIGN
+
+    monkeypatch.setattr(sidecar_files, "merged", merged_meanwhile)
+    place = root / "album" / "a.jpg.xmp"
+    found = sidecar_files.write_sidecar(place, [ENTRY], root=root, min_precision=0.9, today="2026-11-22", dry_run=False)
+    assert (found.what, found.reason) == ("left alone", "link")
+    assert files(outside) == {}
+
+
+def test_a_root_that_is_reached_through_a_link_is_the_root(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "album").mkdir(parents=True)
+    (tmp_path / "photos").symlink_to(tmp_path / "disk")
+    place = tmp_path / "photos" / "album" / "a.jpg.xmp"
+    found = sidecar_files.write_sidecar(place, [ENTRY], root=tmp_path / "photos", min_precision=0.9, today="2026-11-22", dry_run=False)
+    assert found.what == "written"
+    assert (tmp_path / "disk" / "album" / "a.jpg.xmp").is_file()
 
 
 def test_the_permissions_of_a_sidecar_stay(home: Path, tmp_path: Path) -> None:

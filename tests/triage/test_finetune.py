@@ -10,11 +10,14 @@ import torch
 from PIL import ImageEnhance
 
 from tests.encoders.models import picture, save_siglip
+from tests.stages.rows import table_rows
 from vibe_assets.encoders.base import load_encoder
 from vibe_assets.heads.series_data import Preference, series_set
 from vibe_assets.records import PhotoRef
-from vibe_assets.settings import EncoderSettings, LibrarySettings, TriageSettings
-from vibe_assets.triage.finetune import last_blocks, tune
+from vibe_assets.records.series import PHOTO_SERIES, SERIES_PREFERENCES
+from vibe_assets.settings import EncoderSettings, LibrarySettings, Settings, TriageSettings
+from vibe_assets.stages.platform import Platform
+from vibe_assets.triage.finetune import last_blocks, trained_on, tune
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,27 @@ def test_only_the_last_block_moves_and_the_result_is_an_encoder_of_its_own(base,
     moved = {name for name in old if not torch.equal(old[name], new[name])}
     assert moved
     assert all(name.startswith("vision_model.encoder.layers.1.") for name in moved)
+
+
+def test_series_that_changed_sides_or_photos_are_another_training(tmp_path):
+    platform = Platform(Settings.model_validate({"library": {"root": tmp_path, "home": tmp_path / "data"}}), progress=False)
+    compared = [{"series_id": f"s{at}", "image_a": f"{at}a", "image_b": f"{at}b", "votes_a": 1, "votes_b": 0} for at in range(3)]
+    platform.lake.replace(SERIES_PREFERENCES, table_rows(SERIES_PREFERENCES, compared))
+    takes = [
+        {"series_id": f"s{at}", "image_id": f"{at}{take}", "position": place, "split": "train"}
+        for at in range(4)
+        for place, take in enumerate("ab")
+    ]
+
+    def version(rows):
+        platform.lake.replace(PHOTO_SERIES, table_rows(PHOTO_SERIES, rows))
+        return trained_on(platform)
+
+    before = version(takes)
+    assert version(takes[::-1]) == before, "the order of rows says nothing"
+    assert version(takes[:-2]) == before, "nobody compared the fourth"
+    assert version([{**take, "split": "test"} if take["series_id"] == "s1" else take for take in takes]) != before
+    assert version(takes[1:]) != before
 
 
 def test_an_encoder_without_blocks_says_so():

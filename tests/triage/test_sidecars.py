@@ -105,7 +105,7 @@ def test_sidecars_say_what_the_picks_say_now(platform: Platform) -> None:
 
 def test_labels_in_the_same_sidecar_stay_when_picks_come_and_go(platform: Platform) -> None:
     place = platform.settings.root / "day 1" / "IMG_8.jpg.xmp"
-    write_sidecar(place, [LABEL], min_precision=0.9, today="2026-11-22", dry_run=False)
+    write_sidecar(place, [LABEL], root=place.parent, min_precision=0.9, today="2026-11-22", dry_run=False)
     labels = place.read_bytes()
     assert run(platform) == {CHANGED: 1, WRITTEN: SERIES - 1, NO_PICK: SERIES}
     assert b"scene/food" in place.read_bytes()
@@ -164,3 +164,16 @@ def test_a_series_that_vanishes_and_returns_keeps_its_id_and_its_split(platform:
     after = grow(changed).filter(pl.col("series_id").is_in(before["series_id"].to_list()))
     assert after.select("series_id", "image_id", "split").equals(before.select("series_id", "image_id", "split"))
     assert changed.lake.read(IMAGE_QUALITY).height == 2 * SERIES + 2
+
+
+def test_picks_stay_below_the_root_when_a_folder_became_a_link(platform: Platform, tmp_path: Path) -> None:
+    rows = picks.pick_library(platform).rows
+    assert run(platform, rows)[WRITTEN] == SERIES
+    folder, outside = platform.settings.root / "day 1", tmp_path / "outside"
+    folder.rename(outside)
+    folder.symlink_to(outside)
+    before = {path.name: path.read_bytes() for path in outside.iterdir()}
+    found = list(write_picks(platform, rows.with_columns(pick=~rows["pick"])))
+    assert {(one.what, one.reason) for one in found} == {(REFUSED, "link")}
+    assert list(remove_picks(platform)) == []
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before

@@ -17,6 +17,7 @@ from vibe_assets.records.tags import TAGGED_PHOTOS
 from vibe_assets.settings import Settings
 from vibe_assets.stages.platform import Platform
 from vibe_assets.teacher.pace import Pace
+from vibe_assets.vlm import unsplash
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.ingest import Ingested, Order, batches, downloads_dir, ingest
 from vibe_assets.vlm.unsplash import Wish
@@ -137,6 +138,58 @@ def test_nothing_new_fails_unless_allowed(home: Platform, api: Unsplash) -> None
     with pytest.raises(VlmError, match="--allow-nothing-new"):
         draw(home, api, "b2")
     assert draw(home, api, "b2", allow_nothing_new=True).rows.is_empty()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [7, None, [], {"id": ["x"]}, {"id": "x", "urls": ["a"]}, {"id": "x", "urls": {"regular": 7}}, {"id": "x", "links": "l", "user": "u"},
+     {"id": "x", "user": {"name": 7, "links": 7}, "tags": {"title": "t"}}, {"id": "x", "tags": [7, {"title": ["t"]}, "t"]}],
+)  # fmt: skip
+def test_photos_of_odd_shapes_cost_only_themselves(home: Platform, api: Unsplash, odd: object) -> None:
+    api.odd = {**api.photo(1), **odd} if isinstance(odd, dict) else odd
+    rows = draw(home, api).rows
+    assert rows.filter(pl.col("reason").is_null())["source_id"].to_list()[0] == "photo-0"
+    assert set(rows["source_id"]) <= {"photo-0", "x"}
+
+
+@pytest.mark.parametrize("answers", [7, [7, [], None], {"results": 7}, {"results": {"a": 1}}, "x", [[[]]]])
+def test_lists_of_odd_shapes_hold_no_photos(home: Platform, api: Unsplash, answers: object) -> None:
+    api.answers = answers
+    with pytest.raises(VlmError, match="nothing new"):
+        draw(home, api)
+    with pytest.raises(VlmError, match="nothing new"):
+        draw(home, api, query="", random=True)
+
+
+def test_an_answer_nested_without_end_is_no_json(home: Platform, api: Unsplash) -> None:
+    for _ in range(600):
+        api.answers = [api.answers or 1]
+    with pytest.raises(VlmError, match=r"no JSON.*vlm\.unsplash_url"):
+        draw(home, api)
+
+
+def test_only_pages_of_the_web_are_linked_to(home: Platform, api: Unsplash) -> None:
+    api.odd = {**api.photo(1), "user": {"name": "Eve", "links": {"html": "javascript:alert(1)"}}}
+    rows = draw(home, api).rows.filter(source_id="photo-1")
+    assert rows["credit_url"].to_list() == ["https://unsplash.com/photos/photo-1?utm_source=vibe_assets&utm_medium=referral"]
+    api.odd = {**api.photo(2), "user": {"links": {"html": "javascript:alert(1)"}}, "links": {"html": "data:text/html,x"}}
+    assert draw(home, api, "b2").rows["credit_url"].to_list() == [None]
+
+
+def test_pages_that_repeat_themselves_end_the_search(home: Platform, api: Unsplash) -> None:
+    api.answers = {"total_pages": 10**9, "results": [api.photo(at) for at in range(3)]}
+    assert draw(home, api, count=30).rows.height == 3
+
+
+@pytest.mark.parametrize("drips", ["/search", "/files"])
+def test_a_server_that_sends_a_byte_now_and_then_holds_nobody(
+    home: Platform, api: Unsplash, drips: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unsplash, "ANSWER_S", 0.2 if drips == "/search" else 60.0)
+    monkeypatch.setattr(unsplash, "DOWNLOAD_S", 0.2)
+    api.drips = drips
+    with pytest.raises(VlmError, match=r"not all there within 0\.2 s" if drips == "/search" else "nothing new: .*unreachable"):
+        draw(home, api, count=1)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

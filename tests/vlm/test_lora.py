@@ -149,3 +149,11 @@ def test_what_cannot_be_loaded_is_said_in_one_line(base: Path, trained: Training
     if not torch.cuda.is_available():
         with pytest.raises(VlmError, match="CUDA"):
             load_local(str(base), device="cpu", four_bit=True)
+
+
+def test_a_base_whose_weights_changed_in_place_is_another_base(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"first weights")
+    before = KNOBS.version(str(tmp_path), "data")
+    assert KNOBS.version(str(tmp_path), "data") == before
+    (tmp_path / "model.safetensors").write_bytes(b"other weights")
+    assert KNOBS.version(str(tmp_path), "data") != before

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -40,6 +41,9 @@ class Unsplash:
     broken: frozenset[int] = frozenset()  # photos whose file is not there
     garbled: frozenset[int] = frozenset()  # photos whose file is no picture
     withdrawn: frozenset[int] = frozenset()  # photos that lists still show
+    odd: Any = None  # this instead of every photo of a list
+    answers: Any = None  # this instead of every answer
+    drips: str = ""  # answers and files whose path begins so come a byte now and then, for ever
     asked: list[tuple[str, dict[str, str], str | None]] = field(default_factory=list)  # path, query, Authorization
     base: str = ""
 
@@ -54,6 +58,10 @@ class Unsplash:
         return {**found, "tags": [{"type": "search", "title": name} for name in names]} if tags else found
 
     def answer(self, path: str, query: dict[str, str]) -> tuple[int, Any]:
+        if self.answers is not None:
+            return 200, self.answers
+        if self.odd is not None and path == "/search/photos":
+            return 200, {"results": [self.photo(0), self.odd], "total_pages": "many"}
         page, size = int(query.get("page", 1)), int(query.get("per_page", 10))
         window = range((page - 1) * size, min(page * size, self.photos))
         if path == "/search/photos":
@@ -79,7 +87,9 @@ def running(api: Unsplash) -> Iterator[Unsplash]:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             api.asked.append((parts.path, query, self.headers.get("Authorization")))
-            if parts.path.startswith("/files/"):
+            if api.drips and parts.path.startswith(api.drips):
+                self._drip()
+            elif parts.path.startswith("/files/"):
                 at = int(parts.path.removeprefix("/files/").removesuffix(".jpg"))
                 self._send(404 if at in api.broken else 200, b"not a picture" if at in api.garbled else picture(at))
             elif api.fail_first > 0:
@@ -101,6 +111,15 @@ def running(api: Unsplash) -> Iterator[Unsplash]:
             self.send_header("X-Ratelimit-Remaining", str(max(0, api.remaining)))
             self.end_headers()
             self.wfile.write(body)
+
+        def _drip(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    self.wfile.flush()
+                    time.sleep(0.02)
 
         def log_message(self, *_: Any) -> None:
             pass

@@ -111,6 +111,21 @@ def test_a_request_of_a_foreign_page_is_refused(origin: str) -> None:
     assert refusal(websocket({**OWN, "origin": origin})) == "foreign Origin"
 
 
+@pytest.mark.parametrize("scheme", ["https", "ftp", "chrome-extension", ""])
+def test_the_scheme_of_an_origin_counts_as_its_name_does(scheme: str) -> None:
+    for made in (scope({**OWN, "origin": f"{scheme}://127.0.0.1:3000"}), websocket({**OWN, "origin": f"{scheme}://127.0.0.1:3000"})):
+        assert "scheme" in str(refusal(made))
+
+
+def test_behind_a_proxy_that_ends_tls_the_page_is_the_one_of_https_and_plain_http_is_foreign() -> None:
+    proxied = {"host": "library.example", "x-forwarded-proto": "https"}
+    guard = Guard(Application(), {"library.example"})
+    for made in (scope, websocket):
+        assert guard.refusal(made({**proxied, "origin": "https://library.example"})) is None
+        assert "scheme" in str(guard.refusal(made({**proxied, "origin": "http://library.example"})))
+    assert guard.refusal({**scope({"host": "library.example", "origin": "https://library.example"}), "scheme": "https"}) is None
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "something-new"])
 def test_what_the_browser_calls_another_site_is_refused_even_without_an_origin(site: str) -> None:
     headers = {**OWN, "sec-fetch-site": site, "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}

@@ -8,17 +8,16 @@ ticked is false, one ticked under "cannot tell" is unknown. Formats: https://lab
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from vibe_assets.audit.verdicts import Act, Verdict
-from vibe_assets.labels.files import AuditedFileError
+from vibe_assets.labels.files import MAX_FAULTS, AuditedFileError
 from vibe_assets.labels.positions import Element, FileFault, split_elements
 from vibe_assets.records import ATTRIBUTES, Labels
 
@@ -31,6 +30,8 @@ TITLES = {SCENE: "What kind of photo?", YES: "What is true of it?", UNKNOWN: "Wh
 PREFIX = {SCENE: "scene.", YES: "attr.", UNKNOWN: "attr.", OBJECTS: "object."}
 EMPTY = "submitted without an answer"
 SKIPPED = "skipped in Label Studio"
+CLOCKS_DIFFER = timedelta(days=1)  # between two machines; a time further ahead is none
+MAX_LEAD_S = 1e9
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def read_export(path: Path, *, taxonomy: Taxonomy, known_ids: Collection[str]) -
         raise AuditedFileError(path, [FileFault(1, f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise AuditedFileError(path, [FileFault(1, "not UTF-8; export it again as JSON or JSON-MIN")]) from error
-    reader = _Reader(taxonomy, frozenset(known_ids), list(faults))
+    reader = _Reader(path, taxonomy, frozenset(known_ids), list(faults))
     verdicts = [verdict for element in elements for verdict in reader.verdicts(element)]
     if reader.faults:
         raise AuditedFileError(path, reader.faults)
@@ -123,6 +124,7 @@ def read_export(path: Path, *, taxonomy: Taxonomy, known_ids: Collection[str]) -
 class _Reader:
     """Reads tasks one by one and collects their faults; a value that is wrong is noted and read as unknown."""
 
+    path: Path
     taxonomy: Taxonomy
     known_ids: frozenset[str]
     faults: list[FileFault]
@@ -204,16 +206,18 @@ class _Reader:
         except ValueError:
             at = None
         if at is None or at.tzinfo is None:
-            self.fault(element, (*place, "updated_at"), f"updated_at: expected a time with its zone, got {said!r}")
+            self.fault(element, (*place, "updated_at"), f"updated_at: expected a time with its zone, got {said!r:.80}")
             return ""
+        if at > datetime.now(UTC) + CLOCKS_DIFFER:  # it would go before whatever this person says from now on
+            self.fault(element, (*place, "updated_at"), f"updated_at: {said} is yet to come; set that machine's clock, save the task again")
         return at.isoformat()
 
     def spent(self, element: Element, place: tuple[str | int, ...], annotation: Mapping[str, Any]) -> int:
         seconds = annotation.get("lead_time")
         if seconds is None:
             return 0  # not timed
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            self.fault(element, (*place, "lead_time"), f"lead_time: expected seconds, got {seconds!r}")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < MAX_LEAD_S:
+            self.fault(element, (*place, "lead_time"), f"lead_time: expected seconds, got {seconds!r:.80}")
             return 0
         return round(1000 * seconds)
 
@@ -229,15 +233,18 @@ class _Reader:
 
     def fault(self, element: Element, place: tuple[str | int, ...], message: str) -> None:
         self.faults.append(element.fault(place, message))
+        if len(self.faults) >= MAX_FAULTS:
+            raise AuditedFileError(self.path, self.faults)
 
 
 def _ticked(result: Sequence[Any]) -> dict[str, list[Any]]:
     """Control -> choices of an annotation's result; what other controls gave is passed over."""
     answers: dict[str, list[Any]] = {control: [] for control in TITLES}
     for region in result:
-        if isinstance(region, dict) and region.get("type") == "choices" and region.get("from_name") in answers:
+        control = region.get("from_name") if isinstance(region, dict) and region.get("type") == "choices" else None
+        if isinstance(control, str) and control in answers:
             value = region.get("value")
-            answers[region["from_name"]] += _listed(value if isinstance(value, dict) else None)
+            answers[control] += _listed(value if isinstance(value, dict) else None)
     return answers
 
 

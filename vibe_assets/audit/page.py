@@ -7,7 +7,6 @@ page as text. On loopback no log-in is needed; on any other address a random tok
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Awaitable, Callable, Iterable
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -20,6 +19,7 @@ from vibe_assets.audit.openapi import document
 from vibe_assets.audit.pictures import SIDES, Pictures
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.records import ATTRIBUTES
+from vibe_assets.strangers import json_value
 from vibe_assets.web.guard import Guard, Receive, Scope, Send
 from vibe_assets.web.headers import adding, with_defaults, with_headers
 
@@ -144,8 +144,8 @@ async def _body(request: Request) -> Any:
         if len(data) > MAX_BODY:
             raise Refused(f"the body has more than {MAX_BODY} bytes", 413)
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return json_value(bytes(data))
+    except ValueError as error:
         raise Refused("the body is not JSON", 400) from error
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vibe_assets.names.questions import Question
 from vibe_assets.names.vlm_tracks import Tools
+from vibe_assets.records import fingerprint
 from vibe_assets.vlm.local import collate, load_local
 from vibe_assets.vlm.lora import LoraKnobs, Record, finetune, read_picture
 
@@ -27,7 +28,9 @@ def vlm_tools(
     )
 
     def tune(train: Sequence[Question], val: Sequence[Question], folder: Path) -> Path:
-        return finetune(base, _records(train), _records(val), folder, knobs=knobs, device=device, progress=False).adapter
+        asked = [[[one.face.image_id, one.prompt, one.answer] for one in part] for part in (train, val)]
+        run = folder / knobs.version(base, fingerprint({"questions": asked}))  # checkpoints of another training are not gone on with
+        return finetune(base, _records(train), _records(val), run, knobs=knobs, device=device, progress=False).adapter
 
     return Tools(
         base=base,

@@ -136,7 +136,7 @@ def _human(file: Path | None, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame:
     from vibe_assets.labels.files import read_audited, read_labels
 
     if file is None:
-        rows = lake.read(AUDITED_GROUND_TRUTH)
+        rows = lake.read_live(AUDITED_GROUND_TRUTH)
         if rows.is_empty():
             raise InputError(f"no audited labels in {lake.root}: give --gt FILE, or accept an audited file with `vibe audited FILE`")
         return rows
@@ -157,7 +157,7 @@ def _labels(source: str | None, table: str, lake: Lake, taxonomy: Taxonomy) -> p
         return None
     if source != LAKE:
         return read_labels(Path(source), taxonomy)
-    rows = without_teacher(lake.read_live(PREDICTIONS)) if table == PREDICTIONS.name else lake.read(AUTO_GROUND_TRUTH)
+    rows = without_teacher(lake.read_live(PREDICTIONS)) if table == PREDICTIONS.name else lake.read_live(AUTO_GROUND_TRUTH)
     if rows.is_empty():
         raise InputError(f"table {table} in {lake.root} is empty: give a file, or fill it: `vibe run`")
     return rows

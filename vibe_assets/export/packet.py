@@ -6,7 +6,9 @@ Several parts of the project keep notes in one sidecar, each in a namespace of i
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -89,17 +91,27 @@ def without(
     """The bytes without `gone` and `attributes` (description, "namespace local"), without the notes and the namespace, and without
     descriptions that say nothing any more. None where nothing is left in a file of ours.
     """
-    abouts = noted(rdf, namespace)
-    spoken = [*abouts, *(about for about, _ in attributes)]
-    touched = [about for about in descriptions(rdf) if about in spoken or any(child in gone for child in about.children)]
-    emptied = [about for about in touched if not _rest(about, gone, [name for at, name in attributes if at is about], namespace)]
-    if ours and not [child for child in rdf.children if child not in emptied]:
+    abouts, out = noted(rdf, namespace), frozenset(gone)
+    dropped: dict[Element, set[str]] = {about: set() for about in abouts}
+    for about, name in attributes:
+        dropped.setdefault(about, set()).add(name)
+    touched = [about for about in descriptions(rdf) if about in dropped or not out.isdisjoint(about.children)]
+    emptied = dict.fromkeys(about for about in touched if not _rest(about, out, dropped.get(about, set()), namespace))
+    if ours and all(child in emptied for child in rdf.children):
         return None
-    taken = [*emptied, *(element for element in gone if not any(about.start < element.start < about.end for about in emptied))]
+    ends = {about.start: about.end for about in emptied}
+    starts = sorted(ends)
+
+    def lies_in_emptied(element: Element) -> bool:
+        at = bisect_left(starts, element.start)
+        return at > 0 and element.start < ends[starts[at - 1]]
+
+    taken = [*emptied, *(element for element in gone if element not in emptied and not lies_in_emptied(element))]
     edits = [Edit(before(data, element.start), element.end) for element in taken]
     for about in abouts:
         edits += [] if about in emptied else _own_attributes(data, about, namespace)
-    edits += [_attribute(data, about, name) for about, name in attributes if about not in emptied]
+    spelled = {name: _spelled(data, name) for name in {name for _, name in attributes}}
+    edits += [_attribute(data, about, spelled[name]) for about, name in attributes if about not in emptied]
     return applied(data, edits)
 
 
@@ -108,9 +120,9 @@ def _names(about: Element) -> Iterator[str]:
     yield from (child.name for child in about.children)
 
 
-def _rest(about: Element, gone: Sequence[Element], attributes: Sequence[str], namespace: str) -> bool:
+def _rest(about: Element, gone: AbstractSet[Element], attributes: AbstractSet[str], namespace: str) -> bool:
     """Whether a description still says something once `gone` and `attributes` are out."""
-    silent = (f"{RDF} about", "about", *attributes)
+    silent = {f"{RDF} about", "about", *attributes}
     spoken = [name for name in about.attributes if name not in silent and not name.startswith(f"{namespace} ")]
     return bool(spoken) or any(child not in gone for child in about.children)
 
@@ -124,11 +136,15 @@ def _own_attributes(data: bytes, about: Element, namespace: str) -> list[Edit]:
     ]
 
 
-def _attribute(data: bytes, about: Element, name: str) -> Edit:
-    """One attribute, by its resolved name, out of a start tag."""
+def _spelled(data: bytes, name: str) -> frozenset[str]:
+    """How the document may write a resolved name: with each prefix that it binds to the namespace."""
     namespace, _, local = name.partition(" ")
-    bound = re.findall(rb"""xmlns:([^\s=]+)\s*=\s*["']""" + re.escape(namespace.encode()) + rb"""["']""", data)
-    spelled = {f"{prefix.decode()}:{local}" for prefix in bound}
+    bound = re.findall(rb"""xmlns:([^\s=]++)\s*+=\s*+["']""" + re.escape(namespace.encode()) + rb"""["']""", data)
+    return frozenset(f"{prefix.decode()}:{local}" for prefix in bound)
+
+
+def _attribute(data: bytes, about: Element, spelled: AbstractSet[str]) -> Edit:
+    """One attribute, by the ways to write its name, out of a start tag."""
     return next(Edit(start, end) for found, _, start, end in attributes_of(data, about) if found in spelled)
 
 
@@ -144,7 +160,7 @@ def inside(data: bytes, element: Element, content: bytes) -> Edit:
 
 def ahead(data: bytes, rdf: Element, content: bytes, namespace: str) -> Edit:
     """Content behind everything but the blocks of a namespace: two parts of ours keep their order, whichever of them writes last."""
-    later = noted(rdf, namespace)
+    later = frozenset(noted(rdf, namespace))
     if not later:
         return inside(data, rdf, content)
     others = [child for child in rdf.children if child not in later]

@@ -7,6 +7,7 @@ digiKam:TagsList has '/'. What we added, and why, stands in properties of our ow
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
@@ -92,7 +93,8 @@ def merged(existing: bytes | None, entries: Iterable[Entry], *, min_precision: f
     Values that are there already stay whose they are. A tag of ours that somebody took out is not put in again. Raises SidecarError.
     """
     base, memory = (None, Memory(created=True)) if existing is None else _without_ours(existing)
-    chosen = [entry for entry in dict.fromkeys(entries) if entry.path not in memory.declined]
+    declined = frozenset(memory.declined)
+    chosen = [entry for entry in dict.fromkeys(entries) if entry.path not in declined]
     if not chosen and not memory.declined:
         return base
 
@@ -129,10 +131,10 @@ def _without_ours(data: bytes) -> tuple[bytes | None, Memory]:
 def _of_us(prop: Element, values: Sequence[str], *, whole: bool) -> list[Element]:
     """The items of a field that we added; the field itself where we began it and nothing else is in it."""
     items = [item for container in prop.children for item in container.children]
-    mine, wanted = [], list(values)
+    mine, wanted = [], Counter(values)
     for item in items:
-        if item.text in wanted:
-            wanted.remove(item.text)
+        if wanted[item.text] > 0:
+            wanted[item.text] -= 1
             mine.append(item)
     return [prop] if whole and len(mine) == len(items) else mine
 

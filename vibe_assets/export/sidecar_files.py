@@ -38,23 +38,26 @@ def sidecar_path(folder: Path, path_bytes: bytes) -> Path:
     return Path(os.fsdecode(os.path.join(os.fsencode(folder), path_bytes) + SUFFIX))  # noqa: PTH118 - bytes
 
 
-def write_sidecar(place: Path, entries: Sequence[Entry], *, min_precision: float, today: str, dry_run: bool) -> Outcome:
-    """Bring one sidecar up to date; without labels, what an earlier run wrote is taken out. The photo itself is never opened."""
+def write_sidecar(place: Path, entries: Sequence[Entry], *, root: Path, min_precision: float, today: str, dry_run: bool) -> Outcome:
+    """Bring one sidecar up to date; without labels, what an earlier run wrote is taken out. The photo itself is never opened.
+
+    Here and below, `place` lies below `root`, and nothing is read or written through a link that stands between the two.
+    """
 
     def bring(existing: bytes | None) -> bytes | None:
         if not entries and (existing is None or not is_ours(existing, LABELS)):
             return existing
         return merged(existing, entries, min_precision=min_precision, today=today)
 
-    return _edit(place, bring, LABELS, NOTHING_TO_SAY, dry_run=dry_run)
+    return _edit(root, place, bring, LABELS, NOTHING_TO_SAY, dry_run=dry_run)
 
 
-def remove_sidecar(place: Path, *, dry_run: bool) -> Outcome | None:
+def remove_sidecar(place: Path, *, root: Path, dry_run: bool) -> Outcome | None:
     """Take out the labels that we wrote; None where there are none."""
-    return _strip(place, removed, LABELS, dry_run=dry_run)
+    return _strip(root, place, removed, LABELS, dry_run=dry_run)
 
 
-def write_pick(place: Path, pick: Pick | None, *, today: str, dry_run: bool, embedded: str = "") -> Outcome:
+def write_pick(place: Path, pick: Pick | None, *, root: Path, today: str, dry_run: bool, embedded: str = "") -> Outcome:
     """Bring the pick of one sidecar up to date; without one, what an earlier run wrote is taken out.
 
     `embedded`: what somebody's rating within the photo says, '' for none. Rated photos are left alone, and say so.
@@ -70,30 +73,32 @@ def write_pick(place: Path, pick: Pick | None, *, today: str, dry_run: bool, emb
         kept = kept or found.kept
         return found.data
 
-    outcome = _edit(place, bring, PICKS, NO_PICK, dry_run=dry_run)
+    outcome = _edit(root, place, bring, PICKS, NO_PICK, dry_run=dry_run)
     if not kept or outcome.what == REFUSED:
         return outcome
     return replace(outcome, what=REFUSED if outcome.what in (UNCHANGED, NO_PICK) else outcome.what, reason=JUDGED, detail=kept)
 
 
-def remove_pick(place: Path, *, dry_run: bool) -> Outcome | None:
+def remove_pick(place: Path, *, root: Path, dry_run: bool) -> Outcome | None:
     """Take out the pick that we wrote; None where there is none."""
-    return _strip(place, pick_sidecar.removed, PICKS, dry_run=dry_run)
+    return _strip(root, place, pick_sidecar.removed, PICKS, dry_run=dry_run)
 
 
-def _strip(place: Path, take_out: Callable[[bytes], bytes | None], namespace: str, *, dry_run: bool) -> Outcome | None:
-    outcome = _edit(place, lambda data: take_out(data) if data and is_ours(data, namespace) else data, namespace, dry_run=dry_run)
+def _strip(root: Path, place: Path, take_out: Callable[[bytes], bytes | None], namespace: str, *, dry_run: bool) -> Outcome | None:
+    outcome = _edit(root, place, lambda data: take_out(data) if data and is_ours(data, namespace) else data, namespace, dry_run=dry_run)
     return None if outcome.what in (UNCHANGED, NOTHING_TO_SAY) else outcome
 
 
 def _edit(
-    place: Path, bring: Callable[[bytes | None], bytes | None], namespace: str, silent: str = NOTHING_TO_SAY, *, dry_run: bool
+    root: Path, place: Path, bring: Callable[[bytes | None], bytes | None], namespace: str, silent: str = NOTHING_TO_SAY, *, dry_run: bool
 ) -> Outcome:
     """Put what `bring` makes of a sidecar (None: no file) in its place; `silent` names a photo that needs none."""
     shown = readable_path(os.fsencode(place))
     try:
+        _refuse_detour(root, place)
         existing = _read(place)
         wanted = bring(existing)
+        _refuse_detour(root, place)  # once more at the write: making the content takes its time
         if wanted == existing and (existing is None or not is_ours(existing, namespace)):
             return Outcome(shown, silent)
         return _put(place, existing, wanted, shown, namespace, dry_run=dry_run)
@@ -101,6 +106,13 @@ def _edit(
         return Outcome(shown, REFUSED, error.reason, error.detail)
     except OSError as error:
         return Outcome(shown, REFUSED, "io_error", error.strerror or str(error))
+
+
+def _refuse_detour(root: Path, place: Path) -> None:
+    """Raises SidecarError where the way from the root to a sidecar is no longer the one that its name says. The root may be a link."""
+    found, named = place.parent.resolve(), root.resolve() / place.parent.relative_to(root)
+    if found != named:
+        raise SidecarError("link", f"a folder on its way has become a link, to {readable_path(os.fsencode(found))}; links are not followed")
 
 
 def find_sidecars(folder: Path, below: Iterable[bytes] | None = None) -> Iterator[Path]:

@@ -16,7 +16,8 @@ from vibe_assets.errors import UserError
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 MAX_BYTES = 20_000_000
 WHITE = b" \t\r\n"
-_ATTRIBUTE = re.compile(rb"""\s+([^\s=/>"']+)\s*=\s*("[^"]*"|'[^']*')""")
+_TAG = re.compile(rb"""<(?:[^"'>]++|"[^"]*+"|'[^']*+')*+>""")
+_ATTRIBUTE = re.compile(rb"""(?<!\s)\s++([^\s=/>"']++)\s*+=\s*+("[^"]*+"|'[^']*+')""")  # linear, whatever the white space
 
 
 class SidecarError(UserError, ValueError):
@@ -39,7 +40,11 @@ class Element:
     end: int = 0
     closed: bool = False  # <a/>
     children: list[Element] = field(default_factory=list)
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)  # of its text, as the parser gave them
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
 
     def all(self, name: str) -> Iterator[Element]:
         return (child for child in self.children if child.name == name)
@@ -106,22 +111,15 @@ class _Reader:
 
     def _text(self, text: str) -> None:
         if self.open:
-            self.open[-1].text += text
+            self.open[-1].pieces.append(text)
 
 
 def tag_end(data: bytes, start: int) -> int:
     """Offset after the '>' of the tag that begins at `start`; one within quotes does not end it."""
     if data[start : start + 1] != b"<":
         raise SidecarError("malformed", f"no tag at byte {start}")
-    quote = b""
-    for at in range(start, len(data)):
-        byte = data[at : at + 1]
-        if quote:
-            quote = b"" if byte == quote else quote
-        elif byte in (b'"', b"'"):
-            quote = byte
-        elif byte == b">":
-            return at + 1
+    if found := _TAG.match(data, start):
+        return found.end()
     raise SidecarError("malformed", "a tag does not end")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def _labels(path: Path, content: Mapping[str, Any]) -> tuple[str, list[str]]:
     if not isinstance(keys, (list, tuple)) or not keys or not all(isinstance(key, str) for key in keys):
         raise HeadError(f"{path}: {name}: expected a list of label names, got {type(keys).__name__}")
     keys = [key.removeprefix("attr.") for key in keys] if kind == "attribute" else list(keys)
-    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+    if repeated := sorted(key for key, count in Counter(keys).items() if count > 1):
         raise HeadError(f"{path}: {name}: {repeated[0]!r} is named twice; which row is meant cannot be told")
     return kind, keys
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibe_assets.errors import UserError
+from vibe_assets.strangers import json_value
 
 KINDS = ("scene", "attribute", "object")
 FORMAT = 1  # layout of head.safetensors and card.json
@@ -61,7 +62,7 @@ class HeadCard:
     @classmethod
     def from_json(cls, text: str) -> HeadCard:
         """Raises ValueError on anything that is not a card of this format."""
-        values = json.loads(text)
+        values = json_value(text)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             found = values.get("format") if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"expected a head card of format {FORMAT}, got {found!r}")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibe_assets.heads.models import HeadError, softmax
+from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
     from vibe_assets.heads.series_data import SeriesSet
@@ -138,7 +139,7 @@ def load_series_head(path: Path) -> SeriesHead:
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            card = _card(json.loads((file.metadata() or {})["card"]))
+            card = _card(json_value((file.metadata() or {})["card"]))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise HeadError(f"{path}: not a series head ({error}); train again or restore the file") from error
     state = {name.removeprefix("model."): array for name, array in arrays.items() if name.startswith("model.")}

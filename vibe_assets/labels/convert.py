@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import ATTRIBUTES, AUTO_GROUND_TRUTH, Labels, fingerprint
+from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
     import polars as pl
@@ -79,7 +79,7 @@ def _confidence(value: Any) -> float:
 
 def _parsed(image_id: str, text: str | None) -> dict[str, Any]:
     try:
-        answer = json.loads(text or "")
+        answer = json_value(text or "")
     except ValueError:
         answer = None
     if not isinstance(answer, dict):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LABEL_FIELDS = ("image_id", "scene", "attributes", "objects")
 AUDIT_FIELDS = (*LABEL_FIELDS, "rel_path", "stratum", "inclusion_probability", "annotator")
 SHOWN_FAULTS = 50
+MAX_FAULTS = 1000  # then the file is refused without reading on: it is another file than it should be
 
 
 class AuditedFileError(UserError, ValueError):
@@ -35,7 +36,8 @@ class AuditedFileError(UserError, ValueError):
         shown = [f"  {fault.where}: {fault.message}" for fault in self.faults[:SHOWN_FAULTS]]
         if len(self.faults) > SHOWN_FAULTS:
             shown.append(f"  and {len(self.faults) - SHOWN_FAULTS} more")
-        super().__init__("\n".join([f"{path}: refused, nothing was taken over; {len(self.faults)} to correct:", *shown]))
+        count = f"{'at least ' if len(self.faults) >= MAX_FAULTS else ''}{len(self.faults)}"
+        super().__init__("\n".join([f"{path}: refused, nothing was taken over; {count} to correct:", *shown]))
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ class _Check:
     def known(self, element: Element, place: tuple[str | int, ...], value: Any, keys: tuple[str, ...]) -> str | None:
         if isinstance(value, str) and value in keys:
             return value
-        hint = self.suggestion(str(value), keys)
+        hint = self.suggestion(str(value), keys) if len(self.faults) < SHOWN_FAULTS else ""
         self.fault(element, place, f"{place[0]}: {_shown(value)} is no label of the taxonomy{hint}")
         return None
 
@@ -227,6 +229,8 @@ class _Check:
 
     def fault(self, element: Element, place: tuple[str | int, ...], message: str) -> None:
         self.faults.append(element.fault(place, message))
+        if len(self.faults) >= MAX_FAULTS:
+            self.finish()
 
     def fault_at_end(self, message: str) -> None:
         self.faults.append(FileFault(self.end, message))

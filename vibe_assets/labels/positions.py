@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from vibe_assets.strangers import plain_json
+
 MAX_DEPTH = 3  # labels lie no deeper; what does is not walked
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder(object_pairs_hook=lambda pairs: _without_repeats(pairs))
@@ -116,17 +118,17 @@ def _decode(text: str) -> Any:
 
 def _decode_at(text: str, at: int) -> tuple[Any, int]:
     try:
-        return _DECODER.raw_decode(text, at)
+        value, end = _DECODER.raw_decode(text, at)
     except RecursionError as error:
         raise json.JSONDecodeError("nested too deeply", text, at) from error
+    return plain_json(value), end
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A field given twice is a slip of the editor: JSON would silently keep the last."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the field {repeated!r} is given twice in one object; keep one")
     return fields
 

@@ -174,10 +174,11 @@ def _only_face(faces: Sequence[Face], photo: Image.Image, settings: NameSettings
 def _recipe(row: Mapping[str, Any], settings: NameSettings) -> str:
     """All that changes a chip besides the photo's bytes: two faces of one photo are two files."""
     box = [row[edge] for edge in ("x0", "y0", "x1", "y1")]
-    detector = settings.detector if row["x0"] is None else ""
-    return fingerprint({"box": box, "margin": settings.margin, "px": settings.chip_px, "quality": settings.jpeg_quality, "by": detector})[
-        :8
-    ]
+    made: dict[str, Any] = {"box": box, "margin": settings.margin, "px": settings.chip_px, "quality": settings.jpeg_quality}
+    made["by"] = settings.detector if row["x0"] is None else ""
+    if made["by"]:  # which of the faces that it finds is the one
+        made["filters"] = [settings.min_score, settings.min_box_px, settings.min_area_share]
+    return fingerprint(made)[:8]
 
 
 def phash(image: Image.Image) -> str:

@@ -8,7 +8,6 @@ listed file is a chip, the photo it was cut from (`src_path`).
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.errors import UserError
 from vibe_assets.records import fingerprint
 from vibe_assets.records.first_names import NAME_INDEX, NAME_SHARDS
+from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
     import polars as pl
@@ -113,6 +113,7 @@ def _faces(source: Source, settings: NameSettings) -> Iterator[dict[str, Any]]:
         if not isinstance(meta, dict):
             raise NameIndexError(f"{source.path}: meta: expected an object, got {type(meta).__name__}")
         good, aside = _paths(index, "good"), {key: _paths(index, key) for key in SET_ASIDE}
+        exact = {path: key for key in index if key.startswith("rejected_") for path in _paths(index, key)}
     except NameIndexError as error:
         yield {**_face(source.name, source.path, source.path.parent, {}), "reason": "unreadable_index", "detail": str(error)}
         return
@@ -120,7 +121,6 @@ def _faces(source: Source, settings: NameSettings) -> Iterator[dict[str, Any]]:
     for listed in dict.fromkeys(good):
         facts = meta.get(listed)
         yield _judged(source.name, listed, base, facts if isinstance(facts, dict) else {}, settings)
-    exact = {path: key for key in index if key.startswith("rejected_") for path in _paths(index, key)}
     for key, paths in aside.items():
         for listed in dict.fromkeys(paths):
             row = _face(source.name, _below(base, listed), base, {})
@@ -178,8 +178,8 @@ def _face(name: str, path: Path, base: Path, facts: Mapping[str, Any], *, identi
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError) as error:
+        value = json_value(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError) as error:
         raise NameIndexError(f"{path}: {error}") from error
     if not isinstance(value, dict):
         raise NameIndexError(f"{path}: expected an object with `good` and `meta`, got {type(value).__name__}")

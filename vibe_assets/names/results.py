@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from vibe_assets.errors import UserError
 from vibe_assets.lake import atomic_file, write_text
 from vibe_assets.names.metrics import HEADLINE, NOT_SHARES, NameScore, Scores, chance_accuracy, judge
 from vibe_assets.records import Estimate
-from vibe_assets.strangers import markdown_cell, spreadsheet_cell
+from vibe_assets.strangers import json_value, markdown_cell, spreadsheet_cell
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,7 +212,7 @@ def _read_json(path: Path, kind: type) -> Any:
     if not path.exists():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        value = json_value(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise ResultsError(f"{path}: {error}") from error
     if not isinstance(value, kind):
@@ -243,6 +244,5 @@ def _matched_names(folder: Path, predictions: NDArray[np.int64], truth: NDArray[
     except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(f"{file}: expected the columns name, recall, support and predicted_count ({error!r})") from error
     keys = [(int(support[at]), int(said[at]), int(hits[at])) for at in range(classes)]
-    return tuple(
-        by_counts[key][0] if keys.count(key) == 1 and len(by_counts.get(key, ())) == 1 else unknown[at] for at, key in enumerate(keys)
-    )
+    alike = Counter(keys)
+    return tuple(by_counts[key][0] if alike[key] == 1 and len(by_counts.get(key, ())) == 1 else unknown[at] for at, key in enumerate(keys))

@@ -43,7 +43,8 @@ class VisionLanguage(Protocol):
 
 @dataclass(frozen=True)
 class Tools:
-    """What the caller brings: `load` an adapter or None, `collate` examples with a padding token, `finetune` on questions into a folder."""
+    """What the caller brings: `load` an adapter or None, `collate` examples with a padding token, `finetune` on questions into a
+    folder below the one that is given, named by base, questions and options of the training."""
 
     base: str
     load: Callable[[Path | None], VisionLanguage]

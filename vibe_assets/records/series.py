@@ -80,5 +80,6 @@ BEST_OF_SERIES = Table(
         "verdict": Column("str", "picked | too close to call"),
         "model": Column("str", "version of the series head, or rules"),
     },
+    of_library=True,
 )
 SERIES: tuple[Table, ...] = (PHOTO_SERIES, SERIES_MEMBERS, SERIES_PREFERENCES, IMAGE_QUALITY, BEST_OF_SERIES)

@@ -59,6 +59,7 @@ PHOTO_GROUPS = Table(
         "link": Column("str", "why the photo is in the group: single | near_duplicate | burst | gone (no longer in the library)"),
         "group_size": Column("i32", "photos in the group"),
     },
+    of_library=True,
 )
 ANNOTATIONS = Table(
     "annotations",
@@ -76,6 +77,7 @@ ANNOTATIONS = Table(
         **REASON,
     },
     partitioned=True,
+    of_library=True,
 )
 AUTO_GROUND_TRUTH = Table(
     "auto_ground_truth",
@@ -86,6 +88,7 @@ AUTO_GROUND_TRUTH = Table(
         "teacher": Column("str", "teacher fingerprint"),
         "mapping": Column("str", "fingerprint of taxonomy and conversion"),
     },
+    of_library=True,
 )
 AUDIT_SAMPLE = Table(
     "audit_sample",
@@ -98,6 +101,7 @@ AUDIT_SAMPLE = Table(
         "inclusion_probability": Column("f64", "chance of this photo to be in the sample, 0..1"),
         **LABELS,
     },
+    of_library=True,
 )
 AUDITED_GROUND_TRUTH = Table(
     "audited_ground_truth",
@@ -108,12 +112,14 @@ AUDITED_GROUND_TRUTH = Table(
         "inclusion_probability": Column("f64", "chance of this photo to be in the sample; null where unknown, weight 1"),
         "annotator": Column("str", "who"),
     },
+    of_library=True,
 )
 IMAGE_EMBEDDINGS = Table(
     "image_embeddings",
     "every photo as a unit vector",
     {**FOLDER_KEY, **IMAGE_ID, "encoder": Column("str", "encoder fingerprint"), "embedding": Column("list[f32]", "unit vector"), **REASON},
     partitioned=True,
+    of_library=True,
 )
 PROMPT_EMBEDDINGS = Table(
     "prompt_embeddings",
@@ -146,6 +152,7 @@ PREDICTIONS = Table(
         "teacher_objects": Column("list[str]", "the teacher's objects"),
     },
     partitioned=True,
+    of_library=True,
 )
 METRICS = Table(
     "metrics",

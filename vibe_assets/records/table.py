@@ -29,6 +29,7 @@ class Table:
     columns: Mapping[str, Column]
     partitioned: bool = False
     key: str = "folder_key"
+    of_library: bool = False  # its rows are of photos of the library, and stay when those are gone
 
     def polars_schema(self) -> pl.Schema:
         """Column name -> polars data type."""

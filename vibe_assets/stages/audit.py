@@ -32,7 +32,7 @@ def open_desk(platform: Platform) -> Desk:
     photos = sample.select("image_id", "inclusion_probability").join(accepted_photos(platform), on="image_id")
     if photos.is_empty():
         raise StageError("no photo of the sample is in the library any more: run `vibe sample` for a new one")
-    truth = platform.lake.read(AUTO_GROUND_TRUTH)
+    truth = platform.lake.read_live(AUTO_GROUND_TRUTH)
     said = without_teacher(platform.lake.read_live(PREDICTIONS)).filter(pl.col("source") != "none").unique("image_id", keep="first")
     teacher = {row["image_id"]: Labels.from_row(row) for row in (truth if truth.height else sample).iter_rows(named=True)}
     student = {row["image_id"]: row for row in said.iter_rows(named=True)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vibe_assets.records import AUDIT_SAMPLE, AUTO_GROUND_TRUTH
+from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import groups_of
 from vibe_assets.stages.verdicts import counted_verdicts
@@ -14,17 +15,19 @@ if TYPE_CHECKING:
 
 
 def figures_of_audit(platform: Platform) -> AuditFigures | None:
-    """Agreement, anchoring and pace over the verdicts that count; None while nobody labelled a photo outside of files."""
+    """Agreement, anchoring and pace over the verdicts that count on photos of the library as it is now; None while nobody labelled one
+    outside of files.
+    """
     from vibe_assets.audit.figures import audit_figures
     from vibe_assets.audit.judgements import judgement_rows
 
-    judgements = judgement_rows(counted_verdicts(platform))
+    judgements = judgement_rows(counted_verdicts(platform)).join(accepted_photos(platform), on="image_id", how="semi")
     if judgements.is_empty():
         return None
     figures = audit_figures(
         judgements,
-        platform.lake.read(AUTO_GROUND_TRUTH),
+        platform.lake.read_live(AUTO_GROUND_TRUTH),
         groups=groups_of(platform),
-        sample=platform.lake.read(AUDIT_SAMPLE)["image_id"].to_list(),
+        sample=platform.lake.read_live(AUDIT_SAMPLE)["image_id"].to_list(),
     )
     return figures if figures.people else None

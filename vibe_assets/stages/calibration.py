@@ -21,7 +21,7 @@ Pairs = dict[str, "tuple[Reliability | None, Reliability | None]"]
 def calibration_pairs(platform: Platform) -> Pairs:
     """Label -> reliability (before, after) of the deployed scene and attribute heads, against the teacher's labels."""
     heads = deployed(platform)
-    truth = test_rows(platform, platform.lake.read(AUTO_GROUND_TRUTH))
+    truth = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH))
     rows = library_vectors(platform).join(truth, on="image_id", how="inner") if heads else truth.head(0)
     if rows.is_empty():
         return {}

@@ -59,7 +59,7 @@ def compare_versions(platform: Platform, name_a: str, name_b: str, *, what: str 
     judged = [None if side.people or truth.is_empty() else _judge(platform, side, truth, kinds) for side in (a, b)]
     comparisons = () if None in judged else _paired(platform, a, b, truth, kinds)
     shown = flow.differing[:LOOKED_AT]
-    people = platform.lake.read(AUDITED_GROUND_TRUTH)
+    people = platform.lake.read_live(AUDITED_GROUND_TRUTH)
     page = render_comparison(
         Judged(a.name, a.about, judged[0]),
         Judged(b.name, b.about, judged[1]),
@@ -98,7 +98,7 @@ def _shared_kinds(a: Version, b: Version, what: str | None) -> tuple[str, ...]:
 
 def _truth(platform: Platform, a: Version, b: Version) -> tuple[pl.DataFrame, str]:
     """People's labels that both may be held against, and a sentence on which photos these are."""
-    truth = platform.lake.read(AUDITED_GROUND_TRUTH)
+    truth = platform.lake.read_live(AUDITED_GROUND_TRUTH)
     if a.people or b.people:
         return truth, "One side is people's labels themselves."
     if a.learned or b.learned:

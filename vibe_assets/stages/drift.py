@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.lake import LakeError, warehouse_trouble
-from vibe_assets.records import AUTO_GROUND_TRUTH, METRICS, RAW_PHOTOS, fingerprint
+from vibe_assets.records import AUTO_GROUND_TRUTH, METRICS, fingerprint
 from vibe_assets.stages.index import index_card, write_page
+from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import label_versions, lineage
 from vibe_assets.stages.platform import Platform, StageError
 
@@ -66,10 +67,16 @@ def published_metrics(platform: Platform) -> pl.DataFrame:
 
 
 def distinct_versions(platform: Platform) -> tuple[list[str], list[pl.DataFrame]]:
-    """Versions of the automatic labels whose scenes differ from the one before, oldest first, and what each step between two is called."""
+    """Versions of the automatic labels whose scenes differ from the one before, oldest first, and what each step between two is called.
+
+    Of each version the photos that are in the library now: that one was deleted since is no move of the labels.
+    """
     found: list[tuple[int, pl.DataFrame]] = []
+    photos = accepted_photos(platform).select("image_id")
     for version, rows in label_versions(platform):
-        scenes = rows.select("image_id", "scene", "teacher", "mapping").sort("image_id")
+        scenes = rows.select("image_id", "scene", "teacher", "mapping").join(photos, on="image_id", how="semi").sort("image_id")
+        if scenes.is_empty():
+            continue
         if found and scenes.select("image_id", "scene").equals(found[-1][1].select("image_id", "scene")):
             found[-1] = (version, scenes)  # the same labels again: the step belongs to the earliest commit that has them
             continue
@@ -89,10 +96,10 @@ def _cause(old: pl.DataFrame, new: pl.DataFrame) -> str:
 
 
 def photo_folders(platform: Platform) -> dict[str, str]:
-    """image_id -> folder, of every photo that was ever scanned; of copies the first in the order of the paths."""
+    """image_id -> folder, of every photo of the library as it is now; of copies the first in the order of the paths."""
     import polars as pl
 
-    photos = platform.lake.read(RAW_PHOTOS).filter(pl.col("reason").is_null()).sort("rel_path").unique("image_id", keep="first")
+    photos = accepted_photos(platform)
     folder = pl.col("rel_path").str.extract(r"^(.*)/[^/]*$", 1).fill_null("(root)")
     return dict(photos.select("image_id", folder=folder).iter_rows())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vibe_assets.records import PHOTO_GROUPS, RAW_PHOTOS
+from vibe_assets.records import PHOTO_GROUPS
+from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import embedded_photos, read_vectors
 
@@ -49,8 +50,7 @@ def find_duplicates(platform: Platform, *, cosine: float) -> Duplicates:
     pairs = pl.concat([one, other], how="horizontal").with_columns(cosine=cosines)
     apart = pairs.filter(pl.col("group_id") != pl.col("group_id_other"))
     wanted = [*apart["image_id"], *apart["image_id_other"]]
-    paths = platform.lake.scan(RAW_PHOTOS).filter(pl.col("image_id").is_in(wanted)).select("image_id", "rel_path").collect()
-    path_of = dict(paths.iter_rows())
+    path_of = dict(accepted_photos(platform, image_ids=wanted).select("image_id", "rel_path").iter_rows())
     listed = [
         Pair(row["cosine"], path_of.get(row["image_id"], row["image_id"]), path_of.get(row["image_id_other"], row["image_id_other"]),
              (row["split"], row["split_other"]))

@@ -44,9 +44,9 @@ def voices(platform: Platform) -> dict[str, pl.DataFrame]:
     """What people, students and teacher say of the live library."""
     lake = platform.lake
     return {
-        "people": lake.read(AUDITED_GROUND_TRUTH),
+        "people": lake.read_live(AUDITED_GROUND_TRUTH),
         "students": lake.read_live(PREDICTIONS),
-        "teacher": lake.read(AUTO_GROUND_TRUTH),
+        "teacher": lake.read_live(AUTO_GROUND_TRUTH),
     }
 
 
@@ -190,7 +190,7 @@ def _versions(platform: Platform) -> Mapping[str, Any]:
 
 def _refuse_photo_root(platform: Platform, folder: Path) -> None:
     root = platform.settings.root
-    if isinstance(root, Path) and (folder == root or root in folder.parents):
+    if isinstance(root, Path) and folder.resolve().is_relative_to(root.resolve()):  # whatever links lead there
         raise ExportError(
             f"{folder} lies in the photo root: its pictures would become photos of the library; give a folder elsewhere with --into"
         )

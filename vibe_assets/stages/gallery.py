@@ -46,6 +46,9 @@ def spoken_of(voices: Mapping[str, pl.DataFrame], image_ids: Sequence[str]) -> d
 def people_teacher_students(platform: Platform, image_ids: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
     """image_id -> people | teacher | students -> label row."""
     lake = platform.lake
-    students = without_teacher(lake.read_live(PREDICTIONS))
-    voices = {"people": lake.read(AUDITED_GROUND_TRUTH), "teacher": lake.read(AUTO_GROUND_TRUTH), "students": students}
+    voices = {
+        "people": lake.read_live(AUDITED_GROUND_TRUTH),
+        "teacher": lake.read_live(AUTO_GROUND_TRUTH),
+        "students": without_teacher(lake.read_live(PREDICTIONS)),
+    }
     return spoken_of(voices, image_ids)

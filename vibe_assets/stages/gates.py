@@ -106,16 +106,17 @@ def groups_sound(platform: Platform) -> Gate:
         .agg(pl.col("split").n_unique().alias("sides"))
         .filter(pl.col("sides") > 1)
     )
-    missing = accepted_photos(platform).join(rows, on="image_id", how="anti").height
-    twice = rows.height - rows["image_id"].n_unique()
+    photos = accepted_photos(platform)
+    missing, twice = photos.join(rows, on="image_id", how="anti").height, rows.height - rows["image_id"].n_unique()
+    live = rows.join(photos, on="image_id", how="semi")
     return Gate(
         across.is_empty() and missing == 0 and twice == 0,
         {
-            "groups": rows["group_id"].n_unique(),
+            "groups": live["group_id"].n_unique(),
             "groups across splits": across.height,
             "photos without a group": missing,
             "photos twice": twice,
-            "set aside": rows.filter(pl.col("split") == "aside").height,
+            "set aside": live.filter(pl.col("split") == "aside").height,
         },
         "`vibe run photo_groups` once every raw_photos partition is up to date",
     )
@@ -183,7 +184,7 @@ def one_teacher_only(platform: Platform) -> Gate:
     from vibe_assets.teacher.annotate import teacher_fingerprint
 
     current = teacher_fingerprint(platform.settings.teacher)
-    counts = dict(platform.lake.read(AUTO_GROUND_TRUTH)["teacher"].value_counts(sort=True).iter_rows())
+    counts = dict(platform.lake.read_live(AUTO_GROUND_TRUTH)["teacher"].value_counts(sort=True).iter_rows())
     return Gate(
         set(counts) <= {current},
         {"photos by teacher": counts, "current": current},
@@ -207,8 +208,9 @@ def labels_not_drifted(platform: Platform) -> Gate:
     from vibe_assets.evaluate.compare import label_drift, label_shares
 
     version = platform.lake.version(AUTO_GROUND_TRUTH) or 0
-    rows = platform.lake.read(AUTO_GROUND_TRUTH)
-    before = platform.lake.read(AUTO_GROUND_TRUTH, version=version - 1) if version > 0 else rows.head(0)
+    rows = platform.lake.read_live(AUTO_GROUND_TRUTH)
+    earlier = platform.lake.scan(AUTO_GROUND_TRUTH, version=max(0, version - 1))
+    before = platform.lake.live(AUTO_GROUND_TRUTH, earlier).collect() if version > 0 else rows.head(0)  # a deleted folder is no drift
     if before.filter(pl.col("scene").is_not_null()).is_empty():
         return Gate(True, {"note": "first version, nothing to compare with"})
     drift = label_drift(label_shares(before), label_shares(rows))

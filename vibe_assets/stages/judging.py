@@ -41,14 +41,16 @@ class Before:
 # -- judging -------------------------------------------------------------------------------------------------------------
 def evaluate_teacher(platform: Platform) -> Evaluation:
     """The teacher's labels against people's, weighted to the whole library."""
-    return judge_labels(platform, platform.lake.read(AUTO_GROUND_TRUTH), platform.lake.read(AUDITED_GROUND_TRUTH), "teacher", "human")
+    return judge_labels(
+        platform, platform.lake.read_live(AUTO_GROUND_TRUTH), platform.lake.read_live(AUDITED_GROUND_TRUTH), "teacher", "human"
+    )
 
 
 def evaluate_students(platform: Platform) -> list[Evaluation]:
     """The deployed students on the test split: against people where people looked, and against the teacher."""
     lake = platform.lake
     said, scene_head = without_teacher(lake.read_live(PREDICTIONS)), deployed(platform).get("scene")
-    human, auto = test_rows(platform, lake.read(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read(AUTO_GROUND_TRUTH))
+    human, auto = test_rows(platform, lake.read_live(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read_live(AUTO_GROUND_TRUTH))
     kinds = answered_kinds(said)  # a kind without a head has no figure, rather than one of photos left open
     found = [judge_labels(platform, said, truth, "student", kind, kinds=kinds) for truth, kind in ((human, "human"), (auto, "auto"))]
     return [_with_forced(platform, evaluation, scene_head) for evaluation in found if evaluation.n] or found[1:]
@@ -106,18 +108,18 @@ def _slices(platform: Platform) -> pl.DataFrame:
 # -- what changed since the last version ---------------------------------------------------------------------------------
 def before_teacher(platform: Platform, now: Evaluation, version: str) -> Before:
     """The labels of the teacher or mapping before, judged on the same audited photos."""
-    labels, truth = previous_labels(platform), platform.lake.read(AUDITED_GROUND_TRUTH)
+    labels, truth = previous_labels(platform), platform.lake.read_live(AUDITED_GROUND_TRUTH)
     if labels is None or truth.is_empty():
         return Before(headline_of(last_report(platform, "teacher", now.truth_kind, version)))
     old = judge_labels(platform, labels, truth, "teacher", "human", resamples=QUICK)
-    return Before(old.headline, paired(platform, labels, platform.lake.read(AUTO_GROUND_TRUTH), truth))
+    return Before(old.headline, paired(platform, labels, platform.lake.read_live(AUTO_GROUND_TRUTH), truth))
 
 
 def before_students(platform: Platform, now: Evaluation, version: str) -> Before:
     """The heads of the last report with other heads, on the same test photos; from the cached vectors, so nothing is embedded again."""
     last = last_report(platform, "student", now.truth_kind, version)
     heads = heads_named(platform, last["version"][0]) if last.height else {}
-    truth = test_rows(platform, platform.lake.read(AUDITED_GROUND_TRUTH if now.truth_kind == "human" else AUTO_GROUND_TRUTH))
+    truth = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH if now.truth_kind == "human" else AUTO_GROUND_TRUTH))
     if not heads or truth.is_empty():
         return Before(headline_of(last))
     said = said_by(platform, heads)

@@ -81,7 +81,7 @@ def _sampled(platform: Platform) -> tuple[list[TaskPhoto], str]:
     if sample.is_empty():
         raise StageError("no audit sample yet: run `vibe sample`, or let `vibe run` or the daemon draw it")
     photos = accepted_photos(platform).select("image_id", "path_bytes", "rel_path").sort("rel_path").unique("image_id", keep="first")
-    truth = platform.lake.read(AUTO_GROUND_TRUTH)
+    truth = platform.lake.read_live(AUTO_GROUND_TRUTH)
     teacher = {row["image_id"]: Labels.from_row(row) for row in truth.iter_rows(named=True)}
     students, audit = _students(platform), platform.settings.audit
     rows = sample.select("image_id", "inclusion_probability").join(photos, on="image_id").sort("rel_path")

@@ -38,10 +38,10 @@ def teacher_agrees(platform: Platform) -> Gate:
     from vibe_assets.evaluate.labels import evaluate_labels
 
     gates = platform.settings.gates
-    audited = platform.lake.read(AUDITED_GROUND_TRUTH)
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
     if audited.is_empty() and not gates.require_audit:
         return Gate(True, {"note": "nobody has audited the teacher; gates.require_audit is off"})
-    labels, groups = platform.lake.read(AUTO_GROUND_TRUTH), groups_of(platform)
+    labels, groups = platform.lake.read_live(AUTO_GROUND_TRUTH), groups_of(platform)
     judged = evaluate_labels(labels, audited, groups=groups, kinds=("scene",), resamples=200, subject="teacher")
     found = judged.headline.get("scene_accuracy")
     if found is None:
@@ -166,7 +166,7 @@ def _labels_against_chance(platform: Platform, head: TrainedHead) -> dict[str, A
     from vibe_assets.heads.dataset import training_set
 
     taxonomy, groups = load_taxonomy(platform), platform.lake.read(PHOTO_GROUPS)
-    truth, vectors = platform.lake.read(AUTO_GROUND_TRUTH), library_vectors(platform)
+    truth, vectors = platform.lake.read_live(AUTO_GROUND_TRUTH), library_vectors(platform)
     data = training_set(head.kind, vectors, truth, groups, labels=head.labels, closure=taxonomy.closure)
     test = data.rows("test")
     targets, mask, p = data.targets[test], data.mask[test], head.probabilities(data.x[test])  # (n, labels) each

@@ -68,7 +68,7 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
     """Write teacher_report.html with its error lists and add its figures to the history."""
     from vibe_assets.audit.section import audit_markdown, audit_section
 
-    truth, evaluation = platform.lake.read(AUTO_GROUND_TRUTH), evaluate_teacher(platform)
+    truth, evaluation = platform.lake.read_live(AUTO_GROUND_TRUTH), evaluate_teacher(platform)
     version = str(truth["teacher"][0]) if truth.height else "none"
     audit = figures_of_audit(platform)
     report = _write(
@@ -127,7 +127,7 @@ def library_shares(platform: Platform, labels: pl.DataFrame) -> dict[str, Estima
     """Label shares of the whole library as the audit estimates them, beside what the labels claim; {} without an audit."""
     from vibe_assets.evaluate.compare import estimate_shares, label_shares
 
-    audited = platform.lake.read(AUDITED_GROUND_TRUTH)
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
     return estimate_shares(audited, groups=groups_of(platform), raw=label_shares(labels)) if audited.height else {}
 
 
@@ -208,9 +208,9 @@ def warehouse_tables(platform: Platform) -> dict[str, pa.Table]:
     photos = lake.read_live(RAW_PHOTOS).drop("path_bytes")
     tables = {
         "photos": photos,
-        "photo_groups": lake.read(PHOTO_GROUPS),
-        "auto_ground_truth": lake.read(AUTO_GROUND_TRUTH),
-        "audited_ground_truth": lake.read(AUDITED_GROUND_TRUTH),
+        "photo_groups": lake.read_live(PHOTO_GROUPS),
+        "auto_ground_truth": lake.read_live(AUTO_GROUND_TRUTH),
+        "audited_ground_truth": lake.read_live(AUDITED_GROUND_TRUTH),
         "predictions": lake.read_live(PREDICTIONS),
         "metrics": lake.read(METRICS),
     }

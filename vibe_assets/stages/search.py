@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.export.contact_sheet import Shot
 from vibe_assets.lake import checked_key, write_text
-from vibe_assets.records import ATTRIBUTES, FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS, PhotoRef
+from vibe_assets.records import ATTRIBUTES, FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS, PhotoRef
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.storage import Place, Url, below
@@ -126,7 +126,7 @@ def library_index(platform: Platform, encoder: str) -> tuple[VectorIndex, int]:
     from vibe_assets.export.vector_index import VectorIndex
 
     home = platform.settings.cache_dir / "search" / checked_key(encoder)
-    folder = home / "-".join(platform.lake.edition(table) for table in (IMAGE_EMBEDDINGS, FOLDER_SET))
+    folder = home / "-".join(platform.lake.edition(table) for table in (IMAGE_EMBEDDINGS, FOLDER_SET, RAW_PHOTOS))
     index = VectorIndex.open(folder)
     if index is None:
         met: set[str] = set()
@@ -144,9 +144,9 @@ def _blocks(platform: Platform, encoder: str, met: set[str]) -> Iterator[tuple[l
 
     from vibe_assets.heads.dataset import vectors
 
-    lake = platform.lake
+    lake, there = platform.lake, accepted_photos(platform).select("image_id")
     for rows in lake.batches(IMAGE_EMBEDDINGS, ["image_id", "encoder", "embedding"], folder_keys=lake.live_folders()):
-        rows = rows.unique("image_id", keep="first", maintain_order=True)
+        rows = rows.unique("image_id", keep="first", maintain_order=True).join(there, on="image_id", how="semi", maintain_order="left")
         rows = rows.filter(pl.Series([image_id not in met for image_id in rows["image_id"]], dtype=pl.Boolean))
         met.update(rows["image_id"])
         usable = rows.filter(pl.col("embedding").is_not_null() & (pl.col("encoder") == encoder))
@@ -179,7 +179,7 @@ def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:
     photos = accepted_photos(platform, image_ids=[*wanted, *members["image_id"]])
     refs = {ref.image_id: ref for ref in platform.photo_refs(photos.filter(pl.col("image_id").is_in(wanted)))}
     pictures = thumbnails({image_id: ref.path for image_id, ref in refs.items()})
-    said = platform.lake.scan(PREDICTIONS).filter(pl.col("image_id").is_in(wanted)).collect()
+    said = platform.lake.live(PREDICTIONS, platform.lake.scan(PREDICTIONS)).filter(pl.col("image_id").is_in(wanted)).collect()
     labels = {row["image_id"]: _labels(row) for row in said.iter_rows(named=True)}
     sizes = dict(members.join(photos.select("image_id"), on="image_id").group_by("group_id").len().iter_rows())
     group_of = dict(shown.iter_rows())

@@ -90,7 +90,7 @@ def _judged(platform: Platform, selection: Selection) -> dict[tuple[str, str], L
         return {}
     machines = {name: rows for name, rows in voices(platform).items() if name != PEOPLE}
     said = choose(selection.labels, machines, min_confidence=selection.min_confidence)
-    audited = platform.lake.read(AUDITED_GROUND_TRUTH)
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
     taxonomy, groups = load_taxonomy(platform), groups_of(platform)
     found = {}
     for source, voice in MACHINES.items():
@@ -138,7 +138,7 @@ def write_sidecars(
     for _, row in zip(steps, rows.iter_rows(named=True), strict=True):
         place = sidecar_path(folder, bytes(row["path_bytes"]))
         yield write_sidecar(
-            place, _entries(row, allowed), min_precision=platform.settings.export.min_precision, today=today, dry_run=dry_run
+            place, _entries(row, allowed), root=folder, min_precision=platform.settings.export.min_precision, today=today, dry_run=dry_run
         )
 
 
@@ -174,15 +174,16 @@ def remove_sidecars(
     from vibe_assets.export.sidecar_files import find_sidecars, remove_sidecar
 
     below = [platform.folder_path(key) for key in folders] or None
-    for place in find_sidecars(into or sidecar_root(platform), below):
-        if (outcome := remove_sidecar(place, dry_run=dry_run)) is not None:
+    folder = into or sidecar_root(platform)
+    for place in find_sidecars(folder, below):
+        if (outcome := remove_sidecar(place, root=folder, dry_run=dry_run)) is not None:
             yield outcome
 
 
 def check_selection(platform: Platform, selection: Selection) -> None:
     """Raises StageError for sidecars of labels that nobody has checked."""
     known_scenes(platform, selection.scenes)
-    if selection.labels != PEOPLE and platform.lake.read(AUDITED_GROUND_TRUTH).is_empty():
+    if selection.labels != PEOPLE and platform.lake.read_live(AUDITED_GROUND_TRUTH).is_empty():
         raise StageError(
             "no label can qualify for sidecars before people have checked the audit sample: `vibe sample`, then `vibe audited FILE`"
         )

@@ -161,13 +161,13 @@ def _one_encoder(rows: pl.DataFrame) -> None:
 
 def training_truth(platform: Platform) -> pl.DataFrame:
     """Labels to learn, maybe none: the teacher's; with students.train_on = "auto+audited" people's answers stand in for the teacher's."""
-    truth = platform.lake.read(AUTO_GROUND_TRUTH)
+    truth = platform.lake.read_live(AUTO_GROUND_TRUTH)
     if truth.is_empty():
         return truth
     one_teacher(truth)
     if platform.settings.students.train_on == "auto":
         return truth
-    audited = platform.lake.read(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
     return truth.update(audited, on="image_id", how="left")
 
 
@@ -239,7 +239,7 @@ def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evalua
     from vibe_assets.evaluate.labels import evaluate_labels
 
     taxonomy = load_taxonomy(platform)
-    truth = test_rows(platform, platform.lake.read(AUTO_GROUND_TRUTH if truth_kind == "auto" else AUDITED_GROUND_TRUTH))
+    truth = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH if truth_kind == "auto" else AUDITED_GROUND_TRUTH))
     said = label_rows(head, library_vectors(platform))
     return evaluate_labels(
         said,
@@ -289,7 +289,7 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> tuple[Compari
     if old.card.encoder != new.card.encoder:
         return None, "the deployed head reads vectors of another encoder and cannot be used any more"
     vectors = library_vectors(platform)
-    truth = test_rows(platform, platform.lake.read(AUDITED_GROUND_TRUTH))
+    truth = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH))
     return compare_paired(label_rows(old, vectors), label_rows(new, vectors), truth, groups=groups_of(platform), what=new.kind), ""
 
 

@@ -119,7 +119,7 @@ def try_candidate(platform: Platform) -> Trial:
     settings = platform.settings
     if settings.teacher.candidate is None:
         raise StageError("no [teacher.candidate] in the settings file: name the model to try there, then run again")
-    audited = platform.lake.read(AUDITED_GROUND_TRUTH)
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
     if audited.is_empty():
         raise StageError("no audited photos to try the candidate on: check a sample (`vibe sample`, then `vibe audited FILE`) first")
     photos = accepted_photos(platform).filter(pl.col("image_id").is_in(audited["image_id"].to_list()))

@@ -72,7 +72,7 @@ def draw_audit_sample(platform: Platform) -> pl.DataFrame:
     from vibe_assets.labels.sample import draw_sample, write_sample
 
     lake = platform.lake
-    truth = lake.read(AUTO_GROUND_TRUTH)
+    truth = lake.read_live(AUTO_GROUND_TRUTH)
     if truth.is_empty():
         raise StageError("nothing to sample: no automatic ground truth yet; `vibe run` makes it")
     settings = platform.settings.audit

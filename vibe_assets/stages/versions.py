@@ -109,10 +109,10 @@ def _from_table(platform: Platform, table: Table, number: str | None) -> Version
         version = newest + version if version < 0 else version
         if not 0 <= version <= newest:
             raise StageError(f"{table.name} has no version {number}: there are 0 to {newest}")
-    live = number is None and "folder_key" in table.columns
-    rows = lake.read_live(table) if live else read_version(platform, table, version)
+    rows = read_version(platform, table, version)
     if rows is None:
         raise StageError(f"{table.name}@{version}: its files are gone; newer versions may still be whole")
+    rows = lake.live(table, rows.lazy()).collect()
     if rows.is_empty():
         raise StageError(f"{table.name}@{version} holds no rows")
     if table.name == PREDICTIONS.name:

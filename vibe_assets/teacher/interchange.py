@@ -8,18 +8,20 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from vibe_assets.lake import write_text
 from vibe_assets.storage import Place, Url
+from vibe_assets.strangers import json_value
 from vibe_assets.teacher.failures import REASONS, TeacherError
 from vibe_assets.teacher.journal import Journal, Record
 from vibe_assets.teacher.schema import InvalidAnswer, normalise
 
 IMPORT_WRITER = "imported"
 MAX_LINE_BYTES = 1024 * 1024
+CLOCKS_DIFFER = timedelta(days=1)  # between two machines; a time further ahead is none
 _FINGERPRINT = re.compile(r"[0-9a-f]{16}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -62,14 +64,16 @@ def import_annotations(
     """Bring the records of `file` into `journal_root/<teacher fingerprint>/`; the same file twice changes nothing.
 
     A line whose `teacher` is a model's name, or absent, belongs to nobody until `as_teacher` (a fingerprint) says whose it
-    is. Lines without a time count as old as the file. Rejected lines are written beside the journals, or beside `file` where those lie in
-    a store, as `<name>-<hash>.rejected.jsonl`. Raises TeacherError when the file cannot be read, ValueError on a bad `as_teacher`.
+    is. Lines without a time, or with one that is yet to come, count as old as the file. Rejected lines are written beside the journals, or
+    beside `file` where those lie in a store, as `<name>-<hash>.rejected.jsonl`. Raises TeacherError when the file cannot be read,
+    ValueError on a bad `as_teacher`.
     """
     if as_teacher is not None and not _FINGERPRINT.fullmatch(as_teacher):
         raise ValueError(f"as_teacher: expected 16 hex digits, as `vibe teacher show` prints them, got {as_teacher!r}")
     try:
         data = Path(file).read_bytes()
-        modified = datetime.fromtimestamp(Path(file).stat().st_mtime, UTC).isoformat(timespec="microseconds")
+        now = datetime.now(UTC)
+        modified = datetime.fromtimestamp(min(Path(file).stat().st_mtime, now.timestamp()), UTC).isoformat(timespec="microseconds")
     except OSError as error:
         raise TeacherError(f"{file}: {error.strerror}; expected the JSONL that `vibe annotate` wrote") from error
     newest: dict[tuple[str, str], Record] = {}
@@ -79,7 +83,7 @@ def import_annotations(
         if not line.strip():
             continue
         try:
-            record = _checked(line, as_teacher=as_teacher, default_at=modified)
+            record = _checked(line, as_teacher=as_teacher, default_at=modified, now=now)
         except ValueError as error:
             rejected.append(RejectedLine(number, str(error), line.decode("utf-8", "backslashreplace")))
             continue
@@ -100,13 +104,13 @@ def import_annotations(
     )
 
 
-def _checked(line: bytes, *, as_teacher: str | None, default_at: str) -> Record:
+def _checked(line: bytes, *, as_teacher: str | None, default_at: str, now: datetime) -> Record:
     """The record of one line in the journal's form. Raises ValueError saying what is wrong with it."""
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
     try:
-        given = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        given = json_value(line)
+    except ValueError as error:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(given, dict):
         raise ValueError(f"expected a JSON object, got {type(given).__name__}")
@@ -121,7 +125,7 @@ def _checked(line: bytes, *, as_teacher: str | None, default_at: str) -> Record:
     return {
         "image_id": image_id, **{name: _text(given.get(name)) for name in ("server_path", "image_path", "rel_path")},
         "annotation": None, "teacher": teacher, "latency_s": _seconds(given.get("latency_s")), "usage": _counts(given.get("usage")),
-        "model": _text(model), "at": _moment(given.get("at")) or default_at, **_outcome(given),
+        "model": _text(model), "at": _moment(given.get("at"), now) or default_at, **_outcome(given),
     }  # fmt: skip
 
 
@@ -184,10 +188,12 @@ def _counts(value: Any) -> dict[str, int] | None:
     return {str(name)[:64]: count for name, count in value.items() if isinstance(count, int) and 0 <= count < 2**53}
 
 
-def _moment(value: Any) -> str | None:
-    """An ISO time in UTC, as the journal writes it, so that times compare as text; None for anything else."""
+def _moment(value: Any, now: datetime) -> str | None:
+    """An ISO time in UTC, as the journal writes it, so that times compare as text; None for anything else, and for one that is yet to
+    come: such an answer could never be replaced by a newer one."""
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+    return None if moment > now + CLOCKS_DIFFER else moment.isoformat(timespec="microseconds")

@@ -13,7 +13,7 @@ from typing import Any
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.triage.choices import Choice, ChoiceError, ChoiceLog
 from vibe_assets.triage.learn import members_of
-from vibe_assets.triage.study import LIBRARY, choice_log
+from vibe_assets.triage.study import LIBRARY, choice_log, series_in_place
 
 REVIEWER = re.compile(r"[\w .@-]{1,40}")
 
@@ -90,9 +90,7 @@ def checked_reviewer(name: object) -> str:
 
 def open_desk(platform: Platform) -> TriageDesk:
     """The desk over every series of the library and of the imports. Raises StageError where there is none."""
-    from vibe_assets.records.series import PHOTO_SERIES
-
-    rows = platform.lake.read(PHOTO_SERIES)
+    rows = series_in_place(platform)
     if rows.is_empty():
         raise StageError("no series yet: `vibe triage series`")
     once = rows.unique("image_id", keep="first")

@@ -51,6 +51,7 @@ def fine_tune_encoder(platform: Platform) -> Path:
         {
             "encoder": encoder.fingerprint,
             "preferences": platform.lake.version(SERIES_PREFERENCES),
+            "series": trained_on(platform),
             "settings": settings.model_dump(include={"fine_tune_blocks", "fine_tune_rate", "fine_tune_epochs", "seed"}),
         }
     )
@@ -63,6 +64,16 @@ def fine_tune_encoder(platform: Platform) -> Path:
     tune(study.data, photos, platform.settings.encoder, settings, target, limits=platform.settings.library)
     write_text(note, json.dumps({"version": wanted, "from": platform.settings.encoder.name}))
     return target
+
+
+def trained_on(platform: Platform) -> str:
+    """Hash of the compared series and their sides: where a split moves, an encoder that was tuned on what is test now must go."""
+    import polars as pl
+
+    compared = platform.lake.read(SERIES_PREFERENCES).filter(pl.col("reason").is_null())["series_id"].unique()
+    rows = platform.lake.read(PHOTO_SERIES).filter(pl.col("series_id").is_in(compared.implode()))
+    columns = ("series_id", "position", "image_id", "split")
+    return fingerprint({"series": [list(row) for row in rows.select(columns).sort(columns).iter_rows()]})
 
 
 def tune(

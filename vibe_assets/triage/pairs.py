@@ -15,8 +15,10 @@ from typing import Any
 
 from vibe_assets.errors import UserError
 from vibe_assets.settings import TriageSettings
+from vibe_assets.strangers import json_value
 
-FILE_NAME = re.compile(r"(\d+)-(\d+)\.([A-Za-z]+)")
+FILE_NAME = re.compile(r"(\d{1,18})-(\d{1,18})\.([A-Za-z]+)")
+MAX_VOTES = 1_000_000
 COLUMNS = {  # our name -> names in files
     "series": ("series_id", "series"),
     "file_a": ("compareFile1", "file_a", "image_a"),
@@ -118,14 +120,17 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for line, content in enumerate(text.splitlines(), 1):
             if content.strip():
                 try:
-                    row = json.loads(content)
+                    row = json_value(content)
                 except ValueError as error:
                     raise PairFileError(f"{path}, line {line}: not JSON ({error}); one object a line is expected") from error
                 yield line, row if isinstance(row, dict) else {}
         return
     reader = csv.DictReader(text.splitlines())
-    for row in reader:
-        yield reader.line_num, row
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise PairFileError(f"{path}, line {reader.line_num + 1}: not CSV ({error})") from error
 
 
 def _comparison(row: Mapping[str, Any], path: Path, line: int) -> Comparison:
@@ -139,10 +144,12 @@ def _comparison(row: Mapping[str, Any], path: Path, line: int) -> Comparison:
         values[name] = found
     try:
         votes = int(values["votes_a"]), int(values["votes_b"])
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise PairFileError(
             f"{path}, line {line}: votes must be whole numbers, got {values['votes_a']!r} and {values['votes_b']!r}"
         ) from error
     if min(votes) < 0:
         raise PairFileError(f"{path}, line {line}: votes cannot be negative, got {votes[0]} and {votes[1]}")
+    if max(votes) > MAX_VOTES:
+        raise PairFileError(f"{path}, line {line}: at most {MAX_VOTES} votes count for one photo")
     return Comparison(str(values["series"]), normalised(str(values["file_a"])), normalised(str(values["file_b"])), *votes)

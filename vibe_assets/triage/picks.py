@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from vibe_assets.export.tables import csv_encoding
 from vibe_assets.lake import write_text
-from vibe_assets.records.series import BEST_OF_SERIES, IMAGE_QUALITY, PHOTO_SERIES
+from vibe_assets.records.series import BEST_OF_SERIES, IMAGE_QUALITY
 from vibe_assets.settings import TriageSettings
 from vibe_assets.stages.platform import Platform
 from vibe_assets.strangers import spreadsheet_cell
 from vibe_assets.triage.learn import chosen_head, features_of, members_of, quality_of, series_vectors
 from vibe_assets.triage.pages import pictures, render
 from vibe_assets.triage.rules import rule_scores
-from vibe_assets.triage.study import LIBRARY, build_rows, quality_rows, takes_of
+from vibe_assets.triage.study import LIBRARY, build_rows, quality_rows, series_in_place, takes_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,7 +57,7 @@ class Picks:
 
 def pick_library(platform: Platform) -> Picks:
     """Pick in every series of the library with the head that validation prefers (by rule where none was trained), and write the page."""
-    series = platform.lake.read(PHOTO_SERIES).filter(source=LIBRARY)
+    series = series_in_place(platform).filter(source=LIBRARY)
     quality = quality_of(platform.lake.read(IMAGE_QUALITY))
     head = chosen_head(platform)
     rows = pick_rows(platform, series, quality, head)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.audit.page import TokenDoor, locked
 from vibe_assets.audit.pictures import Pictures
 from vibe_assets.photos.decode import PhotoRejected
+from vibe_assets.strangers import json_value
 from vibe_assets.triage.choices import ChoiceError
 from vibe_assets.triage.desk import TriageDesk, open_desk
 from vibe_assets.web.guard import Guard
@@ -94,8 +95,6 @@ def _pages(desk: TriageDesk, pictures: Pictures) -> Starlette:
 
 async def _json(request: Request) -> dict[str, Any] | None:
     """The body as an object; None for anything else: only a page of this server sends JSON."""
-    import json
-
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         return None
     content = b""
@@ -104,8 +103,8 @@ async def _json(request: Request) -> dict[str, Any] | None:
         if len(content) > MAX_BODY:
             return None
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
+        body = json_value(content)
+    except ValueError:
         return None
     return body if isinstance(body, dict) else None
 

@@ -42,16 +42,17 @@ def write_picks(
         done.add(place)
         pick = _pick(row, stars)
         embedded = embedded_rating(below(platform.settings.root, bytes(row["path_bytes"]))) if pick else ""
-        yield write_pick(place, pick, today=today, dry_run=dry_run, embedded=embedded)
+        yield write_pick(place, pick, root=folder, today=today, dry_run=dry_run, embedded=embedded)
     for place in find_sidecars(folder):
-        if place not in done and (outcome := remove_pick(place, dry_run=dry_run)) is not None:
+        if place not in done and (outcome := remove_pick(place, root=folder, dry_run=dry_run)) is not None:
             yield outcome
 
 
 def remove_picks(platform: Platform, *, into: Path | None = None, dry_run: bool = False) -> Iterator[Outcome]:
     """Take our picks out of the sidecars below the photo root, or below `into`; labels and what others wrote stay."""
-    for place in find_sidecars(into or sidecar_root(platform)):
-        if (outcome := remove_pick(place, dry_run=dry_run)) is not None:
+    folder = into or sidecar_root(platform)
+    for place in find_sidecars(folder):
+        if (outcome := remove_pick(place, root=folder, dry_run=dry_run)) is not None:
             yield outcome
 
 

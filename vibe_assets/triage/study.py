@@ -54,6 +54,15 @@ def build_series(platform: Platform) -> pl.DataFrame:
     return table
 
 
+def series_in_place(platform: Platform) -> pl.DataFrame:
+    """PHOTO_SERIES rows, without photos of the library that are gone since, and without series that are left with one photo."""
+    import polars as pl
+
+    there = accepted_photos(platform)["image_id"].to_list()
+    rows = platform.lake.read(PHOTO_SERIES).filter((pl.col("source") != LIBRARY) | pl.col("image_id").is_in(there))
+    return rows.filter(pl.len().over("series_id") > 1)
+
+
 def members_ever(rows: pl.DataFrame) -> dict[str, tuple[str, ...]]:
     """series_id -> image_ids of SERIES_MEMBERS rows."""
     import polars as pl

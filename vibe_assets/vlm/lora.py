@@ -6,6 +6,7 @@ LoRA: Hu et al. 2021. The loop, its checkpoints and its schedule are those of tr
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -47,8 +48,18 @@ class LoraKnobs:
     seed: int = 42
 
     def version(self, base: str, data_version: str) -> str:
-        """16 hex digits: the same base, data and knobs give the same adapter."""
-        return fingerprint({**dataclasses.asdict(self), "base": base, "data": data_version})
+        """16 hex digits: the same base, data and knobs give the same adapter. Of a base that is a folder the weights count as well."""
+        weights = _weights_digest(Path(base))
+        return fingerprint({**dataclasses.asdict(self), "base": base, "data": data_version, **({"weights": weights} if weights else {})})
+
+
+def _weights_digest(base: Path) -> dict[str, str]:
+    """File -> SHA-256 of the weights in a folder; a hub's name has none here. Reading them is little beside a training."""
+    found = {}
+    for file in sorted(base.glob("*.safetensors")) if base.is_dir() else ():
+        with file.open("rb") as handle:
+            found[file.name] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from vibe_assets.records import fingerprint
 from vibe_assets.settings import TaggerSettings
 from vibe_assets.stages.platform import Platform
+from vibe_assets.strangers import json_value
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.tags import ANSWER_VERSION, TAGS_JSON_SCHEMA, load_prompt
 
@@ -123,7 +124,7 @@ def model_named(platform: Platform, name: str) -> Model:
 
 def read_card(file: Path) -> dict[str, Any]:
     try:
-        card = json.loads(file.read_text(encoding="utf-8"))
+        card = json_value(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise VlmError(f"{file}: {error}; remove the folder, or train the adapter again") from error
     if not isinstance(card, dict) or not isinstance(card.get("base"), str):

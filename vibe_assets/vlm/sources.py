@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.storage import below
+from vibe_assets.strangers import json_value, web_address
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.found import Found
 
@@ -53,7 +53,8 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Found:
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise VlmError(f"{file}, line {number}: tags: expected a list of texts, got {tags!r:.80}")
     path = file.parent / name
-    credit = {key: str(row[key]) for key in ("photographer", "credit_url", "licence") if row.get(key)}
+    credit = {key: str(row[key]) for key in ("photographer", "licence") if row.get(key)}
+    credit["credit_url"] = web_address(row.get("credit_url"))
     there = path.is_file()
     problem = {} if there else {"reason": "unreachable", "detail": f"{file}, line {number}: no such file"}
     identifier = str(row.get("id") or name)
@@ -68,7 +69,7 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                row = json.loads(line)
+                row = json_value(line)
             except ValueError as error:
                 raise VlmError(f"{file}, line {number}: not JSON ({error})") from error
             if not isinstance(row, dict):
@@ -81,14 +82,17 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         reader = csv.DictReader(handle)
         if "tags" not in (reader.fieldnames or ()):
             raise VlmError(f"{file}, line 1: no column `tags`; expected a header with file_name and tags")
-        for row in reader:
-            yield reader.line_num, row
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise VlmError(f"{file}, line {reader.line_num + 1}: not CSV ({error})") from error
 
 
 def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
     """The library's photos, their labels in words as tags: what people said (`audited`), or what the teacher said (`auto`)."""
     lake = platform.lake
-    labels = lake.read(AUDITED_GROUND_TRUTH if truth == "audited" else AUTO_GROUND_TRUTH)
+    labels = lake.read_live(AUDITED_GROUND_TRUTH if truth == "audited" else AUTO_GROUND_TRUTH)
     if labels.is_empty():
         remedy = "`vibe audited FILE` brings them" if truth == "audited" else "`vibe run` makes them"
         raise VlmError(f"the library has no {truth} labels yet; {remedy}")

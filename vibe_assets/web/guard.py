@@ -10,7 +10,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -18,7 +18,8 @@ Send = Callable[[Any], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
 HINTS = {"unknown Host": "; where people reach this page by that name, start it with --served-as HOST[:PORT]"}
-ONCE = ("origin", "authorization", "content-type", "content-length", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
+ONCE = ("origin", "authorization", "content-type", "content-length", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest",
+        "x-forwarded-proto")  # fmt: skip
 
 
 class Guard:
@@ -60,13 +61,23 @@ class Guard:
             return "one header twice"  # a proxy may have looked at the other one
         if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and not _opens_a_page(scope, headers):
             return "request from another site"
-        if "origin" in headers and urlsplit(headers["origin"]).netloc.lower() not in {host, *self.hosts}:
-            return "foreign Origin"
+        if "origin" in headers:
+            scheme, _, name = headers["origin"].partition("://")
+            if name.lower() not in {host, *self.hosts}:
+                return "foreign Origin"
+            if scheme != _scheme(scope, headers):  # http is whoever sits on the wire, be the name ours
+                return "Origin of another scheme: a proxy that ends TLS has to send X-Forwarded-Proto"
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and _carries_graphql(scope):
             return "GraphQL by GET"
         if self.token and not hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self.token}"):
             return "no token"
         return None
+
+
+def _scheme(scope: Scope, headers: dict[str, str]) -> str:
+    """http or https, as the browser asked for it. No page of another site can send the proxy's header without asking first."""
+    asked = headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower() or str(scope.get("scheme", "http"))
+    return {"ws": "http", "wss": "https"}.get(asked, asked)
 
 
 def _opens_a_page(scope: Scope, headers: dict[str, str]) -> bool:
