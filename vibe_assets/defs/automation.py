@@ -18,7 +18,7 @@ from vibe_assets.defs.plan import Cell, Graph, Seen, State, Status, plan
 from vibe_assets.operate.clock import schedule_timezone
 from vibe_assets.operate.instance import claim
 from vibe_assets.records import fingerprint
-from vibe_assets.stages.library import Look, look_at_folders
+from vibe_assets.stages.library import Look, folders_to_look_at_again, look_at_folders
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.sources import candidate_version, read_sources
 from vibe_assets.stages.teacher import trial_file, unanswered_folders
@@ -251,18 +251,27 @@ def automation_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     heard = Heard.read(context.cursor)
     if heard.event == newest and heard.at <= now < heard.until:
         return dg.SkipReason(heard.said)
+    again, look_next = {}, heard.look_next
+    if not heard.at <= now < look_next:
+        again, look_next = rejected_for_now(Platform.open(run_id="automation", progress=False)), now + LOOK_AGAIN_S
     graph = graph_of(context.repository_def.asset_graph)
-    seen = look(context.instance, graph, JOBS)
+    seen = look(context.instance, graph, JOBS, again=again)
     statuses = plan(graph, seen)
-    requests = wanted_runs(graph, statuses, seen)[: min(AT_A_TIME, room_in_queue(context.instance))]
-    if requests:
-        return dg.SensorResult(run_requests=requests, cursor="")
+    if requests := wanted_runs(graph, statuses, seen)[: min(AT_A_TIME, room_in_queue(context.instance))]:
+        return dg.SensorResult(run_requests=requests, cursor=Heard(-1, now, now, look_next, "").text())
     counts = Counter(status.state for status in statuses.values())
     said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing is there yet"
     tries = [status.attempt.next_try for status in statuses.values() if status.state == State.PAUSED and status.attempt]
-    wanted = any(status.state == State.WANTED for status in statuses.values())  # and no room in the queue
-    until = now if wanted else min([*tries, now + LOOK_AGAIN_S])
-    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=Heard(newest, now, until, said).text())
+    wanted = counts[State.WANTED] > 0  # and no room in the queue
+    until = now if wanted else min([*tries, look_next])
+    return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=Heard(newest, now, until, look_next, said).text())
+
+
+def rejected_for_now(platform: Platform) -> dict[Cell, str]:
+    """Folders with files that were rejected for a reason that may have passed, or that other code or limits judged."""
+    if platform.settings.library.root is None:
+        return {}
+    return {Cell("raw_photos", key): "files that were rejected may be readable now" for key in folders_to_look_at_again(platform)}
 
 
 class Heard(NamedTuple):
@@ -271,16 +280,17 @@ class Heard(NamedTuple):
     event: int
     at: float
     until: float
+    look_next: float  # at the lake, for what no event tells
     said: str
 
     @classmethod
     def read(cls, cursor: str | None) -> "Heard":
         """From a cursor; anything else than one of ours is no memory at all."""
         try:
-            event, at, until, said = json.loads(cursor or "")
-            return cls(int(event), float(at), float(until), str(said))
+            event, at, until, look_next, said = json.loads(cursor or "")
+            return cls(int(event), float(at), float(until), float(look_next), str(said))
         except (ValueError, TypeError):
-            return cls(-1, 0.0, 0.0, "")
+            return cls(-1, 0.0, 0.0, 0.0, "")
 
     def text(self) -> str:
         return json.dumps(self)
@@ -304,7 +314,9 @@ def nightly_refresh(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest
 
 def refresh(platform: Platform, instance: dg.DagsterInstance, graph: Graph) -> tuple[list[dg.RunRequest], Mapping[Cell, Status]]:
     """Runs for all that failed, whatever its pause, and for photos that the teacher has not answered; the status of those cells."""
-    again = {Cell("annotations", key): f"{photos} photos without an answer" for key, photos in unanswered_folders(platform).items()}
+    again = rejected_for_now(platform) | {
+        Cell("annotations", key): f"{photos} photos without an answer" for key, photos in unanswered_folders(platform).items()
+    }
     seen = replace(look(instance, graph, JOBS, again=again), now=math.inf)  # no pause lasts longer than the night
     statuses = {cell: status for cell, status in plan(graph, seen).items() if status.attempt or cell in again}
     return wanted_runs(graph, statuses, seen), statuses
