@@ -23,6 +23,7 @@ from vibe_assets.records import (
     RAW_PHOTOS,
 )
 from vibe_assets.records.answers import source_of, without_teacher
+from vibe_assets.stages import model_gates
 from vibe_assets.stages.gates import predictions_sound
 from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit, not_worse_than_deployed, teacher_agrees
 from vibe_assets.stages.platform import Platform
@@ -32,6 +33,11 @@ from vibe_assets.stages.students import KINDS, Deployment, Trained, Untrained, d
 from vibe_assets.teacher.annotate import teacher_fingerprint
 
 KEY = "album-1"
+
+
+@pytest.fixture(autouse=True)
+def few_shuffles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_gates, "SHUFFLES", 19)
 
 
 def library(home: Path, labels: Sequence[Mapping[str, Any]], *, audited: bool = True, answered: bool = True) -> Platform:
