@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,7 +35,7 @@ def export(image_prefix: str, out: Path | None) -> None:
     from vibe_assets.stages.label_studio import export_tasks
 
     done = export_tasks(platform(), image_prefix=image_prefix, folder=out)
-    facts = {"tasks": done.photos, "blind": done.blind, "file": done.tasks}
+    facts: dict[str, Any] = {"tasks": done.photos, "blind": done.blind, "file": done.tasks}
     tell(f"{done.photos} tasks, {done.blind} of them with nothing filled in: {done.tasks}", **facts)
     tell(f"labelling config, for Settings > Labeling Interface > Code: {done.config}", config=done.config)
     if not done.photos:
@@ -52,7 +53,7 @@ def import_(file: Path) -> None:
     from vibe_assets.stages.label_studio import import_verdicts
 
     done = import_verdicts(platform(), file)
-    facts = {"annotations": done.verdicts, "people": done.people, "new": done.new, "skipped": done.skipped}
+    facts: dict[str, Any] = {"annotations": done.verdicts, "people": done.people, "new": done.new, "skipped": done.skipped}
     tell(f"{done.verdicts} annotations by {done.people} people, {done.new} new, {done.skipped} of these skipped", **facts)
     if not done.verdicts:
         nothing(f"{file}: nobody has annotated a photo in it")

@@ -31,8 +31,8 @@ def repair(check: bool) -> None:
     home = platform()
     if check:
         torn, lines = home.lake.torn(), damaged_lines(home)
-        found = [(f"table {name}", entry.file, entry.what) for name, entry in torn]
-        found += [("log", file, f"{count} damaged lines") for file, count in lines]
+        found = [(f"table {name}", str(entry.file), entry.what) for name, entry in torn]
+        found += [("log", str(file), f"{count} damaged lines") for file, count in lines]
         if not found:
             click.echo("every table is whole, and no log has a damaged line")
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from vibe_assets.cli.app import main, platform, tell
@@ -56,8 +58,8 @@ def compare(a: str, b: str, what: str | None, in_browser: bool) -> None:
     written = compare_versions(platform(), a, b, what=what)
     tell(written.verdict, verdict=written.verdict)
     for one in written.comparisons:
-        said = {"verdict": one.verdict, "test": one.test, "p_two_sided": one.p_two_sided}
-        tell(f"  {one.what}: {one.verdict} ({one.test}, two-sided p = {one.p_two_sided:.3g})", **{one.what: said})
+        said: dict[str, Any] = {one.what: {"verdict": one.verdict, "test": one.test, "p_two_sided": one.p_two_sided}}
+        tell(f"  {one.what}: {one.verdict} ({one.test}, two-sided p = {one.p_two_sided:.3g})", **said)
     tell(written.path, page=written.path)
     if in_browser:
         click.launch(written.path.as_uri())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,7 +47,7 @@ def import_annotations(file: Path, as_current: bool) -> None:
     settings = home.settings
     mapped = teacher_fingerprint(settings.teacher) if as_current else None
     done = bring(file, settings.journal_dir, as_teacher=mapped)
-    facts = {"kept": done.kept, "by_teacher": done.by_teacher, "known": done.duplicates, "failures": done.failures}
+    facts: dict[str, Any] = {"kept": done.kept, "by_teacher": done.by_teacher, "known": done.duplicates, "failures": done.failures}
     tell(done, **facts, rejected=len(done.rejected), rejected_file=done.rejected_file)
     if not done.kept and not done.duplicates:
         first = (

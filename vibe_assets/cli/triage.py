@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -118,7 +118,7 @@ def train_command() -> None:
         trained = train_heads(home)
     for recipe, head in trained.heads.items():
         top1, series = head.card.selection["top1"], head.card.n_val
-        facts = {recipe: {"version": head.version, "top1": top1, "validation_series": series}}
+        facts: dict[str, Any] = {recipe: {"version": head.version, "top1": top1, "validation_series": series}}
         tell(f"{recipe}: top-1 {top1:.1%} on {series} validation series ({head.version})", **facts)
 
 

@@ -96,7 +96,7 @@ def _note_key(cell: Cell) -> str:
 
 def _notes(instance: dg.DagsterInstance, wanted: Iterable[Cell]) -> dict[Cell, dict[str, Any]]:
     keys = {_note_key(cell): cell for cell in wanted}
-    names, found = list(keys), {}
+    names, found = list(keys), dict[str, str]()
     for start in range(0, len(names), 500):  # SQLite takes a limited number of values in one question
         found.update(instance.daemon_cursor_storage.get_cursor_values(set(names[start : start + 500])))
     return {keys[name]: json.loads(value) for name, value in found.items()}
@@ -203,7 +203,7 @@ def _judgements(
             )
             crashed = passed is False and _crashed(instance, key, info.partition_key)
             said[cell][key.name] = _Judgement(passed, info.latest_planned_run_id, crashed)
-    shut, unjudged = {}, {}
+    shut, unjudged = dict[Cell, tuple[str, ...]](), dict[Cell, str]()
     for cell in made:
         found = {gate: said[cell].get(gate, _Judgement(None, "")) for gate in gates.get(cell.asset, ())}
         if cell not in running and (closed := tuple(gate for gate, one in found.items() if not one.passed)):

@@ -130,7 +130,7 @@ def _tell(platform: Platform, instance: dg.DagsterInstance, graph: BaseAssetGrap
         if rows.is_empty() and note.partition:
             return  # a batch that was pruned
         tags[VERSION_TAG] = content_version(table, rows).value
-    metadata = {"by": note.by, "at": note.at, **({"rows": rows.height} if table else {})}
+    metadata: dict[str, Any] = {"by": note.by, "at": note.at, **({"rows": rows.height} if table else {})}
     instance.report_runless_asset_event(dg.AssetMaterialization(note.asset, partition=partition, tags=tags, metadata=metadata))
 
 

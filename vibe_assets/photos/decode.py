@@ -195,7 +195,8 @@ def _tiff(data: bytes, max_pixels: int, draft_px: int | None, exif: Exif) -> Dec
         found = tiff.read_tiff(data, max_pixels=max_pixels)
         values = _eight_bit(found.values)
     except tiff.TooLarge as error:
-        raise _too_large(*error.args, max_pixels) from error
+        width, height = error.args[:2]
+        raise _too_large(width, height, max_pixels) from error
     except MemoryError:
         raise
     except Exception as error:  # any type on junk, as with Pillow

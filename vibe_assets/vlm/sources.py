@@ -53,7 +53,7 @@ def _entry(file: Path, number: int, row: Mapping[str, Any]) -> Found:
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise VlmError(f"{file}, line {number}: tags: expected a list of texts, got {tags!r:.80}")
     path = file.parent / name
-    credit = {key: str(row[key]) for key in ("photographer", "licence") if row.get(key)}
+    credit: dict[str, str | None] = {key: str(row[key]) for key in ("photographer", "licence") if row.get(key)}
     credit["credit_url"] = web_address(row.get("credit_url"))
     there = path.is_file()
     problem = {} if there else {"reason": "unreachable", "detail": f"{file}, line {number}: no such file"}
