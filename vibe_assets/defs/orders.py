@@ -5,6 +5,7 @@ An asset that a command wrote is taken over as it is, in a run of its own: its g
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
