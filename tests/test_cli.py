@@ -249,7 +249,7 @@ def test_a_name_that_the_terminal_cannot_show_is_no_error(tmp_path: Path) -> Non
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
-FOR_PROGRAMS = {"InvalidAnswer", "MissingExtra", "NotTags", "Refused", "TeacherFailure"}  # caught by the code, or an OSError
+FOR_PROGRAMS = {"InvalidAnswer", "MissingExtra", "NotTags", "Refused", "TeacherFailure", "TooLarge"}  # caught by the code, or an OSError
 
 
 def test_every_error_of_ours_is_one_that_commands_word() -> None:
