@@ -62,7 +62,7 @@ def library_status(platform: Platform) -> LibraryStatus:
     )
     waiting = answers.filter(pl.col("reason").is_not_null() | pl.col("teacher").is_null())
     said = lake.read_live(PREDICTIONS, columns=["image_id", "source"]).unique("image_id")
-    sample = set(lake.scan(AUDIT_SAMPLE).select("image_id").collect()["image_id"])
+    sample = set(lake.read_live(AUDIT_SAMPLE, columns=["image_id"])["image_id"])
     spoken = {verdict.image_id for verdict in verdict_log(platform).verdicts()}
     trial = _trial(platform)
     return LibraryStatus(
