@@ -32,7 +32,7 @@ def test_five_photos_come_home_with_the_teachers_labels(tmp_path: Path, monkeypa
     library(tmp_path, rows_of(5))
     with dg.instance_for_test() as instance:
         instance.add_dynamic_partitions("photo_folders", [KEY])
-        driver = Driver(instance, defs, tmp_path / "cursor", progress=False)
+        driver = Driver(instance, defs, progress=False)
         versions = set()
         for names in (("teacher_report",), HEADS, HEADS, ("deployed_heads",), ("predictions",), ("student_report",)):
             partition = KEY if names == ("predictions",) else None
