@@ -176,3 +176,36 @@ def test_nothing_is_launched_once_all_is_done(place: Unattended, changed: Change
     place.until_idle(ticks=5)
     assert [run.run_id for run in place.runs()] == runs
     assert all(len(place.ticks(sensor, after=0.0)) >= 3 for sensor in ("folder_sensor", "source_sensor"))
+
+
+# -- other events, under the same daemon, after the story ----------------------------------------------------------------
+def test_photos_that_were_only_touched_are_scanned_once_and_wake_nobody(place: Unattended, changed: Changed) -> None:
+    place.until_idle(ticks=1)
+    mark = place.mark()
+    for photo in (place.world.folder / "shelves").rglob("*.*"):
+        photo.touch()
+    place.wait(lambda: place.made("raw_photos", since=mark) == SHELVES, what="a scan of every folder")
+    place.until_idle()
+    assert dict(place.made_since(mark)) == {"raw_photos": SHELVES}
+
+
+def test_what_is_run_by_hand_is_not_run_once_more(place: Unattended, changed: Changed) -> None:
+    """As the UI does it: the job of one folder, launched while nothing else moves."""
+    place.until_idle(ticks=1)
+    mark, names = place.mark(), ("raw_photos", "annotations", "image_embeddings")
+    for key in place.world.folders():
+        assert place.world.driver.run([dg.AssetKey(name) for name in names], key)
+    place.until_idle()
+    assert dict(place.made_since(mark)) == dict.fromkeys(names, SHELVES)
+
+
+def test_an_added_photo_is_answered_once_and_everything_after_it_is_made_once(place: Unattended, changed: Changed) -> None:
+    place.until_idle(ticks=1)
+    mark, asked = place.mark(), place.world.replay.counts()["answered"]
+    photo = next(iter(sorted((place.world.folder / "shelves" / "shelf 0").iterdir())))
+    photo.with_name("another.jpg").write_bytes(photo.read_bytes() + b"\0")
+    place.until_made("drift_report", since=mark)
+    place.until_idle()
+    once = ["raw_photos", "annotations", "image_embeddings", "photo_groups", *ONCE]
+    assert dict(place.made_since(mark)) == {"predictions": SHELVES, **dict.fromkeys(once, 1)}
+    assert place.world.replay.counts()["answered"] == asked + 1
