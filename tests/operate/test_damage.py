@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 from tests.faults import writers
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.cli import main
+from vibe_assets.cli.status import read_status
+from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.store import Deployments, save_head
 from vibe_assets.operate.damage import damaged_lines
 from vibe_assets.stages.platform import Platform
@@ -51,7 +54,7 @@ def logs(platform: Platform) -> dict[Path, bytes]:
 def test_whole_logs_have_no_damaged_line(platform: Platform) -> None:
     assert all(file.is_file() for file in logs(platform))
     assert damaged_lines(platform) == []
-    assert "ok   logs: no damaged line" in CliRunner().invoke(main, ["doctor"]).output
+    assert "logs: no damaged line" in CliRunner().invoke(main, ["doctor"]).output
 
 
 def test_damaged_lines_are_counted_shown_and_set_aside_and_the_others_stay(platform: Platform) -> None:
@@ -60,10 +63,22 @@ def test_damaged_lines_are_counted_shown_and_set_aside_and_the_others_stay(platf
         file.write_bytes(b"\x00\x00\x00\n" + before[file] + odd + b"\n\n" + b'{"image_id": "torn')
     assert dict(damaged_lines(platform)) == {str(file): 3 for file in before}
     said = CliRunner().invoke(main, ["doctor"], env={"COLUMNS": "2000"}).output
-    assert "FAIL logs: " in said
+    assert re.search("FAIL +logs: ", said)
     for file in before:
         assert f"{file}: 3 damaged lines" in said
     assert "-> all other lines count, a photo whose answer was lost is asked again; `vibe repair` sets these lines aside" in said
+
+    deployments = platform.settings.heads_dir / "deployments.jsonl"
+    torn = deployments.read_bytes()
+    with pytest.raises(HeadError, match=r"deployments\.jsonl, line 1: not a deployment .*; `vibe repair` sets this line aside"):
+        read_status(platform)
+    deployments.write_bytes(before[deployments])
+    status = read_status(platform)
+    assert status.damaged == {str(file): 3 for file in before if file != deployments}
+    assert [said for _, said in status.waits if "damaged" in said] == [
+        f"3 damaged lines in {file}: `vibe repair` sets them aside" for file in status.damaged
+    ]
+    deployments.write_bytes(torn)
 
     writing = Journal(platform.settings.journal_dir / "teacher-a", "writer")
     writing.claim(100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Status:
     graph: GraphStatus
     waits: tuple[tuple[str, str], ...]  # for whom, what
     next: Next
+    damaged: dict[str, int] = field(default_factory=dict)  # file of a log -> damaged lines
 
 
 @main.command()
@@ -60,6 +61,7 @@ def status(as_json: bool) -> None:
 def read_status(home: Platform) -> Status:
     """Look at lake and instance; nothing is changed, and no instance is made where there is none."""
     from vibe_assets.defs.standing import GraphStatus, graph_status
+    from vibe_assets.operate.damage import damaged_lines
     from vibe_assets.operate.instance import dagster_home, has_instance, open_instance
     from vibe_assets.stages.status import library_status
 
@@ -72,8 +74,13 @@ def read_status(home: Platform) -> Status:
         with open_instance(settings) as instance:
             graph = graph_status(instance, defs)
     root = None if settings.library.root is None else str(settings.root)
-    waits = tuple(waiting_for(library, graph))
-    return Status(root, str(settings.home), str(dagster_home(settings)), library, graph, waits, next_step(home, library, graph))
+    damaged = dict(damaged_lines(home))
+    waits = (*waiting_for(library, graph), *(("you", _damage(file, count)) for file, count in damaged.items()))
+    return Status(root, str(settings.home), str(dagster_home(settings)), library, graph, waits, next_step(home, library, graph), damaged)
+
+
+def _damage(file: str, count: int) -> str:
+    return f"{count:,} damaged {'line' if count == 1 else 'lines'} in {file}: `vibe repair` sets them aside"
 
 
 def waiting_for(library: LibraryStatus, graph: GraphStatus) -> list[tuple[str, str]]:

@@ -149,7 +149,7 @@ class Deployments:
             try:
                 entries.append(Deployment(**json.loads(line)))
             except (ValueError, TypeError) as error:
-                raise HeadError(f"{self.path}, line {number}: not a deployment ({error}); repair or remove this line") from error
+                raise HeadError(f"{self.path}, line {number}: not a deployment ({error}); `vibe repair` sets this line aside") from error
         return entries
 
 
