@@ -395,6 +395,7 @@ def config(walk: Walk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in walk.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("VIBE_CONFIG", str(config))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "instance"))  # the copy's own: the original's is refused to it
     return config
 
 

@@ -142,7 +142,7 @@ def test_nothing_new_fails_unless_allowed(home: Platform, api: Unsplash) -> None
 
 @pytest.mark.parametrize(
     "odd",
-    [7, None, [], {"id": ["x"]}, {"id": "x", "urls": ["a"]}, {"id": "x", "urls": {"regular": 7}}, {"id": "x", "links": "l", "user": "u"},
+    [7, [], {"id": ["x"]}, {"id": "x", "urls": ["a"]}, {"id": "x", "urls": {"regular": 7}}, {"id": "x", "links": "l", "user": "u"},
      {"id": "x", "user": {"name": 7, "links": 7}, "tags": {"title": "t"}}, {"id": "x", "tags": [7, {"title": ["t"]}, "t"]}],
 )  # fmt: skip
 def test_photos_of_odd_shapes_cost_only_themselves(home: Platform, api: Unsplash, odd: object) -> None:

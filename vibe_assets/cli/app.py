@@ -186,6 +186,15 @@ def show(
     print_table(table)
 
 
+def leave(status: int) -> NoReturn:
+    """End the program here, its streams flushed: DuckDB 2.0 would print a page about its own bindings at interpreter exit."""
+    if Path(sys.argv[0]).parts[-1:] == ("vibe",) or Path(sys.argv[0]).parts[-2:] == ("cli", "__main__.py"):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    raise click.exceptions.Exit(status)
+
+
 def nothing(reason: str) -> NoReturn:
     """End a command that brought nothing usable: exit status 1, and why. Raises ClickException."""
     raise click.ClickException(visible(reason))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import click
 
-from vibe_assets.cli.app import main, platform
+from vibe_assets.cli.app import leave, main, platform
 from vibe_assets.strangers import visible
 
 
@@ -44,11 +41,12 @@ def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
     click.echo(
         f"{tally.runs:,} runs" + (f", {len(tally.failed):,} failed" if tally.failed else "") if tally.runs else "nothing moved: no run"
     )
-    print_status(read_status(home))
+    found = read_status(home)
+    print_status(found)
     stop_idle_workers()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1 if tally.failed else 0)  # as the demo does: DuckDB would print a page about its own bindings at interpreter exit
+    if not found.library.files:
+        click.echo(f"Error: no photos below {found.root}: put some there, or set library.root to the folder that holds them", err=True)
+    leave(1 if tally.failed or not found.library.files else 0)
 
 
 @main.command()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import OUT, main, platform, tell
+from vibe_assets.cli.app import OUT, leave, main, platform, tell
 
 
 @main.command()
@@ -85,6 +84,4 @@ def demo(folder: Path, photos: int, studies: bool) -> None:
 
     passed = run_demo(folder, photos=photos, studies=studies)
     stop_idle_workers()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0 if passed else 1)  # everything is closed; DuckDB 2.0 would print a page about its own bindings at interpreter exit
+    leave(0 if passed else 1)

@@ -43,7 +43,7 @@ class Status:
     damaged: dict[str, int] = field(default_factory=dict)  # file of a log -> damaged lines
 
 
-@main.command()
+@main.command(prints=False)  # its JSON is the whole status
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def status(as_json: bool) -> None:
     """What is there, what runs, what waits for whom, what it cost so far, and the one next command.
@@ -109,6 +109,8 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
         return Next("vibe init PHOTO_FOLDER", "no photos are named yet")
     if isinstance(settings.root, Path) and not settings.root.is_dir():
         return Next("vibe doctor", f"{settings.root} is not there")
+    if graph.made and not library.files:
+        return Next("vibe folders", f"no photo was found below {settings.root}: put some there")
     if any(reason in TEACHER_AWAY for reason in library.unanswered):
         return Next("vibe doctor", "the teacher does not answer; what waits for it is tried again by itself")
     if library.sampled and library.checked < library.sampled and not library.checked:

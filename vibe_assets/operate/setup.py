@@ -185,7 +185,7 @@ def _lake(settings: Settings) -> Finding:
         return Finding("lake", True, "no table can be there, see home")
     torn = lake.torn()
     detail = f"table {torn[0][0]}: {torn[0][1]}" + (f"; {len(torn) - 1} more" if len(torn) > 1 else "") if torn else "every table is whole"
-    return Finding("lake", not torn, detail, "`vibe repair` makes it whole again without asking the teacher")
+    return _judged("lake", not torn, detail, "`vibe repair` makes it whole again without asking the teacher")
 
 
 def _logs(settings: Settings) -> Finding:
@@ -196,7 +196,7 @@ def _logs(settings: Settings) -> Finding:
     detail = ", ".join(f"{file}: {count} damaged {'line' if count == 1 else 'lines'}" for file, count in damaged[:SHOWN_FILES])
     more = f", and {len(damaged) - SHOWN_FILES} files more" if len(damaged) > SHOWN_FILES else ""
     remedy = "all other lines count, a photo whose answer was lost is asked again; `vibe repair` sets these lines aside, as *.damaged"
-    return Finding("logs", not damaged, detail + more or "no damaged line", remedy)
+    return _judged("logs", not damaged, detail + more or "no damaged line", remedy)
 
 
 def _taxonomy(settings: Settings) -> Finding:
@@ -252,6 +252,8 @@ def _dagster_home(settings: Settings) -> Finding:
     home = dagster_home(settings)
     if not has_instance(settings):
         there = next(folder for folder in (home, *home.parents) if folder.exists())
+        if there == settings.home and not there.is_dir():
+            return Finding("Dagster home", True, f"{home}: see home")
         possible = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
         detail = f"{home}: " + (
             "made by the first `vibe ui` or `vibe run`" if possible else f"cannot be made, {there} cannot be written to"

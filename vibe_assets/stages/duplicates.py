@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vibe_assets.records import PHOTO_GROUPS
 from vibe_assets.stages.library import accepted_photos
-from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.students import embedded_photos, read_vectors
 
 
@@ -45,6 +45,8 @@ def find_duplicates(platform: Platform, *, cosine: float) -> Duplicates:
 
     groups = platform.lake.read(PHOTO_GROUPS).select("image_id", "group_id", "split").unique("image_id", keep="first")
     photos = embedded_photos(platform).select("image_id").join(groups, on="image_id", how="inner").sort("image_id")
+    if photos.is_empty():
+        raise StageError("no photo has a vector and a group yet: `vibe run` makes them")
     found, cosines = near_vector_pairs(read_vectors(platform, photos["image_id"]), cosine)
     one, other = photos[found[:, 0]], photos[found[:, 1]].rename(lambda name: f"{name}_other")
     pairs = pl.concat([one, other], how="horizontal").with_columns(cosine=cosines)

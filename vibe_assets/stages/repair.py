@@ -109,8 +109,8 @@ def _left_to_a_hand(lake: Lake, table: Table) -> Mended:
     """An unpartitioned table is made whole by materialising it; a partitioned one starts empty, or none of its parts could be written."""
     if table.partitioned:
         lake.register.forget(table.name)
-        return Mended(table.name, None, f"it starts empty, for its rows are kept nowhere else: materialise {table.name} for all partitions")
-    return Mended(table.name, None, f"materialise {table.name}: that makes it whole")
+        return Mended(table.name, None, f"it starts empty, for its rows are kept nowhere else: `vibe run {table.name}` makes them")
+    return Mended(table.name, None, f"`vibe run {table.name}` makes it whole")
 
 
 # -- how each table is made ----------------------------------------------------------------------------------------------

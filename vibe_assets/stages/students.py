@@ -69,9 +69,9 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
     labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
     truth, embedded = training_truth(platform), embedded_photos(platform)
     if truth.is_empty():
-        return _note_untrained(platform, kind, "the teacher has labelled no photo yet: materialise annotations and auto_ground_truth first")
+        return _note_untrained(platform, kind, "the teacher has labelled no photo yet: `vibe run` lets it")
     if embedded.is_empty():
-        return _note_untrained(platform, kind, "no photo has a vector yet: materialise image_embeddings first")
+        return _note_untrained(platform, kind, "no photo has a vector yet: `vibe run` makes them")
     data = training_set(
         kind, embedded, truth, lake.read(PHOTO_GROUPS), labels=labels, closure=taxonomy.closure, read=partial(read_vectors, platform)
     )

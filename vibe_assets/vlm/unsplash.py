@@ -206,6 +206,8 @@ class _Api:
     def take(self, photo: Mapping[str, Any]) -> None:
         """Download one photo and report the download; whatever goes wrong with this photo alone is a reason in its entry."""
         identifier = _text(photo.get("id"))
+        if not identifier:
+            return  # nothing that could be named, credited or found again
         try:
             if "tags" not in photo and re.fullmatch(r"[\w-]{1,64}", identifier):
                 photo = {**photo, **_object(self.get(f"/photos/{identifier}"))}  # lists leave the tags out
