@@ -663,7 +663,7 @@ def contents() -> dict[str, Any]:
     found = {}
     for table in TABLES.values():
         if lake.exists(table):
-            rows = lake.read(table).select(pl.exclude("seen_at", "scanned_at", "measured_at"))
+            rows = lake.read(table).select(pl.exclude("seen_at", "scanned_at", "measured_at", "tried_at"))
             found[table.name] = rows.sort([name for name in rows.columns if rows[name].dtype in (pl.String, pl.Datetime)])
     return found
 

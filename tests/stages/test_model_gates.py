@@ -137,4 +137,4 @@ def test_an_empty_truth_trains_nothing_and_is_no_error(platform: Platform) -> No
     damage(platform, AUTO_GROUND_TRUTH, lambda rows: rows.clear())
     found = train_student(platform, "scene")
     assert isinstance(found, Untrained)
-    assert found.reason == "the teacher has labelled no photo yet: materialise annotations and auto_ground_truth first"
+    assert found.reason == "the teacher has labelled no photo yet: `vibe run` lets it"

@@ -159,7 +159,7 @@ def test_before_any_audit_the_teachers_labels_are_shown(tmp_path: Path) -> None:
     assert "no audited photo" in found.remedy
     decisions = deploy_students(platform)
     assert {decision.reason for decision in decisions.values()} == {
-        f"no {kind} head was trained yet: `vibe train`, or materialise {kind}_head" for kind in KINDS
+        f"no {kind} head was trained yet: `vibe train`, or `vibe run`" for kind in KINDS
     }
     assert heads_fit(platform).passed
     rows = predict_folder(platform, KEY)
