@@ -157,4 +157,10 @@ def test_every_stage_that_writes_a_table_writes_through_the_platform() -> None:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Lake":
                 own.append(str(file.relative_to(Path(__file__).parents[1] / "vibe_assets")))
-    assert sorted(set(own)) == ["eval/labels.py", "lake.py", "operate/setup.py", "stages/platform.py", "stages/repair.py"]  # others read, or stage
+    assert sorted(set(own)) == [
+        "eval/labels.py",
+        "lake.py",
+        "operate/setup.py",
+        "stages/platform.py",
+        "stages/repair.py",
+    ]  # others read, or stage
