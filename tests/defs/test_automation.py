@@ -36,10 +36,6 @@ def test_the_first_build_ends_with_labels_for_every_photo(world: World) -> None:
     assert set(predictions["source"]) == {"student"}
 
 
-def test_nothing_moves_when_nothing_moved(world: World) -> None:
-    assert world.settle() == []
-
-
 def test_a_new_teacher_reannotates_every_folder_and_trains_exactly_once(world: World) -> None:
     world.setting("teacher-1", "teacher-2")
     counts, folders = ran(world.settle()), len(world.folders())
@@ -187,20 +183,6 @@ def test_what_is_kept_up_to_date_is_the_spine_and_nothing_else() -> None:
     assert graph.by_folder == {"folder_listing", "raw_photos", "annotations", "image_embeddings", "predictions"}
     for optional in (*MAY_BE_ABSENT.items(), *JUDGES_ITSELF.items()):
         assert optional[1] <= set(graph.inputs[optional[0]])
-
-
-def test_photos_that_were_only_touched_wake_nobody(world: World) -> None:
-    """The folders are looked at again, and the photos turn out to be the same."""
-    for photo in world.photos.rglob("*.*"):
-        photo.touch()
-    assert ran(world.settle()) == {"raw_photos": len(world.folders())}
-
-
-def test_what_is_materialised_by_hand_is_not_made_once_more(world: World) -> None:
-    for key in world.folders():
-        assert world.driver.run([dg.AssetKey(name) for name in ("raw_photos", "annotations", "image_embeddings")], key)
-    assert world.driver.run([dg.AssetKey("auto_ground_truth"), dg.AssetKey("photo_groups")])
-    assert world.settle() == []
 
 
 def test_a_gate_that_crashes_is_shut_says_why_and_opens_when_the_cause_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

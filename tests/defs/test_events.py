@@ -67,10 +67,6 @@ def new_mapping(world: World) -> None:
     world.setting("[audit]", "[labels]\nmin_object_confidence = 0.2\n[audit]")
 
 
-def mapping_that_maps_alike(world: World) -> None:
-    world.setting("[audit]", "[labels]\nmin_object_confidence = 0.6999\n[audit]")
-
-
 def new_encoder(world: World) -> None:
     world.setting("[audit]", '[encoder]\nname = "handcrafted"\ndecode_mode = "full"\n[audit]')
 
@@ -116,7 +112,6 @@ EVENTS: dict[str, tuple[Callable[[World], None], Costs]] = {
         new_mapping,
         {"predictions": F, **once("prompt_embeddings", "auto_ground_truth", "teacher_report", *HEADS, *AFTER_HEADS)},
     ),
-    "a mapping that maps every answer as before": (mapping_that_maps_alike, once("prompt_embeddings", "auto_ground_truth")),
     "another encoder": (
         new_encoder,
         {"image_embeddings": F, "predictions": F, **once("prompt_embeddings", *HEADS, *AFTER_HEADS)},

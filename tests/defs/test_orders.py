@@ -114,7 +114,7 @@ def test_answers_that_are_brought_home_are_filled_in_and_nothing_is_asked(world:
     key = world.folders()[0]
     lake = world.platform.lake
     rows = lake.read(ANNOTATIONS, folder_key=key)
-    lost = rows.with_columns(reason=pl.lit("unreachable"), detail=pl.lit("the connection broke"), scene=pl.lit(None, pl.String))
+    lost = rows.with_columns(reason=pl.lit("unreachable"), detail=pl.lit("the connection broke"))
     lake.replace(ANNOTATIONS, lost, folder_key=key)
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(file.read_text() for file in world.platform.settings.journal_dir.rglob("*.jsonl")))

@@ -23,7 +23,7 @@ from vibe_assets.heads.models import HeadCard
 from vibe_assets.operate.ui import DAEMON, daemon_environment
 
 SHELVES = 2  # folders of the library; every folder costs some runs, and every run is a process
-SILENCE_S = 120.0  # without any event; run monitoring, retries and sensors all speak sooner
+SILENCE_S = 240.0  # without any event; run monitoring speaks sooner, a run that was killed while it started after two minutes
 MADE_HERE = defs.resolve_asset_graph().materializable_asset_keys
 
 

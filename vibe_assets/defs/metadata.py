@@ -1,7 +1,6 @@
 """What a person sees of a stored table in the Dagster UI: schema, row counts, rejects, versions."""
 
 import hashlib
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,28 @@ def content_version(table: Table, rows: pl.DataFrame) -> dg.DataVersion:
     left_out = {*VOLATILE, *(["folder_key"] if table.name in PLACELESS else [])}
     kept = rows.drop([name for name in left_out if name in rows.columns])
     keys = [name for name in ("image_id", "rel_path", "label", "folder_key", "metric") if name in kept.columns]
-    buffer = io.BytesIO()
-    (kept.sort(keys, nulls_last=True) if keys else kept).rechunk().write_ipc(buffer)
-    return dg.DataVersion(hashlib.sha256(buffer.getbuffer()).hexdigest()[:16])
+    digest = hashlib.sha256()
+    for column in (kept.sort(keys, nulls_last=True, maintain_order=True) if keys else kept).get_columns():
+        digest.update(f"{column.name}:{column.dtype};".encode())
+        _digest(digest, column)
+    return dg.DataVersion(digest.hexdigest()[:16])
+
+
+def _digest(digest: "hashlib._Hash", values: pl.Series) -> None:
+    """Add what the values say; files and memory may hold the same values in different layouts."""
+    digest.update(values.is_null().to_numpy().tobytes())
+    known = values.drop_nulls()
+    if isinstance(known.dtype, pl.List):
+        digest.update(known.list.len().to_numpy().tobytes())
+        _digest(digest, known.filter(known.list.len() > 0).explode())
+    elif known.dtype == pl.String:
+        digest.update(known.str.len_bytes().to_numpy().tobytes())
+        digest.update("".join(known.to_list()).encode())
+    elif known.dtype == pl.Binary:
+        digest.update(known.bin.size().to_numpy().tobytes())
+        digest.update(b"".join(known.to_list()))
+    else:
+        digest.update((known.cast(pl.UInt8) if known.dtype == pl.Boolean else known.to_physical()).to_numpy().tobytes())
 
 
 def stored(platform: Platform, table: Table, rows: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
