@@ -61,17 +61,20 @@ def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = F
     from vibe_assets.photos.scan import scan_folder as scan
     from vibe_assets.stages.spread import measurer
 
+    accepted = _accepted(platform).get(folder_key) == _listing(platform, folder_key)
     rows = scan(
         platform.settings.root,
         folder_key,
         platform.folder_path(folder_key),
         known_rows=platform.lake.read(RAW_PHOTOS, folder_key=folder_key),
         settings=platform.settings.library,
-        accept_missing=accept_missing or _accepted(platform).get(folder_key) == _listing(platform, folder_key),
+        accept_missing=accept_missing or accepted,
         measure=measurer(platform),
         now=now,
     )
     platform.lake.replace(RAW_PHOTOS, rows, folder_key=folder_key, commit=platform.commit)
+    if accepted:  # once: no licence for the next loss
+        write_text(_accepted_file(platform), json.dumps({key: of for key, of in _accepted(platform).items() if key != folder_key}, indent=2))
     return rows
 
 
