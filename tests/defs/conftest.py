@@ -51,3 +51,10 @@ def world(settled: Path, tmp_path: Path) -> Iterator[World]:
     shutil.copytree(settled, folder)
     with opened(folder) as world:
         yield world
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A first build waits in front of whichever test comes first, and a busy machine needs minutes for it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1200))

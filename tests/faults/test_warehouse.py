@@ -86,7 +86,7 @@ def test_a_lost_or_empty_file_is_made_again_and_an_old_log_beside_it_is_not_beli
     (home / "warehouse.duckdb.wal").write_bytes(b"\x01" * 400)
     assert vibe("warehouse", "rebuild")[0] == 0
     assert published(home) == 3
-    assert sorted(path.name for path in home.iterdir()) == ["lake", "lake.tables", "warehouse.duckdb"]
+    assert sorted(path.name for path in home.iterdir()) == ["lake", "lake.tables", "notes.jsonl", "warehouse.duckdb"]
 
 
 HOLDER = """
