@@ -176,7 +176,7 @@ def test_an_absent_teacher_stops_its_folder_only_and_the_next_run_goes_on(tmp_pa
         assert not driver.run(ANNOTATE, second)
         message = errors_of_last_run(world)
         assert f"cannot reach the teacher at {NOWHERE}" in message
-        assert "Set teacher.base_url (or QWEN_BASE_URL)" in message
+        assert "correct teacher.base_url (QWEN_BASE_URL)" in message
         assert driver.run(ANNOTATE, first), "what is answered needs no teacher"
         assert world.platform.lake.read(ANNOTATIONS).equals(before)
         os.environ["QWEN_BASE_URL"] = here
