@@ -197,7 +197,7 @@ def test_a_gate_that_crashes_is_shut_says_why_and_opens_when_the_cause_is_gone(w
 
     with monkeypatch.context() as broken:
         broken.setattr(Installation, "open", full)
-        assert ran(world.settle()) == {"auto_ground_truth": 1}
+        assert ran(world.settle()) == once_each("auto_ground_truth", "prompt_embeddings")
     records = world.instance.event_log_storage.get_latest_asset_check_execution_by_key(
         [dg.AssetCheckKey(dg.AssetKey("auto_ground_truth"), "one_teacher_only")]
     )

@@ -46,7 +46,7 @@ def find_duplicates(platform: Platform, *, cosine: float) -> Duplicates:
     groups = platform.lake.read(PHOTO_GROUPS).select("image_id", "group_id", "split").unique("image_id", keep="first")
     photos = embedded_photos(platform).select("image_id").join(groups, on="image_id", how="inner").sort("image_id")
     if photos.is_empty():
-        raise StageError("no photo has a vector and a group yet: `vibe run` makes them")
+        raise StageError("no photo has a vector and a group yet: `vibe run image_embeddings` makes them")
     found, cosines = near_vector_pairs(read_vectors(platform, photos["image_id"]), cosine)
     one, other = photos[found[:, 0]], photos[found[:, 1]].rename(lambda name: f"{name}_other")
     pairs = pl.concat([one, other], how="horizontal").with_columns(cosine=cosines)

@@ -74,7 +74,9 @@ def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = F
     )
     platform.lake.replace(RAW_PHOTOS, rows, folder_key=folder_key, commit=platform.commit)
     if accepted:  # once: no licence for the next loss
-        write_text(_accepted_file(platform), json.dumps({key: of for key, of in _accepted(platform).items() if key != folder_key}, indent=2))
+        write_text(
+            _accepted_file(platform), json.dumps({key: of for key, of in _accepted(platform).items() if key != folder_key}, indent=2)
+        )
     return rows
 
 
