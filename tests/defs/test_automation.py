@@ -232,8 +232,8 @@ def test_a_run_that_failed_is_tried_again_after_its_pause_and_what_follows_is_ma
 
 def test_the_first_build_of_a_library_whose_teacher_is_off_comes_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was never there counts as much as what moved."""
+    build(tmp_path)
     with opened(tmp_path) as world:
-        build(tmp_path)
         address = os.environ.pop("QWEN_BASE_URL")
         os.environ["QWEN_BASE_URL"] = "http://127.0.0.1:9/v1"
         world.settle()

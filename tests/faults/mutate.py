@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.faults.mutations import MUTATIONS, Mutation
 from tests.faults.table import PAGE, ROOT, Row, rows
 
-LIMIT_S = 120
+LIMIT_S, SLOW_LIMIT_S = 120, 900
 
 
 def mutated(folder: Path, mutation: Mutation) -> None:
@@ -48,7 +48,7 @@ def show(row: Row, mutation: Mutation) -> str:
             (copy / name).symlink_to(ROOT / name)
         mutated(copy, mutation)
         environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        options = ["-q", "-p", "no:cacheprovider", f"--timeout={LIMIT_S}", f"--basetemp={copy}/t"]
+        options = ["-q", "-p", "no:cacheprovider", f"--timeout={SLOW_LIMIT_S if mutation.slow else LIMIT_S}", f"--basetemp={copy}/t"]
         command = [sys.executable, "-m", "pytest", *options, row.tests[0]]
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
         last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]

@@ -155,4 +155,16 @@ MUTATIONS = {
         ("    answered = {photo.image_id for photo in ordered if", "    answered = {photo.image_id for photo in [] if"),
         slow=True,
     ),
+    "run-failed": take("defs/plan.py", ("attempt.ended - 60 <= seen.now < attempt.next_try", "True")),
+    "request-lost": take("defs/plan.py", ("    if made.inputs is None:", '    if True:\n        return ""\n    if made.inputs is None:')),
+    "gate-crashed": take("defs/checks/gate.py", ("    except Exception as error:", "    except ZeroDivisionError as error:"), slow=True),
+    "folder-bad": take(
+        "stages/gates.py", ("        platform.lake.read_live(RAW_PHOTOS),", "        platform.lake.read_live(RAW_PHOTOS).head(3),")
+    ),
+    "half-written": take("photos/scan.py", ("(reason in DAMAGED and opened and now - written < YOUNG)", "False")),
+    "written-again": take("defs/metadata.py", ("(kept.sort(keys, nulls_last=True, maintain_order=True) if keys else kept)", "kept")),
+    "slow-disk": take("teacher/annotate.py", ("        await self.unkept.acquire()\n", ""), ("            self.unkept.release()\n", "")),
+    "sidecar-detour": take("export/sidecar_files.py", ("    if found != named:", "    if False:")),
+    "strange-head": take("stages/deploying.py", ("    if head.card.encoder not in known:", "    if False:")),
+    "strange-instance": take("operate/instance.py", ('        if known["library"] != mine["library"]:', "        if False:")),
 }

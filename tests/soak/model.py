@@ -50,13 +50,14 @@ from vibe_assets.stages.students import NOTHING, deploy_students, train_student
 from vibe_assets.stages.teacher import annotate_folder
 from vibe_assets.stages.truth import audit_known_ids, convert_library, draw_audit_sample, settle_audit
 from vibe_assets.stages.verdicts import mark_done, verdict_log
+from vibe_assets.teacher.annotate import UNKEPT
 from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 
 TEACHERS = ("teacher-a", "teacher-b")
 FOLDERS = ("one", "two", "two/inner", "three")
 SCENES = ("food", "animals", "document", "landscape")
 CONCURRENCY = 4
-IN_FLIGHT = 3 * CONCURRENCY  # answers that may be on their way when a process is killed: asked, arrived, not yet written
+IN_FLIGHT = UNKEPT * CONCURRENCY  # answers that a kill can cost: asked, arrived, not yet written
 REFUSALS = (StageError, HeadError, LibraryVanished)  # what a stage may say instead of doing something; nothing is changed then
 SETTINGS = """\
 [library]
@@ -339,5 +340,7 @@ def _comparable(platform: Platform, table: Table, live: set[str]) -> pl.DataFram
         rows = rows.filter(pl.col("folder_key").is_in(sorted(live)))
     if "reason" in rows.columns:
         rows = rows.filter(pl.col("reason").fill_null("") != "deleted")
-    rows = rows.drop([name for name in ("latency_s", "mtime_ns", "prompt_tokens", "completion_tokens") if name in rows.columns])
+    rows = rows.drop(
+        [name for name in ("latency_s", "mtime_ns", "prompt_tokens", "completion_tokens", "tries", "tried_at") if name in rows.columns]
+    )
     return rows.sort([name for name in ("folder_key", "image_id", "rel_path", "annotator") if name in rows.columns], nulls_last=True)

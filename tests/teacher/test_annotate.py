@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -405,10 +405,27 @@ annotate(photos, settings=settings, journal=journal, progress=False, on_record=l
         assert set(acknowledged) <= set(known), "what was acknowledged is on disk"
         assert 10 <= len(known) < 40
         asked = teacher.counts()["requests"]
-        assert asked <= len(known) + 2, "only what was in flight is lost"
+        assert asked <= len(known) + 2 * 2, "only what was in flight or not on disk yet is lost"
         records = ask(photos, settings(url), tmp_path / "j")
         assert teacher.counts()["requests"] - asked == 40 - len(known)
     assert all(record["annotation"] for record in records)
+
+
+def test_a_slow_disk_holds_the_questions_back(settings: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a kill can cost is bounded: no more answers are asked for and not on disk than twice the concurrency."""
+    photos = make_library(tmp_path / "photos", 24)
+    teacher, on_the_way, append = faulty(), [], Journal.append_many
+
+    def slow(journal: Journal, records: Sequence[Mapping[str, Any]]) -> None:
+        time.sleep(0.2)
+        append(journal, records)
+        on_the_way.append(teacher.counts()["requests"] - len(Journal(tmp_path / "j", "reader").known()) + len(records))
+
+    monkeypatch.setattr(Journal, "append_many", slow)
+    with running_replay(teacher) as url:
+        records = ask(photos, settings(url, concurrency=2), tmp_path / "j")
+    assert all(record["annotation"] for record in records)
+    assert 2 <= max(on_the_way) <= 2 * 2
 
 
 def test_fingerprint_follows_the_answer_not_the_address(settings: Build, tmp_path: Path) -> None:

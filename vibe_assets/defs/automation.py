@@ -314,12 +314,17 @@ def nightly_refresh(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest
 
 def refresh(platform: Platform, instance: dg.DagsterInstance, graph: Graph) -> tuple[list[dg.RunRequest], Mapping[Cell, Status]]:
     """Runs for all that failed, whatever its pause, and for photos that the teacher has not answered; the status of those cells."""
-    again = rejected_for_now(platform) | {
-        Cell("annotations", key): f"{photos} photos without an answer" for key, photos in unanswered_folders(platform).items()
-    }
+    again = asked_again(platform)
     seen = replace(look(instance, graph, JOBS, again=again), now=math.inf)  # no pause lasts longer than the night
     statuses = {cell: status for cell, status in plan(graph, seen).items() if status.attempt or cell in again}
     return wanted_runs(graph, statuses, seen), statuses
+
+
+def asked_again(platform: Platform) -> dict[Cell, str]:
+    """What is made once more although nothing moved: folders with rejections that may have passed, and with photos without an answer."""
+    return rejected_for_now(platform) | {
+        Cell("annotations", key): f"{photos} photos without an answer" for key, photos in unanswered_folders(platform).items()
+    }
 
 
 def nothing_to_do(statuses: Mapping[Cell, Status]) -> str:

@@ -3,19 +3,30 @@
 The daemon does the same with a process for every run. This driver serves whoever wants to wait for the end: `vibe run`, the demo, tests.
 """
 
+import math
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TextIO
 
 import dagster as dg
 from dagster._core.launcher import WorkerStatus
 
-from vibe_assets.defs.automation import JOBS, folder_events, know_pools, moved_folders, order_request, refresh, source_events, wanted_runs
+from vibe_assets.defs.automation import (
+    JOBS,
+    asked_again,
+    folder_events,
+    know_pools,
+    moved_folders,
+    order_request,
+    source_events,
+    wanted_runs,
+)  # fmt: skip
 from vibe_assets.defs.history import UNFINISHED, graph_of, look
 from vibe_assets.defs.orders import forget_lost, open_orders
 from vibe_assets.defs.partitions import folders
-from vibe_assets.defs.plan import plan
+from vibe_assets.defs.plan import Cell, plan
 from vibe_assets.operate.instance import claim
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.stages.library import look_at_folders
@@ -43,6 +54,8 @@ class Driver:
     defs: dg.Definitions
     progress: bool = True
     log: TextIO | None = None  # gets a line for every step that is done
+    again: dict[Cell, str] = field(default_factory=dict)  # cells to make once more as soon as nothing holds them up, and why
+    due: float = 0.0  # what failed before this moment is tried whatever its pause
     tally: Tally = field(default_factory=Tally)
 
     def drain(self) -> list[dict[str, list[str]]]:
@@ -63,6 +76,7 @@ class Driver:
             alike[tuple(request.asset_selection or ())].append(request)
             for key in request.asset_selection or ():
                 ran[key.to_user_string()].append(request.partition_key or "")
+                self.again.pop(Cell(key.to_user_string(), request.partition_key), None)
         for keys, some in alike.items():
             names, unit = ", ".join(key.to_user_string() for key in keys), "folder" if some[0].partition_key else "run"
             for request in stepped(some, names, unit=unit, shown=self.progress, log=self.log):
@@ -78,13 +92,15 @@ class Driver:
         return bool(moved or lost or orders)
 
     def refresh(self, platform: Platform) -> None:
-        """What the night does: try again what failed, whatever its pause, and ask the teacher for what it did not answer."""
-        self.carry_out(refresh(platform, self.instance, graph_of(self.defs.resolve_asset_graph()))[0])
+        """Want what the night wants: another try of what failed, whatever its pause, and answers that the teacher did not give."""
+        self.again, self.due = asked_again(platform), time.time()
 
     def wanted(self) -> list[dg.RunRequest]:
         """The runs that one look asks for."""
         graph = graph_of(self.defs.resolve_asset_graph())
-        seen = look(self.instance, graph, JOBS)
+        seen = look(self.instance, graph, JOBS, again=self.again)
+        due = {cell: replace(attempt, ended=-math.inf) for cell, attempt in seen.failed.items() if attempt.ended < self.due}
+        seen = replace(seen, failed={**seen.failed, **due})
         return wanted_runs(graph, plan(graph, seen), seen)
 
     def run(self, keys: list[dg.AssetKey], partition: str | None = None, *, tags: Mapping[str, str] | None = None) -> bool:

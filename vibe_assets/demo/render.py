@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from vibe_assets.lake import write_text
 
 RENDER_VERSION = 1  # raise when the same seed would give other pictures or labels
 MARKER = "demo-library.json"
+BROKEN_AT = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 BROKEN = ("2024/city trip/DSC_torn.jpg", "scans/scan empty.jpg", "shop/price list.jpg")
 MARGIN = 14  # pixels of a burst's subject outside the frame, room for the hand to move
 UPRIGHT_TO_STORED = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
@@ -187,3 +190,5 @@ def _write_broken(library: Path, sound: str) -> None:
     torn.write_bytes(content[: len(content) // 3])
     empty.write_bytes(b"")
     text.write_text("apples 2.40\nbread 3.10\nthis is not a photo\n", encoding="utf-8")
+    for path in (torn, empty, text):  # broken long ago: a file that was cut just now counts as being written, and is looked at again
+        os.utime(path, (BROKEN_AT, BROKEN_AT))

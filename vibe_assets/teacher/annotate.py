@@ -33,6 +33,7 @@ Ask = Callable[[Sequence[PhotoRef]], Iterable[Record]]  # photos -> a record eac
 ENCODE_THREADS = min(4, os.cpu_count() or 1)  # Pillow lets go of the interpreter lock; more threads than cores only use memory
 RECORD_BYTES = 16 * 1024  # of a journalled record, besides its answer: paths, model, detail
 TOKEN_BYTES = 8  # of an answer, at most; about 4 are usual
+UNKEPT = 2  # times the concurrency: answers that are asked for or not on disk yet, the most that a kill can cost
 ENCODED_AHEAD = 2 * ENCODE_THREADS  # photos being encoded or ready beyond those in flight: an answer's place is taken at once
 
 
@@ -135,6 +136,7 @@ class _Run:
         self.owed: set[str] = set()  # photos whose answers were asked for and are not on disk yet
         self.no_room: TeacherError | None = None
         self.seats = asyncio.Semaphore(settings.concurrency)  # of photos that are asked about, their waits between tries included
+        self.unkept = asyncio.Semaphore(UNKEPT * settings.concurrency)
 
     async def work(self) -> None:
         from tqdm import tqdm
@@ -187,6 +189,7 @@ class _Run:
 
     async def _answered(self, photo: PhotoRef, client: TeacherClient, encoded: EncodedPhoto) -> Answer:
         """Ask from one of the seats. When the run has to end, the seat is not handed on: nobody else is to ask."""
+        await self.unkept.acquire()
         await self.seats.acquire()
         try:
             self._claim_room(photo)
@@ -205,8 +208,13 @@ class _Run:
                 return self.journal.claim(len(self.owed) * self.record_bytes)
             except TeacherError as error:
                 self.no_room = error
-        self.owed.discard(photo.image_id)
+        self._settle(photo.image_id)
         raise _NoRoom
+
+    def _settle(self, image_id: str) -> None:
+        if image_id in self.owed:  # a photo that could not be read was never asked about
+            self.owed.remove(image_id)
+            self.unkept.release()
 
     def _record(self, photo: PhotoRef, **answer: Any) -> Record:
         path = photo.path.decode("utf-8", "backslashreplace")
@@ -237,7 +245,7 @@ class _Run:
 
     def _tell(self, batch: list[Record], bar: tqdm[Any]) -> None:
         for record in batch:
-            self.owed.discard(record["image_id"])
+            self._settle(record["image_id"])
             self.records[record["image_id"]] = record
             bar.update()
             if self.on_record is not None:
