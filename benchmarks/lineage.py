@@ -12,7 +12,6 @@ more is wanted.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from measure import Bench, Figures, parser
 from tqdm import tqdm
 
 from vibe_assets.demo.render import render_library, simulate_audit
-from vibe_assets.operate.ui import DAEMON, daemon_environment
+from vibe_assets.operate.ui import DAEMON
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import accept_audited, sample_file
 from vibe_assets.teacher.replay import ReplayFaults, ReplayTeacher, running_replay
@@ -71,7 +70,7 @@ def build(home: Path, folders: int) -> Figures:
     with running_replay(replay) as url, opened(home, QWEN_BASE_URL=url, QWEN_API_KEY="none") as instance:
         with (home / "daemon.log").open("wb") as log:
             began = time.time()
-            daemon = subprocess.Popen(DAEMON, stdout=log, stderr=log, env={**os.environ, **daemon_environment()}, start_new_session=True)
+            daemon = subprocess.Popen(DAEMON, stdout=log, stderr=log, start_new_session=True)
             try:
                 _wait(home, instance, daemon, folders)
             finally:

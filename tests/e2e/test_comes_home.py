@@ -15,7 +15,7 @@ import pytest
 from tests.defs.world import KEYS, World, opened
 from tests.e2e.processes import Process, running
 from tests.e2e.unattended import Unattended, install, journalled
-from vibe_assets.operate.ui import DAEMON, daemon_environment
+from vibe_assets.operate.ui import DAEMON
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PREDICTIONS
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.teacher.annotate import teacher_fingerprint
@@ -33,7 +33,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def daemon(world: World, stack: ExitStack, name: str) -> Process:
-    return stack.enter_context(running(DAEMON, world.folder / name, environment={**daemon_environment(), **QUICK}))
+    return stack.enter_context(running(DAEMON, world.folder / name, environment=QUICK))
 
 
 def is_whole(world: World) -> bool:

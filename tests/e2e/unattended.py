@@ -20,7 +20,7 @@ from tests.defs.world import World, build, opened
 from tests.e2e.processes import Process, running, until
 from vibe_assets.definitions import defs
 from vibe_assets.heads.models import HeadCard
-from vibe_assets.operate.ui import DAEMON, daemon_environment
+from vibe_assets.operate.ui import DAEMON
 
 SHELVES = 2  # folders of the library; every folder costs some runs, and every run is a process
 SILENCE_S = 240.0  # without any event; run monitoring speaks sooner, a run that was killed while it started after two minutes
@@ -145,7 +145,7 @@ def unattended(folder: Path) -> Iterator[Unattended]:
     """Start the daemon on an installation; end it with all its processes."""
     with opened(folder) as world:
         history = frozenset(run.run_id for run in world.instance.get_runs())
-        with running(DAEMON, folder / "daemon.log", environment={**daemon_environment(), "VIBE_LOOK_EVERY_S": "1"}) as daemon:
+        with running(DAEMON, folder / "daemon.log", environment={"VIBE_LOOK_EVERY_S": "1"}) as daemon:
             yield Unattended(world, daemon, history)
 
 

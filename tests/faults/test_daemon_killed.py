@@ -14,7 +14,7 @@ import pytest
 from tests.defs.world import opened
 from tests.e2e.processes import running
 from tests.e2e.unattended import SHELVES, Unattended, install, journalled
-from vibe_assets.operate.ui import DAEMON, daemon_environment
+from vibe_assets.operate.ui import DAEMON
 from vibe_assets.records import ANNOTATIONS
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.teacher.annotate import teacher_fingerprint
@@ -30,7 +30,7 @@ IN_FLIGHT = 4  # [teacher] concurrency of the installation
 
 def test_a_daemon_killed_in_mid_build_is_gone_on_with_where_it_ended(tmp_path: Path) -> None:
     with opened(install(tmp_path / "installation")) as world:
-        environment = {**daemon_environment(), "VIBE_LOOK_EVERY_S": "1"}
+        environment = {"VIBE_LOOK_EVERY_S": "1"}
         teacher = teacher_fingerprint(world.platform.settings.teacher)
         world.replay.faults = ReplayFaults(latency_s=1.0)
         with running(DAEMON, world.folder / "first.log", environment=environment) as first:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -16,7 +15,6 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 
 from vibe_assets.cli import main
-from vibe_assets.operate.ui import daemon_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
@@ -88,13 +86,6 @@ def test_the_charts_values_say_what_the_instance_file_says() -> None:
     assert VALUES["dagsterDaemon"]["runCoordinator"] == {"enabled": False}
     assert VALUES["dagsterDaemon"]["runRetries"] == {"enabled": False}
     assert VALUES["postgresql"]["postgresqlScheme"] == POSTGRES["storage"]["postgres"]["postgres_db"]["scheme"]
-
-
-def test_a_daemon_elsewhere_settles_its_ticks_as_ours_does() -> None:
-    (name,) = daemon_environment().keys() - set(os.environ)
-    wanted = daemon_environment()[name]
-    assert SERVICES["daemon"]["environment"][name] == wanted
-    assert {"name": name, "value": wanted} in VALUES["dagsterDaemon"]["env"]
 
 
 def test_the_image_of_ray_nodes_is_the_clusters_ray() -> None:

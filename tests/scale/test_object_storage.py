@@ -24,7 +24,7 @@ from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(900)]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-DIFFERENT = {"mtime_ns", "listing", "latency_s"}  # of another copy of the files, and of another moment
+DIFFERENT = {"mtime_ns", "tries", "tried_at", "listing", "latency_s"}  # of another copy of the files, and of another moment
 SETTINGS = """\
 [library]
 root = "{root}"

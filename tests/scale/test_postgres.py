@@ -25,7 +25,6 @@ from tests.defs.world import SETTINGS, World, opened
 from tests.e2e.processes import VIBE, Process, running, until
 from tests.scale.postgres import Server, free_port, postgres, why_no_postgres
 from vibe_assets.demo.render import render_library
-from vibe_assets.operate.ui import daemon_environment
 from vibe_assets.records import ANNOTATIONS, RAW_PHOTOS
 from vibe_assets.teacher.replay import ReplayFaults
 
@@ -138,7 +137,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         for name, value in more.items():
             patch.setenv(name, value)
         world = stack.enter_context(opened(folder))
-        place = Deployment(world, server, stack, {**daemon_environment(), **more})
+        place = Deployment(world, server, stack, more)
         command = [sys.executable, "-m", "dagster", "code-server", "start", "-h", "127.0.0.1", "-p", str(code_port), "-m", DEFINITIONS]
         code = place.start("code", *command, "--location-name", "vibe_assets", "--use-python-environment-entry-point")
         until(lambda: healthy(code_port), seconds=QUIET_S, what="the code server", process=code)

@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 
 from vibe_assets.defs import tags, vlm
+from vibe_assets.defs.drive import QUIET
 from vibe_assets.defs.resources import Installation
 
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the instance keeps the whole log
 LAUNCHED_BY = {"launched_by": "tag study"}
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SERIES = 300
 NAME = "takes"
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class TriageOutcome:
 def run_triage_study(platform: Platform, instance: dg.DagsterInstance, *, series: int = SERIES, seed: int = 7) -> TriageOutcome:
     """Render takes beside the library, let its simulated people compare them, import both and run `triage_study`."""
     from vibe_assets.definitions import defs
+    from vibe_assets.defs.drive import QUIET
     from vibe_assets.triage.learn import latest_heads
     from vibe_assets.triage.report import judge
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,12 +23,7 @@ if TYPE_CHECKING:
 
 DEFINITIONS = "vibe_assets.definitions"
 AGAIN_S = 3.0  # between two looks at the daemon
-DAEMON = (sys.executable, "-m", "vibe_assets.operate.daemon", "run", "-m", DEFINITIONS)
-
-
-def daemon_environment() -> dict[str, str]:
-    """Our environment, and one setting more: without it an event that lands during a tick counts in that tick and in the next."""
-    return {"DAGSTER_AUTOMATION_TICK_SETTLE_SECONDS": "0.1", **os.environ}
+DAEMON = (sys.executable, "-m", "vibe_assets.operate.daemon", "run", "--log-level", "warning", "-m", DEFINITIONS)
 
 
 @contextmanager
@@ -52,7 +46,7 @@ def _keep_running(command: Sequence[str], over: threading.Event) -> None:
         if process is None or process.poll() is not None:
             if process is not None:
                 print(f"the Dagster daemon ended with status {process.returncode}: it is started again", flush=True)  # noqa: T201
-            process = subprocess.Popen(command, env=daemon_environment())  # noqa: S603
+            process = subprocess.Popen(command)  # noqa: S603
         over.wait(AGAIN_S)
     if process is not None:
         process.terminate()
