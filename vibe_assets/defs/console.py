@@ -1,4 +1,4 @@
-"""What a run prints: what its assets say and what went wrong. Each of Dagster's own events would be a line as well; the instance keeps those."""
+"""What a run prints: what its assets say and what went wrong. Dagster's own events stay in the instance, a line for each would be too many."""
 
 import dagster as dg
 
