@@ -1,4 +1,4 @@
-"""What a run prints: what its assets say and what went wrong. Dagster's own events stay in the instance, a line for each would be too many."""
+"""What a run prints: what assets say and what went wrong. The instance keeps all of Dagster's events; a line for each would be too many."""
 
 import dagster as dg
 
