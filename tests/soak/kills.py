@@ -177,7 +177,9 @@ def main() -> int:
                 print(json.dumps({"lineage": number, "total kills": total, **found}), flush=True)
                 world.setting(f'model = "teacher-{number}"', f'model = "teacher-{number + 1}"')
                 number += 1
-    print(json.dumps({"kills": total, "lineages": number - 1, "not whole": bad}))
+            logs = [log.read_text(encoding="utf-8", errors="replace") for log in sorted(folder.glob("ui-*.log"))]
+    said = {what: sum(log.count(what) for log in logs) for what in ("\n", "database is locked", "Traceback")}
+    print(json.dumps({"kills": total, "lineages": number - 1, "not whole": bad, "printed": said}))
     return 1 if bad else 0
 
 
