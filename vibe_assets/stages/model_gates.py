@@ -203,14 +203,14 @@ def _labels_against_chance(platform: Platform, head: TrainedHead) -> dict[str, A
 
 def _average_precisions(labels: Sequence[str], targets: Any, mask: Any, p: Any) -> dict[str, float]:
     """Label -> average precision, for labels that some but not all known photos have; targets, mask and p are (n, labels)."""
-    from sklearn.metrics import average_precision_score
+    from vibe_assets.evaluate.metrics import average_precision
 
     found = {}
     for at, label in enumerate(labels):
         known = mask[:, at]
         positive = targets[known, at] == 1
         if positive.any() and not positive.all():
-            found[label] = round(float(average_precision_score(positive, p[known, at])), 4)
+            found[label] = round(float(average_precision(positive, p[known, at])), 4)
     return found
 
 
