@@ -37,6 +37,7 @@ from vibe_assets.teacher.replay import ReplayFaults
 
 KINDS = ("run", "daemon", "code server", "launcher", "ui")
 IN_FLIGHT = 4  # [teacher] concurrency
+PATIENCE_S = 60.0  # until a process of the next kind is there
 HOME_S = 600.0  # from the last kill to a whole library
 
 
@@ -93,15 +94,22 @@ def served(world: World) -> Iterator[Service]:
 
 
 def kill_one(service: Service, kind: str) -> int:
-    """SIGKILL for a process of the kind; how many were killed."""
-    process = service.keep()
-    found = [process.popen.pid] if kind == "ui" else victims(process, kind)
-    if not found:
+    """SIGKILL for a process of the kind, some moment after there is one; how many were killed."""
+    began = time.monotonic()
+    while not (found := of_kind(service, kind)) and time.monotonic() - began < PATIENCE_S:
+        time.sleep(0.2)
+    time.sleep(random.uniform(0, 4))
+    if not (found := of_kind(service, kind) or found):
         return 0
     with suppress(ProcessLookupError):
         os.kill(random.choice(found), signal.SIGKILL)
         return 1
     return 0
+
+
+def of_kind(service: Service, kind: str) -> list[int]:
+    process = service.keep()
+    return [process.popen.pid] if kind == "ui" else victims(process, kind)
 
 
 def at_home(world: World) -> bool:
@@ -122,8 +130,6 @@ def lineage(world: World, service: Service, kills: int, deadline: float) -> dict
     world.replay.faults = ReplayFaults(latency_s=0.2)
     kind = 0
     while sum(done.values()) < kills and time.monotonic() < deadline and not (sum(done.values()) and at_home(world)):
-        time.sleep(random.uniform(0.5, 5.0))
-        service.keep()
         done[KINDS[kind % len(KINDS)]] += kill_one(service, KINDS[kind % len(KINDS)])
         kind += 1
         if not world.platform.settings.audited_file.exists() and sample_file(world.platform).exists():

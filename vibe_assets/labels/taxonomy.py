@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,12 +54,11 @@ class Taxonomy:
             text = (
                 path.read_text(encoding="utf-8-sig") if path else files(__package__).joinpath("taxonomy.yaml").read_text(encoding="utf-8")
             )
-            values = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+            return _read(name, text)
         except OSError as error:
             raise TaxonomyError(f"{name}: {error.strerror}; correct [labels] taxonomy, or leave it out for the packaged one") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise TaxonomyError(f"{name}: not valid YAML: {error}") from error
-        return _Reader(name).read(values)
 
     @cached_property
     def scenes(self) -> tuple[str, ...]:
@@ -277,3 +276,9 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _shown(value: Any) -> str:
     return "nothing" if value is None else f"{type(value).__name__} {value!r:.60}"
+
+
+@lru_cache(maxsize=8)
+def _read(name: str, text: str) -> Taxonomy:
+    """A taxonomy of the same words is read once: parsing takes a third of a second of a busy machine, and every stage asks."""
+    return _Reader(name).read(yaml.load(text, Loader=_StrictLoader))  # noqa: S506 - a subclass of SafeLoader
