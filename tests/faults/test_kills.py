@@ -17,7 +17,7 @@ from vibe_assets.lake import Lake, write_text
 from vibe_assets.teacher.journal import Journal
 from vibe_assets.triage.choices import ChoiceLog
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from vibe_assets.stages.platform import Platform
 
 pytestmark = [
     pytest.mark.scale,
-    pytest.mark.timeout(280),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"),
 ]
 

@@ -36,7 +36,7 @@ from vibe_assets.vlm.instructions import DatasetKnobs, build_dataset
 
 pytestmark = [
     pytest.mark.scale,
-    pytest.mark.timeout(280),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed"),
 ]
 
