@@ -9,8 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
-SETTINGS = {"compute_logs": {"module": "vibe_assets.operate.compute_logs", "class": "FileComputeLogManager"}}
+HOUSE = yaml.safe_load((Path(__file__).parents[2] / "dagster_home" / "dagster.yaml").read_text(encoding="utf-8"))
+SETTINGS = {name: HOUSE[name] for name in ("compute_logs", "python_logs")}
 
 
 @dg.op
@@ -36,3 +38,23 @@ def test_output_is_kept_in_files_and_no_tail_is_started(tmp_path: Path, monkeypa
     assert "said on stdout" in text[".out"]
     assert "said on stderr" in text[".err"]
     assert ".complete" in text
+
+
+@dg.op
+def tell(context: dg.OpExecutionContext) -> None:
+    context.log.info("seven photos")
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def telling() -> None:
+    tell()
+
+
+def test_the_console_shows_what_assets_say_and_the_instance_keeps_every_event(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=SETTINGS) as instance:
+        result = telling.execute_in_process(instance=instance)
+        kept = {event.dagster_event_type for event in instance.all_logs(result.run_id) if event.dagster_event}
+    said = capfd.readouterr().err
+    assert "seven photos" in said
+    assert "DEBUG" not in said
+    assert {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_SUCCESS} <= kept

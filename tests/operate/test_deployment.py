@@ -72,6 +72,7 @@ def rendered() -> dict[str, Any]:
     return {
         **VALUES["additionalInstanceConfig"],
         "telemetry": VALUES["telemetry"],
+        "python_logs": {"python_log_level": VALUES["pythonLogs"]["pythonLogLevel"]},
         "run_monitoring": {
             "enabled": monitoring["enabled"],
             "start_timeout_seconds": monitoring["startTimeoutSeconds"],
