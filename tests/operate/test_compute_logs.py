@@ -41,8 +41,8 @@ def test_output_is_kept_in_files_and_no_tail_is_started(tmp_path: Path, monkeypa
 
 
 @dg.op
-def tell(context: dg.OpExecutionContext) -> None:
-    context.log.info("seven photos")
+def tell() -> None:
+    dg.OpExecutionContext.get().log.info("seven photos")
 
 
 @dg.job(executor_def=dg.in_process_executor)
