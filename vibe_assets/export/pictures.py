@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vibe_assets.export.items import ExportError, Item
 from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
+from vibe_assets.photos.folders import file_time
 
 MODES = ("copy", "link", "reference")
 SUFFIXES = {
@@ -95,7 +96,7 @@ def check_unchanged(item: Item, *, max_bytes: int) -> None:
         seen = os.stat(item.photo.path)  # noqa: PTH116 - bytes: names need not be UTF-8
     except OSError as error:
         raise PhotoRejected("io_error", error.strerror or str(error)) from error
-    if (seen.st_size, seen.st_mtime_ns) != (item.bytes, item.mtime_ns):
+    if (seen.st_size, file_time(seen.st_mtime_ns)) != (item.bytes, item.mtime_ns):
         labelled_bytes(item, max_bytes=max_bytes)
 
 
