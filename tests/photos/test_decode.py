@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import os
@@ -21,6 +22,7 @@ from pillow_heif import from_pillow
 from tests.photos.library import bomb_png, picture, save
 from vibe_assets.photos import mend
 from vibe_assets.photos.decode import UPRIGHT, Decoded, PhotoRejected, open_photo, thumbnail_markdown
+from vibe_assets.settings import LibrarySettings
 
 
 def stored(image: Image.Image, format: str, **options: object) -> io.BytesIO:
@@ -424,11 +426,11 @@ def test_tiffs_are_turned_once(kind: str, orientation: int) -> None:
 # -- more pixels than others -------------------------------------------------------------------------------------------
 def test_a_jpeg_may_have_twice_the_pixels_where_a_smaller_picture_will_do() -> None:
     file = stored(picture(2, (400, 300)), "JPEG").getvalue()
-    for draft_px in (64, 300, 10_000):
+    for draft_px in (64, 300, 10_000, None):
         photo = open_photo(io.BytesIO(file), max_pixels=60_000, draft_px=draft_px)
         assert (photo.width, photo.height) == (400, 300)
-        assert min(draft_px, 200) <= max(photo.image.size) <= 200
-    for limit, draft_px in ((59_999, 64), (119_999, None)):
+        assert min(draft_px or 200, 200) <= max(photo.image.size) <= 200
+    for limit, draft_px in ((59_999, 64), (59_999, None)):
         with pytest.raises(PhotoRejected, match="too_many_pixels") as caught:
             open_photo(io.BytesIO(file), max_pixels=limit, draft_px=draft_px)
         assert caught.value.size == (400, 300)
@@ -447,3 +449,37 @@ def test_the_photo_of_a_phone_with_200_megapixels_is_read_by_default_and_a_jpeg_
     with pytest.raises(PhotoRejected, match="too_many_pixels") as caught:
         open_photo(io.BytesIO(bomb), draft_px=512)
     assert caught.value.size == (65_000, 65_000)
+
+
+def test_what_the_scan_accepts_under_the_library_s_limits_everything_after_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vibe_assets.encoders import engine
+    from vibe_assets.evaluate.gallery import thumbnails
+    from vibe_assets.names.chips import _made
+    from vibe_assets.photos import decode
+    from vibe_assets.records import PhotoRef
+    from vibe_assets.settings import Settings
+    from vibe_assets.teacher.images import encode_for_teacher
+    from vibe_assets.vlm.lora import read_picture
+
+    told = {"library": {"root": tmp_path, "max_pixels": 60_000, "max_bytes": 50_000}, "teacher": {"max_side_px": 0}}
+    settings = Settings.model_validate(told)
+    limits, path = settings.library, save(tmp_path / "p.jpg")
+    picture(2, (400, 300)).save(path)  # twice the pixels, as a JPEG may have
+    ref = PhotoRef(hashlib.sha256(path.read_bytes()).hexdigest()[:32], os.fsencode(path), "p.jpg")
+    assert encode_for_teacher(path, settings.teacher, library=limits).mime == "image/jpeg"
+    assert engine._picture(ref, None, limits).size == (200, 150)
+    row = {"x0": 40, "y0": 60, "x1": 360, "y1": 240}
+    chip = _made(path.read_bytes(), row, settings.names, limits, None)
+    whole = _made(path.read_bytes(), row, settings.names, LibrarySettings.model_validate({}), None)
+    assert np.abs(np.asarray(chip, dtype=float) - np.asarray(whole, dtype=float)).mean() < 4  # the same face
+
+    raised = LibrarySettings(max_pixels=120_000, max_bytes=50_000)  # and what only a raised limit accepts
+    monkeypatch.setattr(decode.open_photo, "__kwdefaults__", decode.open_photo.__kwdefaults__ | {"max_pixels": 1000, "max_bytes": 1000})
+    picture(2, (400, 300)).save(tmp_path / "p.png")
+    assert thumbnails({"a": tmp_path / "p.png"}) == thumbnails({"a": tmp_path / "p.png"}, library=limits) == {}
+    assert list(thumbnails({"a": tmp_path / "p.png"}, library=LibrarySettings(max_pixels=120_000, max_bytes=500_000))) == ["a"]
+    assert list(thumbnails({"a": path}, library=raised)) == ["a"]
+    assert read_picture(str(path), 64, raised).size == (64, 48)
+    assert thumbnail_markdown([path], library=raised)

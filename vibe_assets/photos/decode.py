@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -22,6 +22,9 @@ from vibe_assets.errors import UserError
 from vibe_assets.photos import mend, tiff
 from vibe_assets.photos.exif import Exif, read_exif
 from vibe_assets.storage import is_url
+
+if TYPE_CHECKING:
+    from vibe_assets.settings import LibrarySettings  # for types only: every worker would pay for the import
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
 OPENERS = (*(name for name in FORMATS if name != "MPO"), "DIB")  # Pillow's JPEG reader tells MPO apart by itself; DIB: BMP without a head
@@ -136,8 +139,8 @@ def open_photo(
     """Decode the first frame as upright RGB. `source` is a path (bytes are a path, too) or a binary file.
 
     `draft_px`: the picture may come smaller than it is, but not below `draft_px` on its longest side (if it ever was as large):
-    JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. A JPEG may then have twice
-    `max_pixels`; one that has more than `max_pixels` comes at half its size or less. Transparency is laid over white; 16-bit and float
+    JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. A JPEG may have twice
+    `max_pixels`; one that has more than `max_pixels` comes at half its size or less, draft or not. Transparency is laid over white; 16-bit and float
     values are rescaled to 8 bit; CMYK and others are converted. What a progressive JPEG that was cut holds is shown as long as it
     covers the whole picture. Raises PhotoRejected: unsupported_format, unreadable, truncated, too_many_pixels, too_many_bytes, empty,
     out_of_memory, io_error.
@@ -159,13 +162,19 @@ def open_photo(
         raise PhotoRejected("out_of_memory", "not enough memory to decode it") from error
 
 
+def open_accepted(source: str | bytes | Path | BinaryIO, library: LibrarySettings | None, *, draft_px: int | None = None) -> Decoded:
+    """`open_photo` under the limits of the library that accepted the photo: what a scan accepts, everything that follows can read."""
+    caps = {"max_pixels": library.max_pixels, "max_bytes": library.max_bytes} if library is not None else {}
+    return open_photo(source, draft_px=draft_px, **caps)
+
+
 def fits(format: str | None, width: int, height: int, max_pixels: int) -> bool:
-    """Whether a picture of this size is decoded as a draft."""
+    """Whether a picture of this size is decoded."""
     return width * height <= max_pixels * (JPEG_PIXELS if format in ("JPEG", "MPO") else 1)
 
 
 def _plainly(data: bytes, max_pixels: int, draft_px: int | None) -> Decoded:
-    with _opened(data, max_pixels, draft=draft_px is not None) as image:
+    with _opened(data, max_pixels) as image:
         if image.format == "TIFF" and tiff.misread(image):
             return _tiff(data, max_pixels, draft_px, read_exif(image))
         return _decode(image, draft_px, max_pixels)
@@ -215,7 +224,7 @@ def _too_large(width: int, height: int, max_pixels: int) -> PhotoRejected:
     return PhotoRejected("too_many_pixels", f"{width} x {height}, at most {max_pixels} pixels are allowed", (width, height))
 
 
-def _opened(data: bytes, max_pixels: int, *, draft: bool) -> Image.Image:
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
     """The header parsed and its size checked; no pixel is decoded yet."""
     _prepare()
     if not data:
@@ -231,7 +240,7 @@ def _opened(data: bytes, max_pixels: int, *, draft: bool) -> Image.Image:
         raise
     except Exception as error:  # decoders raise struct.error, SyntaxError, OverflowError ... on junk
         raise PhotoRejected("unreadable", _said(error)) from error
-    if not fits(image.format if draft else None, *image.size, max_pixels):
+    if not fits(image.format, *image.size, max_pixels):
         raise _too_large(*image.size, max_pixels)
     if min(image.size) < 1:
         raise PhotoRejected("unreadable", f"no pixels: {image.width} x {image.height}")
@@ -254,9 +263,11 @@ def _decode(image: Image.Image, draft_px: int | None, max_pixels: int) -> Decode
         exif = read_exif(image)
     else:  # TIFF closes its file after loading, with the EXIF unread
         frames, exif = _frames(image), read_exif(image)
-        if draft_px is not None and image.format in ("JPEG", "MPO"):
-            half = size[0] * size[1] > max_pixels
-            image.draft(None, _draft_size(size, min(draft_px, max(size) // 2) if half else draft_px))
+        wanted = [] if draft_px is None else [draft_px]
+        if size[0] * size[1] > max_pixels:  # a JPEG, or it would have been refused
+            wanted.append(max(size) // 2)
+        if wanted and image.format in ("JPEG", "MPO"):
+            image.draft(None, _draft_size(size, min(wanted)))
         _load(image)
     orientation = exif.orientation
     turned = (
@@ -356,14 +367,14 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -1e30, 1e30, out=values)
 
 
-def thumbnail_markdown(paths: Iterable[str | bytes | Path], px: int = 96, most: int = 12) -> str:
+def thumbnail_markdown(paths: Iterable[str | bytes | Path], px: int = 96, most: int = 12, *, library: LibrarySettings | None = None) -> str:
     """Inline Markdown images (data: URLs, JPEG) of the first `most` readable photos, for metadata that people look at."""
     images: list[str] = []
     for path in paths:
         if len(images) == most:
             break
         try:
-            picture = open_photo(path, draft_px=px).image
+            picture = open_accepted(path, library, draft_px=px).image
         except PhotoRejected:
             continue  # a missing thumbnail is no news: rejects have their own list
         picture.thumbnail((px, px))
