@@ -70,7 +70,7 @@ class Decoded:
     height: int
     exif: Exif
     stored: float = 1.0  # share of the picture that a cut file holds, see jpeg_share
-    mended: bool = False  # a plain decoder refuses the file's own bytes
+    mended: bool = False  # a plain decoder refuses the file's own bytes, or shows other values
 
 
 def suffix(name: bytes) -> str:
@@ -140,10 +140,10 @@ def open_photo(
 
     `draft_px`: the picture may come smaller than it is, but not below `draft_px` on its longest side (if it ever was as large):
     JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. A JPEG may have twice
-    `max_pixels`; one that has more than `max_pixels` comes at half its size or less, draft or not. Transparency is laid over white; 16-bit and float
-    values are rescaled to 8 bit; CMYK and others are converted. What a progressive JPEG that was cut holds is shown as long as it
-    covers the whole picture. Raises PhotoRejected: unsupported_format, unreadable, truncated, too_many_pixels, too_many_bytes, empty,
-    out_of_memory, io_error.
+    `max_pixels`; one that has more than `max_pixels` comes at half its size or less, draft or not. Transparency is laid over white;
+    16-bit and float values are rescaled to 8 bit; CMYK and others are converted. What a progressive JPEG that was cut holds is shown as
+    long as it covers the whole picture. Raises PhotoRejected: unsupported_format, unreadable, truncated, too_many_pixels,
+    too_many_bytes, empty, out_of_memory, io_error.
     """
     if isinstance(source, str | bytes | Path):
         data = read_photo(source, max_bytes=max_bytes)
@@ -217,7 +217,7 @@ def _tiff(data: bytes, max_pixels: int, draft_px: int | None, exif: Exif) -> Dec
     if orientation in UPRIGHT:
         rgb = rgb.transpose(UPRIGHT[orientation])
     size = (height, width) if orientation >= 5 else (width, height)
-    return Decoded(rgb, "TIFF", found.pages, orientation, *size, replace(exif, orientation=orientation))
+    return Decoded(rgb, "TIFF", found.pages, orientation, *size, replace(exif, orientation=orientation), mended=True)
 
 
 def _too_large(width: int, height: int, max_pixels: int) -> PhotoRejected:
@@ -275,11 +275,12 @@ def _decode(image: Image.Image, draft_px: int | None, max_pixels: int) -> Decode
     )  # some releases of Pillow turn TIFF by themselves
     if turned:
         size = image.size
+    clipped = _more_than_8_bit(image)
     rgb = _to_rgb(_reduced(image, draft_px))
     if orientation in UPRIGHT and not turned:
         rgb = rgb.transpose(UPRIGHT[orientation])
     width, height = reversed(size) if orientation >= 5 and not turned else size
-    return Decoded(rgb, "BMP" if image.format == "DIB" else str(image.format), frames, orientation, width, height, exif)
+    return Decoded(rgb, "BMP" if image.format == "DIB" else str(image.format), frames, orientation, width, height, exif, mended=clipped)
 
 
 def _frames(image: Image.Image) -> int:
@@ -318,8 +319,13 @@ def _reduced(image: Image.Image, draft_px: int | None) -> Image.Image:
     return image.reduce(factor)
 
 
+def _more_than_8_bit(image: Image.Image) -> bool:
+    """Whether it has greys that a plain convert() clips to white."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
+    if _more_than_8_bit(image):
         image = Image.fromarray(_eight_bit(np.asarray(image)))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         picture = image.convert("RGBA")
