@@ -225,6 +225,37 @@ def test_a_plain_jpeg_that_was_cut_is_refused_however_little_is_missing(missing:
         open_photo(io.BytesIO(file[:-missing]))
 
 
+@pytest.mark.parametrize("padding", [0, 4096])
+def test_zeros_that_end_a_picture_are_not_taken_for_padding(padding: int) -> None:
+    """The last blocks of a flat colour are coded in zeros alone."""
+    ends = set()
+    for seed in range(40):
+        flat = np.full((24, 16 * seed + 16, 3), 120, np.uint8)
+        flat[:8, :8] = np.random.default_rng(seed).integers(0, 256, (8, 8, 3))
+        for optimize in (False, True):
+            file = stored(Image.fromarray(flat), "JPEG", optimize=optimize).getvalue()
+            body = file[:-2]
+            zeros = len(body) - len(body.rstrip(b"\0"))
+            ends.add(zeros)
+            if zeros <= (2 if padding else mend.OWN_ZEROS):
+                photo = open_photo(io.BytesIO(body + bytes(padding)))
+                assert photo.image.tobytes() == open_photo(io.BytesIO(file)).image.tobytes()
+                assert photo.stored == 1
+    assert {0, 1, 27} <= ends
+
+
+def test_a_progressive_jpeg_may_be_cut_at_any_byte_after_its_colours_came() -> None:
+    file = stored(picture(5, (40, 32)), "JPEG", progressive=True, quality=60).getvalue()
+    scans = scans_of(file)
+    shares = []
+    for cut in range(scans[1], len(file)):
+        photo = open_photo(io.BytesIO(file[:cut]))
+        assert photo.image.size == (40, 32)
+        shares.append(photo.stored)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
 def noise() -> Image.Image:
     return Image.fromarray(np.random.default_rng(1).integers(0, 256, (160, 200, 3), dtype=np.uint8))
 

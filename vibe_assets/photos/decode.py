@@ -191,10 +191,17 @@ def _once_more(data: bytes, rejected: PhotoRejected, max_pixels: int, draft_px: 
         except PhotoRejected as again:
             raise (again if again.reason == "too_many_pixels" else rejected) from None
     if rejected.reason == "truncated" and data.startswith(mend.JPEG):
-        photo, other = (_plainly(ended, max_pixels, draft_px) for ended in mend.ended_jpeg(data))
-        stored = mend.jpeg_share(data, last_whole=photo.image.tobytes() == other.image.tobytes())
-        if stored is not None:
-            return replace(photo, stored=stored, mended=True)
+        best: Decoded | None = None
+        for ended, noisy in mend.ended_jpegs(data):
+            try:
+                photo, other = (_plainly(one, max_pixels, draft_px) for one in (ended, noisy))
+            except PhotoRejected:
+                continue
+            stored = mend.jpeg_share(data, last_whole=photo.image.tobytes() == other.image.tobytes())
+            if stored is not None and (best is None or stored > best.stored):
+                best = replace(photo, stored=stored, mended=True)
+        if best is not None:
+            return best
     raise rejected
 
 

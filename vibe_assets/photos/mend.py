@@ -5,22 +5,42 @@ from __future__ import annotations
 import io
 import re
 import zlib
+from collections.abc import Iterator
 
 from PIL import PngImagePlugin
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 EOI = b"\xff\xd9"
+OWN_ZEROS = 64  # at the end that may be a picture's own: more would show a cut and filled-up picture as whole
 NOISE = zlib.compress(bytes(range(256)) * 8)[2:200].replace(b"\xff", b"\x5a")  # no decoder reads it as the end of a picture by chance
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # restart markers and stuffed bytes belong to the data of a scan
 _PROGRESSIVE, _SEQUENTIAL, _SOS = (0xC2, 0xCA), (0xC0, 0xC1, 0xC9), 0xDA
 
 
-def ended_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """The file with the end that it lacks, and the same with noise before it: if both show the same, no pixel hung on what is missing."""
-    rest = data.rstrip(b"\0")  # room that was kept for a file that never came
-    if rest.endswith(b"\xff"):
-        rest += b"\0"
-    return rest + EOI, rest + NOISE + EOI
+def ended_jpegs(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The file with the end that it lacks, and the same with noise before it: if both show the same, no pixel hung on what is missing.
+
+    In several ways: zeros at the end are room that was kept for a file that never came, but the first of them may be the picture's own, and
+    a few may all be; a segment that was cut is left out.
+    """
+    whole = _without_cut_segment(data)
+    stripped = whole.rstrip(b"\0")
+    zeros = len(whole) - len(stripped)
+    for own in sorted({0, *(count for count in (1, 2, zeros) if count <= min(zeros, OWN_ZEROS))}):
+        rest = stripped + bytes(own)
+        rest += b"\0" if rest.endswith(b"\xff") else b""
+        yield rest + EOI, rest + NOISE + EOI
+
+
+def _without_cut_segment(data: bytes) -> bytes:
+    """The data up to the last segment, where that is cut short."""
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        end = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        if end > len(data) or found.end() + 2 > len(data):
+            return data[: found.start()]
+        at = max(end, found.end() + 2)
+    return data
 
 
 def jpeg_share(data: bytes, *, last_whole: bool) -> float | None:
