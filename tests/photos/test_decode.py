@@ -454,6 +454,77 @@ def test_tiffs_are_turned_once(kind: str, orientation: int) -> None:
     assert far_apart(photo, image) <= 1
 
 
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_tiff_of_9_to_15_bits_keeps_the_range_of_its_samples(bits: int, colours: bool) -> None:
+    most = (1 << bits) - 1
+    values = np.round((COLOURS if colours else GREYS) / 255 * most).astype(np.uint16)
+    for options in ({}, {} if colours else {"photometric": "miniswhite"}):
+        shown = most - values if options else values
+        photo = open_photo(io.BytesIO(tiff_file(shown, **(RGB if colours else GREY) | options, bitspersample=bits)))
+        assert far_apart(photo, Image.fromarray(COLOURS if colours else GREYS)) <= 1
+        assert photo.mended
+
+
+def test_signed_bytes_of_a_tiff_keep_the_range_of_their_type() -> None:
+    photo = open_photo(io.BytesIO(tiff_file((GREYS.astype(int) - 128).astype(np.int8), **GREY)))
+    assert far_apart(photo, Image.fromarray(GREYS)) == 0
+
+
+@pytest.mark.parametrize("values", [COLOURS, COLOURS / np.float32(255)])
+def test_the_first_full_page_of_a_tiff_counts_not_a_reduced_copy_of_it(values: np.ndarray) -> None:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as pages:
+        pages.write(values[::4, ::4].copy(), subfiletype=1, extratags=[(274, 3, 1, 6, True)], **RGB)
+        pages.write(values, extratags=[(274, 3, 1, 3, True)], **RGB)
+    photo = open_photo(io.BytesIO(file.getvalue()))
+    assert (photo.width, photo.height, photo.frames, photo.orientation, photo.mended) == (64, 48, 2, 3, True)
+    assert far_apart(photo, Image.fromarray(COLOURS).transpose(Image.Transpose.ROTATE_180)) <= 1
+    with pytest.raises(PhotoRejected, match="too_many_pixels"):
+        open_photo(io.BytesIO(file.getvalue()), max_pixels=1000)
+    only = tiff_file(values[::4, ::4].copy(), subfiletype=1, **RGB)
+    assert open_photo(io.BytesIO(only)).width == 16
+
+
+def png_file(values: np.ndarray, kind: int, *, before: bytes = b"", adler: bytes | None = None) -> bytes:
+    """A PNG of rows of samples (uint8, or uint16 of big-endian order), without help of the library that reads it."""
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    pixels = zlib.compress(rows)
+    pixels = pixels if adler is None else pixels[:-4] + adler
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 8 * values.dtype.itemsize, kind, 0, 0, 0)
+    half = len(pixels) // 2
+    parts = (chunk(b"IDAT", pixels[:half]), chunk(b"IDAT", pixels[half:]))
+    return mend.PNG + chunk(b"IHDR", head) + before + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def test_a_transparent_grey_of_16_bits_is_laid_over_white() -> None:
+    values = np.array([[0, 257, 32896, 32897]], ">u2")
+    assert levels(open_photo(io.BytesIO(png_file(values, 0, before=chunk(b"tRNS", struct.pack(">H", 32896)))))) == [[0, 1, 255, 128]]
+
+
+def test_a_png_is_not_refused_for_a_short_trns_or_a_wrong_checksum_of_whole_pixels() -> None:
+    wanted = Image.fromarray(COLOURS)
+    for file in (png_file(COLOURS, 2, before=chunk(b"tRNS", b"\0")), png_file(COLOURS, 2, adler=bytes(4))):
+        photo = open_photo(io.BytesIO(file))
+        assert far_apart(photo, wanted) == 0
+        assert photo.mended
+    broken = png_file(COLOURS, 2, adler=bytes(4))
+    at = broken.index(b"IDAT") + 20
+    with pytest.raises(PhotoRejected, match=r"unreadable|truncated"):
+        open_photo(io.BytesIO(broken[:at] + b"\xff\xff\xff" + broken[at + 3 :]))
+
+
+def test_a_few_stray_bytes_before_a_jpeg_are_passed_over() -> None:
+    file = stored(picture(1), "JPEG").getvalue()
+    for stray in (b"\n", b"\r\n", b"\0\0\0\0"):
+        photo = open_photo(io.BytesIO(stray + file))
+        assert photo.image.tobytes() == open_photo(io.BytesIO(file)).image.tobytes()
+        assert photo.mended
+        assert open_photo(io.BytesIO(stray + file[:-2])).mended
+    with pytest.raises(PhotoRejected, match="unsupported_format"):
+        open_photo(io.BytesIO(b"stray" + file))
+
+
 # -- more pixels than others -------------------------------------------------------------------------------------------
 def test_a_jpeg_may_have_twice_the_pixels_where_a_smaller_picture_will_do() -> None:
     file = stored(picture(2, (400, 300)), "JPEG").getvalue()

@@ -181,7 +181,7 @@ def test_what_other_code_measured_is_measured_again_once(tmp_path: Path, monkeyp
     earlier = now.with_columns(pl.lit(None).cast(now.schema[name]).alias(name) for name in ("measured_by", "stored_share"))
     names = opened(monkeypatch)
     again = scan(tmp_path, earlier, now=LATER)
-    assert sorted(names) == [b"bad.jpg", b"p.tif"]  # of accepted photos, those of the format that was read wrongly
+    assert sorted(names) == [b"bad.jpg", b"p.png", b"p.tif"]  # of accepted photos, those of formats that were read wrongly
     assert by_name(again)["p.tif"] == by_name(now)["p.tif"]
     assert by_name(again)["bad.jpg"] == by_name(now)["bad.jpg"]
     names.clear()

@@ -39,6 +39,7 @@ OTHER_IMAGE_SUFFIXES = frozenset({  # pictures that are listed and counted, but 
 MAX_PIXELS = 120_000_000
 MAX_BYTES = 200_000_000
 JPEG_PIXELS = 2  # times as many pixels as other formats may have: a draft of half the size or less is cheap (a phone's 200 megapixels)
+STRAY = 4  # bytes that may precede a JPEG
 VALUES_AT_ONCE = 1 << 22  # that are floats at one time while they become bytes
 ORIENTATION = ExifTags.Base.Orientation
 UPRIGHT = {
@@ -175,9 +176,23 @@ def fits(format: str | None, width: int, height: int, max_pixels: int) -> bool:
 
 def _plainly(data: bytes, max_pixels: int, draft_px: int | None) -> Decoded:
     with _opened(data, max_pixels) as image:
-        if image.format == "TIFF" and tiff.misread(image):
-            return _tiff(data, max_pixels, draft_px, read_exif(image))
-        return _decode(image, draft_px, max_pixels)
+        if image.format != "TIFF":
+            return _decode(image, draft_px, max_pixels)
+        exif = read_exif(image)
+        turned = _to_full_page(image)
+        if not fits("TIFF", *image.size, max_pixels):
+            raise _too_large(*image.size, max_pixels)
+        if tiff.misread(image):
+            return _tiff(data, max_pixels, draft_px, exif)
+        photo = _decode(image, draft_px, max_pixels)
+        return replace(photo, exif=replace(exif, orientation=photo.orientation), mended=True) if turned else photo
+
+
+def _to_full_page(image: Image.Image) -> bool:
+    try:
+        return tiff.to_full_page(image)
+    except Exception as error:  # any type on junk
+        raise PhotoRejected("unreadable", _said(error), image.size) from error
 
 
 def _once_more(data: bytes, rejected: PhotoRejected, max_pixels: int, draft_px: int | None) -> Decoded:
@@ -190,6 +205,8 @@ def _once_more(data: bytes, rejected: PhotoRejected, max_pixels: int, draft_px: 
             return _tiff(data, max_pixels, draft_px, Exif())
         except PhotoRejected as again:
             raise (again if again.reason == "too_many_pixels" else rejected) from None
+    if rejected.reason == "unsupported_format" and (start := data.find(mend.JPEG, 0, STRAY + len(mend.JPEG))) > 0:
+        return replace(open_photo(io.BytesIO(data[start:]), max_pixels=max_pixels, max_bytes=len(data), draft_px=draft_px), mended=True)
     if rejected.reason == "truncated" and data.startswith(mend.JPEG):
         best: Decoded | None = None
         for ended, noisy in mend.ended_jpegs(data):
@@ -333,7 +350,9 @@ def _more_than_8_bit(image: Image.Image) -> bool:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if _more_than_8_bit(image):
-        image = Image.fromarray(_eight_bit(np.asarray(image)))
+        values, clear = np.asarray(image), image.info.get("transparency")
+        levels = _eight_bit(values)
+        image = Image.fromarray(levels if clear is None else np.where(values == clear, np.uint8(255), levels))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -345,11 +364,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _eight_bit(values: np.ndarray) -> np.ndarray:
     """Values of any type as uint8, in their shape; a plain convert() would clip them all to white.
 
-    Unsigned values keep the range of their type; of floats, signed values and 32 bits that are hardly used, the range that the values
-    suggest (0..1, 0..255, 0..65535) is kept where one fits; otherwise the least becomes black, the most white.
+    Unsigned values and signed bytes keep the range of their type; of floats, other signed values and 32 bits that are hardly used, the
+    range that the values suggest (0..1, 0..255, 0..65535) is kept where one fits; otherwise the least becomes black, the most white.
     """
     if values.dtype == np.uint8:
         return values
+    if values.dtype == np.int8:
+        return values.view(np.uint8) ^ np.uint8(128)
     unsigned = values.dtype.itemsize if values.dtype.kind == "u" else 0  # bytes
     if unsigned == 2 and values.ndim == 3:
         return (values >> 8).astype(np.uint8)  # as Pillow does

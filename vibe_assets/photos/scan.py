@@ -43,8 +43,8 @@ TRANSIENT = frozenset(["io_error", "decode_timeout", "decoder_crashed", "out_of_
 DAMAGED = frozenset(["truncated", "unreadable", "unsupported_format"])  # so may these while the file is young: it may be half written
 YOUNG = timedelta(hours=1)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(days=1)  # before a file is looked at again by itself; doubled each time
-REJECTED_BY = 1  # raise when the code may accept what it rejected before
-MEASURED_BY = {"TIFF": 2}  # format -> version, 1 elsewhere; raise when the row of an accepted photo comes out otherwise
+REJECTED_BY = 2  # raise when the code may accept what it rejected before
+MEASURED_BY = {"TIFF": 3, "PNG": 2}  # format -> version, 1 elsewhere; raise when the row of an accepted photo comes out otherwise
 Row = dict[str, Any]
 Measure = Callable[[Sequence[bytes]], Iterable[Row]]  # paths -> one record each, in their order
 
