@@ -128,7 +128,7 @@ def test_what_is_wrong_is_named_with_its_line(sample, sample_file, old, new, mes
 def test_very_many_fields_of_another_tool_cost_no_time(sample, sample_file):
     photos = json.loads(sample_file.read_text(encoding="utf-8"))
     photos[0]["objekts"] = photos[0].pop("objects")
-    photos[0] = {"objekts": [], **{f"unknown_field_{number:06}": 1 for number in range(100_000)}, **photos[0]}
+    photos[0] = {"objekts": [], **{f"inclusion_{number:06}": 1 for number in range(100_000)}, **photos[0]}
     sample_file.write_text(json.dumps(photos), encoding="utf-8")
     began = time.process_time()
     found = faults(sample_file, sample)

@@ -64,7 +64,7 @@ def read_tiff(data: bytes, *, max_pixels: int) -> TiffPicture:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters ends as a reason
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         first: Any = file.pages[0]
-        candidates = islice(file.pages, MOST_REDUCED) if first.subfiletype & _REDUCED else ()
+        candidates: Any = islice(file.pages, MOST_REDUCED) if first.subfiletype & _REDUCED else ()
         page: Any = next((one for one in candidates if not one.subfiletype & _REDUCED), first)
         width, height, samples, dtype = page.imagewidth, page.imagelength, page.samplesperpixel, page.dtype
         if width * height > max_pixels or (dtype is not None and width * height * samples * dtype.itemsize > BYTES_PER_PIXEL * max_pixels):
