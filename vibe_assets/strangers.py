@@ -55,6 +55,11 @@ def web_address(text: object) -> str | None:
     return text if parts.scheme in ("http", "https") and parts.hostname else None
 
 
+def shortened(text: str, most: int = MAX_CELL_CHARS) -> str:
+    """The text without its middle where it has more than `most` characters: a path's ends tell it apart."""
+    return text if len(text) <= most else f"{text[: most // 2 - 2]} ... {text[-(most // 2 - 3) :]}"
+
+
 def visible(text: object) -> str:
     r"""The text for a terminal: control and direction characters as \x1b, \u202e; tabs and line ends stay."""
     return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str("" if text is None else text))

@@ -173,15 +173,19 @@ def test_one_wrong_line_refuses_the_file_and_every_wrong_line_is_named(tmp_path)
         annotated(task, result=ticked(scene=["food"]), updated_at="yesterday", created_at=None),
         annotated({**task, "data": {**task["data"], "inclusion_probability": 2}}, result=ticked(scene=["food"])),
         annotated(task, result=ticked(objects=[{"odd": 1}])),
+        annotated(task, result=ticked(scene=["food"]), updated_at="0001-01-01T00:00:00+14:00"),
+        annotated(task, result=ticked(scene=["food"]), updated_at="9999-12-31T23:59:59-14:00"),
+        annotated({**task, "data": {**task["data"], "filled_in": {"teacher": {"x": 1}}}}, result=ticked(scene=["food"])),
         {"image": "x"},
         "nothing",
     ]
     with pytest.raises(AuditedFileError) as refused:
         read(tmp_path, wrong)
     messages = [fault.message for fault in refused.value.faults]
-    assert len(messages) == 10
+    assert len(messages) == 13
+    assert sum("with its zone" in message for message in messages) == 3
     parts = ("no photo of this library", "'feast' is no label", "expected one, got", "as cannot tell", "expected seconds", "with its zone")
-    for part in (*parts, "up to 1, got 2", "{'odd': 1}", "export as JSON or JSON-MIN"):
+    for part in (*parts, "up to 1, got 2", "version as text, got {'x': 1}", "{'odd': 1}", "export as JSON or JSON-MIN"):
         assert any(part in message for message in messages), part
     text = (tmp_path / "export.json").read_text(encoding="utf-8").splitlines()
     by_part = {fault.message.partition(":")[0]: fault.line for fault in refused.value.faults}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import tarfile
@@ -18,6 +19,7 @@ from tests.export.library import FOLDER, NAMES, build
 from vibe_assets.export.formats import FORMATS
 from vibe_assets.labels.files import read_labels
 from vibe_assets.labels.taxonomy import Taxonomy
+from vibe_assets.photos.decode import open_photo
 from vibe_assets.records import ATTRIBUTES, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages.export import ExportError, Selection, export_labels, select_rows
 from vibe_assets.stages.platform import Platform
@@ -266,31 +268,100 @@ def test_a_library_restored_with_new_times_can_still_be_linked(tmp_path: Path) -
     assert [left.reason for left in done.left_out] == ["changed_since_scan"]
 
 
-def test_a_heic_photo_is_copied_as_jpeg_where_readers_need_it(tmp_path: Path) -> None:
+def holding(home: Path, data: bytes, format: str, size: tuple[int, int]) -> tuple[Platform, str]:
+    """A library of two photos, the first of which has these bytes, and its image_id."""
     import polars as pl
+
+    platform = build(home, (b"one.jpg", b"two.jpg"))
+    place = platform.settings.root / "album" / "one.jpg"
+    place.write_bytes(data)
+    image_id = sound(place)
+    old = platform.lake.read(RAW_PHOTOS).filter(pl.col("rel_path") == "album/one.jpg")["image_id"][0]
+    mine = pl.col("image_id") == old
+    for table, folder in ((PREDICTIONS, FOLDER), (PHOTO_GROUPS, None), (RAW_PHOTOS, FOLDER)):
+        rows = platform.lake.read(table)
+        if table is RAW_PHOTOS:
+            told = {"format": format, "width": size[0], "height": size[1]}
+            rows = rows.with_columns(
+                *(pl.when(mine).then(pl.lit(value)).otherwise(name).cast(rows.schema[name]).alias(name) for name, value in told.items()),
+                bytes=None,
+            )
+        rows = rows.with_columns(image_id=pl.when(mine).then(pl.lit(image_id)).otherwise("image_id"))
+        platform.lake.replace(table, rows, **({"folder_key": folder} if folder else {}))
+    return platform, image_id
+
+
+def odd_photos() -> dict[str, tuple[bytes, str]]:
+    """Bytes and format of photos that are labelled, but that plain Pillow refuses or shows otherwise."""
+    import numpy as np
+    import tifffile
+    from PIL.PngImagePlugin import PngInfo
     from pillow_heif import from_pillow
 
-    platform = build(tmp_path / "lib", (b"one.jpg", b"two.jpg"))
-    place = platform.settings.root / "album" / "one.jpg"
-    from_pillow(Image.new("RGB", (64, 48), (200, 30, 30))).save(place)
-    image_id = sound(place)
+    smooth = Image.fromarray(np.random.default_rng(5).integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((64, 48))
+    values = np.asarray(smooth)
+    files = {name: io.BytesIO() for name in ("heic", "jpeg", "text", "tiff", "grey", "cut")}
+    texts = PngInfo()
+    texts.add_text("comment", "x" * 3_000_000, zip=True)
+    from_pillow(smooth).save(files["heic"])
+    smooth.save(files["jpeg"], "JPEG", quality=95)
+    smooth.save(files["text"], "PNG", pnginfo=texts)
+    Image.fromarray(values[..., 0].astype(np.uint16) * 257).save(files["grey"], "PNG")
+    smooth.save(files["cut"], "JPEG", quality=95, progressive=True)
+    tifffile.imwrite(files["tiff"], values, photometric="rgb", bigtiff=True, byteorder=">")
+    data = {name: file.getvalue() for name, file in files.items()}
+    return {
+        "heic": (data["heic"], "HEIF"), "jpeg without its end": (data["jpeg"][:-2], "JPEG"),
+        "progressive jpeg, cut": (data["cut"][:-9], "JPEG"),
+        "png with a large text": (data["text"], "PNG"), "big-endian BigTIFF": (data["tiff"], "TIFF"), "16-bit grey": (data["grey"], "PNG"),
+    }  # fmt: skip
 
-    def renamed(rows: pl.DataFrame) -> pl.DataFrame:
-        old = platform.lake.read(RAW_PHOTOS).filter(pl.col("rel_path") == "album/one.jpg")["image_id"][0]
-        return rows.with_columns(image_id=pl.when(pl.col("image_id") == old).then(pl.lit(image_id)).otherwise("image_id"))
 
-    predictions, groups = renamed(platform.lake.read(PREDICTIONS)), renamed(platform.lake.read(PHOTO_GROUPS))
-    photos = renamed(platform.lake.read(RAW_PHOTOS)).with_columns(
-        format=pl.when(pl.col("image_id") == image_id).then(pl.lit("HEIF")).otherwise("format"), bytes=None
-    )
-    platform.lake.replace(RAW_PHOTOS, photos, folder_key=FOLDER)
-    platform.lake.replace(PREDICTIONS, predictions, folder_key=FOLDER)
-    platform.lake.replace(PHOTO_GROUPS, groups)
-    done = export_labels(platform, "imagefolder", Selection("students"), into=tmp_path / "out")
-    with Image.open(done.folder / "images" / f"{image_id}.jpg") as picture:
-        assert (picture.format, picture.size) == ("JPEG", (64, 48))
+@pytest.mark.parametrize("kind", list(odd_photos()))
+def test_what_few_readers_show_is_copied_as_jpeg(tmp_path: Path, kind: str) -> None:
+    import numpy as np
+
+    data, format = odd_photos()[kind]
+    platform, image_id = holding(tmp_path / "lib", data, format, (64, 48))
+    for name, below in (("imagefolder", "images"), ("csv", "images"), ("fiftyone", "data"), ("webdataset", "shard-000000.tar")):
+        done = export_labels(platform, name, Selection("students"), into=tmp_path / name, mode="copy")
+        place = done.folder / below / f"{image_id}.jpg"
+        if name == "webdataset":
+            with tarfile.open(done.folder / below) as tar:
+                tar.extract(f"{image_id}.jpg", done.folder, filter="data")
+            place = done.folder / f"{image_id}.jpg"
+        with Image.open(place) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (64, 48))
+            shown = np.asarray(picture.convert("RGB"), dtype=float)
+        assert np.abs(shown - np.asarray(open_photo(io.BytesIO(data)).image, dtype=float)).mean() < 8
     linked = export_labels(platform, "imagefolder", Selection("students"), into=tmp_path / "linked", mode="link")
     assert [left.reason for left in linked.left_out] == ["few_readers"]
+    assert not export_labels(platform, "csv", Selection("students"), into=tmp_path / "table", mode="link").left_out
+
+
+@pytest.mark.parametrize("name", ["imagefolder", "webdataset"])
+def test_a_photo_of_more_pixels_than_pillow_opens_unwarned_is_copied_smaller(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vibe_assets.export.pictures.PLAIN_PIXELS", 50_000)
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((400, 300)).save(file, "JPEG")
+    platform, image_id = holding(tmp_path / "lib", file.getvalue(), "JPEG", (400, 300))
+    done = export_labels(platform, name, Selection("students"), into=tmp_path / "out")
+    if name == "webdataset":
+        with tarfile.open(done.folder / "shard-000000.tar") as tar:
+            tar.extractall(done.folder, filter="data")
+        about = json.loads((done.folder / f"{image_id}.json").read_text())
+        place = done.folder / about["file_name"]
+    else:
+        (about,) = [line for line in lines(done.folder / "metadata.jsonl") if line["image_id"] == image_id]
+        place = done.folder / about["file_name"]
+    with Image.open(place) as picture:
+        assert picture.size == (about["width"], about["height"])
+        assert 40_000 <= picture.width * picture.height <= 50_000
+    if name == "imagefolder":
+        linked = export_labels(platform, name, Selection("students"), into=tmp_path / "linked", mode="link")
+        assert [left.reason for left in linked.left_out] == ["few_readers"]
 
 
 def test_a_mode_that_a_format_cannot_do_is_refused_by_name(awkward: Platform, out: Path) -> None:

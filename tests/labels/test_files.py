@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import polars as pl
 import pytest
@@ -122,6 +123,17 @@ def test_what_is_wrong_is_named_with_its_line(sample, sample_file, old, new, mes
     hits = [fault for fault in found if message in fault.message]
     assert len(hits) == 1, found
     assert hits[0].line == line + ("not valid" in message)  # a missing comma is only noticed in the next line
+
+
+def test_very_many_fields_of_another_tool_cost_no_time(sample, sample_file):
+    photos = json.loads(sample_file.read_text(encoding="utf-8"))
+    photos[0]["objekts"] = photos[0].pop("objects")
+    photos[0] = {"objekts": [], **{f"inclusion_{number:06}": 1 for number in range(100_000)}, **photos[0]}
+    sample_file.write_text(json.dumps(photos), encoding="utf-8")
+    began = time.process_time()
+    found = faults(sample_file, sample)
+    assert time.process_time() - began < 5
+    assert any("no field 'objekts'; did you mean 'objects'?" in fault.message for fault in found)
 
 
 def test_a_field_given_twice_is_refused_at_its_photo(sample, sample_file):

@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tests.teacher.conftest import ANNOTATION, always, make_library
+from vibe_assets.cli.app import main
 from vibe_assets.operate.instance import open_instance
 from vibe_assets.operate.setup import Finding, examine, write_settings
 from vibe_assets.settings import Settings, SettingsError, load_settings
@@ -186,6 +188,40 @@ def test_links_to_folders_are_a_warning_not_a_fault(base_url: str, tmp_path: Pat
     found = examined(base_url)["photo root"]
     assert (found.ok, found.detail) == (True, f"{tmp_path}/photos: 1 folders, 2 files; left out: 1 link_to_folder (first linked)")
     assert "mount the folder itself below the root" in found.remedy
+
+
+def nested(folder: Path, name: str, depth: int) -> None:
+    """Folders within folders, beyond the longest path that the system takes."""
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=at)
+        inner = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+
+
+def test_each_kind_of_folder_that_cannot_be_read_has_its_own_remedy(base_url: str, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "loop").symlink_to("loop")
+    looped = examined(base_url)["photo root"]
+    assert "remove links that lead back to themselves" in looped.remedy
+    assert "permissions" not in looped.remedy
+    (tmp_path / "photos" / "loop").unlink()
+    nested(tmp_path / "photos", "n" * 250, 20)
+    deep = examined(base_url)["photo root"]
+    assert "shorten the names of nested folders" in deep.remedy
+    assert "permissions" not in deep.remedy
+    assert len(deep.detail) < 500
+
+
+def test_vibe_folders_shows_both_ends_of_a_very_long_path(base_url: str, tmp_path: Path) -> None:
+    nested(tmp_path / "photos", "n" * 250, 20)
+    examined(base_url)
+    said = CliRunner().invoke(main, ["folders"])
+    (line,) = [line for line in said.stderr.splitlines() if line.startswith("cannot read")]
+    assert "File name too long" in line
+    assert " ... n" in line
+    assert len(line) < 300
 
 
 def test_a_root_that_is_a_link_is_as_good_as_its_folder(base_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import os
@@ -21,6 +22,7 @@ from pillow_heif import from_pillow
 from tests.photos.library import bomb_png, picture, save
 from vibe_assets.photos import mend
 from vibe_assets.photos.decode import UPRIGHT, Decoded, PhotoRejected, open_photo, thumbnail_markdown
+from vibe_assets.settings import LibrarySettings
 
 
 def stored(image: Image.Image, format: str, **options: object) -> io.BytesIO:
@@ -223,6 +225,37 @@ def test_a_plain_jpeg_that_was_cut_is_refused_however_little_is_missing(missing:
         open_photo(io.BytesIO(file[:-missing]))
 
 
+@pytest.mark.parametrize("padding", [0, 4096])
+def test_zeros_that_end_a_picture_are_not_taken_for_padding(padding: int) -> None:
+    """The last blocks of a flat colour are coded in zeros alone."""
+    ends = set()
+    for seed in range(40):
+        flat = np.full((24, 16 * seed + 16, 3), 120, np.uint8)
+        flat[:8, :8] = np.random.default_rng(seed).integers(0, 256, (8, 8, 3))
+        for optimize in (False, True):
+            file = stored(Image.fromarray(flat), "JPEG", optimize=optimize).getvalue()
+            body = file[:-2]
+            zeros = len(body) - len(body.rstrip(b"\0"))
+            ends.add(zeros)
+            if zeros <= (2 if padding else mend.OWN_ZEROS):
+                photo = open_photo(io.BytesIO(body + bytes(padding)))
+                assert photo.image.tobytes() == open_photo(io.BytesIO(file)).image.tobytes()
+                assert photo.stored == 1
+    assert {0, 1, 27} <= ends
+
+
+def test_a_progressive_jpeg_may_be_cut_at_any_byte_after_its_colours_came() -> None:
+    file = stored(picture(5, (40, 32)), "JPEG", progressive=True, quality=60).getvalue()
+    scans = scans_of(file)
+    shares = []
+    for cut in range(scans[1], len(file)):
+        photo = open_photo(io.BytesIO(file[:cut]))
+        assert photo.image.size == (40, 32)
+        shares.append(photo.stored)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
 def noise() -> Image.Image:
     return Image.fromarray(np.random.default_rng(1).integers(0, 256, (160, 200, 3), dtype=np.uint8))
 
@@ -421,14 +454,85 @@ def test_tiffs_are_turned_once(kind: str, orientation: int) -> None:
     assert far_apart(photo, image) <= 1
 
 
+@pytest.mark.parametrize("bits", range(9, 16))
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_tiff_of_9_to_15_bits_keeps_the_range_of_its_samples(bits: int, colours: bool) -> None:
+    most = (1 << bits) - 1
+    values = np.round((COLOURS if colours else GREYS) / 255 * most).astype(np.uint16)
+    for options in ({}, {} if colours else {"photometric": "miniswhite"}):
+        shown = most - values if options else values
+        photo = open_photo(io.BytesIO(tiff_file(shown, **(RGB if colours else GREY) | options, bitspersample=bits)))
+        assert far_apart(photo, Image.fromarray(COLOURS if colours else GREYS)) <= 1
+        assert photo.mended
+
+
+def test_signed_bytes_of_a_tiff_keep_the_range_of_their_type() -> None:
+    photo = open_photo(io.BytesIO(tiff_file((GREYS.astype(int) - 128).astype(np.int8), **GREY)))
+    assert far_apart(photo, Image.fromarray(GREYS)) == 0
+
+
+@pytest.mark.parametrize("values", [COLOURS, COLOURS / np.float32(255)])
+def test_the_first_full_page_of_a_tiff_counts_not_a_reduced_copy_of_it(values: np.ndarray) -> None:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as pages:
+        pages.write(values[::4, ::4].copy(), subfiletype=1, extratags=[(274, 3, 1, 6, True)], **RGB)
+        pages.write(values, extratags=[(274, 3, 1, 3, True)], **RGB)
+    photo = open_photo(io.BytesIO(file.getvalue()))
+    assert (photo.width, photo.height, photo.frames, photo.orientation, photo.mended) == (64, 48, 2, 3, True)
+    assert far_apart(photo, Image.fromarray(COLOURS).transpose(Image.Transpose.ROTATE_180)) <= 1
+    with pytest.raises(PhotoRejected, match="too_many_pixels"):
+        open_photo(io.BytesIO(file.getvalue()), max_pixels=1000)
+    only = tiff_file(values[::4, ::4].copy(), subfiletype=1, **RGB)
+    assert open_photo(io.BytesIO(only)).width == 16
+
+
+def png_file(values: np.ndarray, kind: int, *, before: bytes = b"", adler: bytes | None = None) -> bytes:
+    """A PNG of rows of samples (uint8, or uint16 of big-endian order), without help of the library that reads it."""
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    pixels = zlib.compress(rows)
+    pixels = pixels if adler is None else pixels[:-4] + adler
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 8 * values.dtype.itemsize, kind, 0, 0, 0)
+    half = len(pixels) // 2
+    parts = (chunk(b"IDAT", pixels[:half]), chunk(b"IDAT", pixels[half:]))
+    return mend.PNG + chunk(b"IHDR", head) + before + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def test_a_transparent_grey_of_16_bits_is_laid_over_white() -> None:
+    values = np.array([[0, 257, 32896, 32897]], ">u2")
+    assert levels(open_photo(io.BytesIO(png_file(values, 0, before=chunk(b"tRNS", struct.pack(">H", 32896)))))) == [[0, 1, 255, 128]]
+
+
+def test_a_png_is_not_refused_for_a_short_trns_or_a_wrong_checksum_of_whole_pixels() -> None:
+    wanted = Image.fromarray(COLOURS)
+    for file in (png_file(COLOURS, 2, before=chunk(b"tRNS", b"\0")), png_file(COLOURS, 2, adler=bytes(4))):
+        photo = open_photo(io.BytesIO(file))
+        assert far_apart(photo, wanted) == 0
+        assert photo.mended
+    broken = png_file(COLOURS, 2, adler=bytes(4))
+    at = broken.index(b"IDAT") + 20
+    with pytest.raises(PhotoRejected, match=r"unreadable|truncated"):
+        open_photo(io.BytesIO(broken[:at] + b"\xff\xff\xff" + broken[at + 3 :]))
+
+
+def test_a_few_stray_bytes_before_a_jpeg_are_passed_over() -> None:
+    file = stored(picture(1), "JPEG").getvalue()
+    for stray in (b"\n", b"\r\n", b"\0\0\0\0"):
+        photo = open_photo(io.BytesIO(stray + file))
+        assert photo.image.tobytes() == open_photo(io.BytesIO(file)).image.tobytes()
+        assert photo.mended
+        assert open_photo(io.BytesIO(stray + file[:-2])).mended
+    with pytest.raises(PhotoRejected, match="unsupported_format"):
+        open_photo(io.BytesIO(b"stray" + file))
+
+
 # -- more pixels than others -------------------------------------------------------------------------------------------
 def test_a_jpeg_may_have_twice_the_pixels_where_a_smaller_picture_will_do() -> None:
     file = stored(picture(2, (400, 300)), "JPEG").getvalue()
-    for draft_px in (64, 300, 10_000):
+    for draft_px in (64, 300, 10_000, None):
         photo = open_photo(io.BytesIO(file), max_pixels=60_000, draft_px=draft_px)
         assert (photo.width, photo.height) == (400, 300)
-        assert min(draft_px, 200) <= max(photo.image.size) <= 200
-    for limit, draft_px in ((59_999, 64), (119_999, None)):
+        assert min(draft_px or 200, 200) <= max(photo.image.size) <= 200
+    for limit, draft_px in ((59_999, 64), (59_999, None)):
         with pytest.raises(PhotoRejected, match="too_many_pixels") as caught:
             open_photo(io.BytesIO(file), max_pixels=limit, draft_px=draft_px)
         assert caught.value.size == (400, 300)
@@ -447,3 +551,37 @@ def test_the_photo_of_a_phone_with_200_megapixels_is_read_by_default_and_a_jpeg_
     with pytest.raises(PhotoRejected, match="too_many_pixels") as caught:
         open_photo(io.BytesIO(bomb), draft_px=512)
     assert caught.value.size == (65_000, 65_000)
+
+
+def test_what_the_scan_accepts_under_the_library_s_limits_everything_after_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vibe_assets.encoders import engine
+    from vibe_assets.evaluate.gallery import thumbnails
+    from vibe_assets.names.chips import _made
+    from vibe_assets.photos import decode
+    from vibe_assets.records import PhotoRef
+    from vibe_assets.settings import Settings
+    from vibe_assets.teacher.images import encode_for_teacher
+    from vibe_assets.vlm.lora import read_picture
+
+    told = {"library": {"root": tmp_path, "max_pixels": 60_000, "max_bytes": 50_000}, "teacher": {"max_side_px": 0}}
+    settings = Settings.model_validate(told)
+    limits, path = settings.library, save(tmp_path / "p.jpg")
+    picture(2, (400, 300)).save(path)  # twice the pixels, as a JPEG may have
+    ref = PhotoRef(hashlib.sha256(path.read_bytes()).hexdigest()[:32], os.fsencode(path), "p.jpg")
+    assert encode_for_teacher(path, settings.teacher, library=limits).mime == "image/jpeg"
+    assert engine._picture(ref, None, limits).size == (200, 150)
+    row = {"x0": 40, "y0": 60, "x1": 360, "y1": 240}
+    chip = _made(path.read_bytes(), row, settings.names, limits, None)
+    whole = _made(path.read_bytes(), row, settings.names, LibrarySettings.model_validate({}), None)
+    assert np.abs(np.asarray(chip, dtype=float) - np.asarray(whole, dtype=float)).mean() < 4  # the same face
+
+    raised = LibrarySettings(max_pixels=120_000, max_bytes=50_000)  # and what only a raised limit accepts
+    monkeypatch.setattr(decode.open_photo, "__kwdefaults__", decode.open_photo.__kwdefaults__ | {"max_pixels": 1000, "max_bytes": 1000})
+    picture(2, (400, 300)).save(tmp_path / "p.png")
+    assert thumbnails({"a": tmp_path / "p.png"}) == thumbnails({"a": tmp_path / "p.png"}, library=limits) == {}
+    assert list(thumbnails({"a": tmp_path / "p.png"}, library=LibrarySettings(max_pixels=120_000, max_bytes=500_000))) == ["a"]
+    assert list(thumbnails({"a": path}, library=raised)) == ["a"]
+    assert read_picture(str(path), 64, raised).size == (64, 48)
+    assert thumbnail_markdown([path], library=raised)

@@ -3,19 +3,26 @@
 # ruff: noqa: PTH118, PTH119, PTH123 -- paths are bytes here, and pathlib takes text only
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import struct
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.photos.library import SETTINGS, bomb_png, by_name, only_folder, save, scan
+from tests.photos.library import SETTINGS, bomb_png, by_name, only_folder, picture, save, scan
 from vibe_assets.lake import Lake
+from vibe_assets.photos import folders
 from vibe_assets.photos.scan import LibraryVanished, discover_folders, scan_folder
 from vibe_assets.photos.workers import measure_photo
 from vibe_assets.records import RAW_PHOTOS
@@ -174,7 +181,7 @@ def test_what_other_code_measured_is_measured_again_once(tmp_path: Path, monkeyp
     earlier = now.with_columns(pl.lit(None).cast(now.schema[name]).alias(name) for name in ("measured_by", "stored_share"))
     names = opened(monkeypatch)
     again = scan(tmp_path, earlier, now=LATER)
-    assert sorted(names) == [b"bad.jpg", b"p.tif"]  # of accepted photos, those of the format that was read wrongly
+    assert sorted(names) == [b"bad.jpg", b"p.png", b"p.tif"]  # of accepted photos, those of formats that were read wrongly
     assert by_name(again)["p.tif"] == by_name(now)["p.tif"]
     assert by_name(again)["bad.jpg"] == by_name(now)["bad.jpg"]
     names.clear()
@@ -296,6 +303,101 @@ def test_names_that_are_not_utf8_keep_their_bytes(tmp_path: Path) -> None:
     row = rows["caf\\xe9\n'.jpg"]
     assert row["path_bytes"] == b"caf\xe9\n'.jpg"
     assert row["image_id"] == rows["p.jpg"]["image_id"]
+
+
+@pytest.mark.parametrize("seconds", [10_413_792_000, 1 << 33, -9_300_000_000, 300_000_000_000, -70_000_000_000])  # 2300, 2242, 1675, 11476
+def test_a_file_dated_beyond_what_a_row_holds_does_not_cost_its_folder(
+    tmp_path: Path, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "photos"
+    for name, content in {"odd.jpg": b"\xff\xd8\xff", "fine.jpg": save(root / "p.jpg").read_bytes()}.items():
+        (root / name).write_bytes(content)
+    look = folders._look
+
+    def dated(entry: os.DirEntry[bytes]) -> folders.FileSeen | None:  # not every file system holds such times
+        found = entry.stat() if entry.name == b"odd.jpg" else None
+        if found is None:
+            return look(entry)
+        fields = SimpleNamespace(st_mode=found.st_mode, st_size=found.st_size, st_mtime_ns=seconds * 10**9)
+        return look(SimpleNamespace(name=entry.name, is_dir=lambda **_: False, is_symlink=lambda: False, stat=lambda: fields))
+
+    monkeypatch.setattr(folders, "_look", dated)
+    rows = scan(root, measure=one_by_one)
+    Lake(tmp_path / "lake").replace(RAW_PHOTOS, rows, folder_key="root-e3b0c442")
+    assert by_name(rows)["odd.jpg"]["reason"] == "unreadable"
+    assert by_name(rows)["fine.jpg"]["reason"] is None
+    assert by_name(rows)["odd.jpg"]["mtime_ns"] == max(-(1 << 63), min((1 << 63) - 1, seconds * 10**9))
+    assert scan(root, rows, measure=lambda paths: pytest.fail("opened again"), now=LATER if seconds < 0 else None).equals(rows)
+
+
+DATES = st.sampled_from(["0000:00:00 00:00:00", "0001:01:01 00:00:00", "9999:12:31 23:59:59", "2024:02:30 25:61:61", "\ud800:\udfff"])
+NUMBERS = st.sampled_from([0, -1, 7, 1 << 15, (1 << 31) - 1, 1 << 31, (1 << 32) - 1])
+RATIONALS = st.tuples(NUMBERS, NUMBERS).map(lambda pair: struct.pack(">II", *(number & 0xFFFFFFFF for number in pair)))
+FLOATS = st.sampled_from([0.0, 1e308, float("inf"), float("-inf"), float("nan"), 90.0])
+ENTRIES = st.one_of(  # type and bytes of one value, or of the three of a position
+    st.one_of(DATES, st.text(max_size=40)).map(lambda text: (2, text.encode("utf-8", "surrogatepass") + b"\0")),
+    NUMBERS.map(lambda number: (4, struct.pack(">I", number & 0xFFFFFFFF))),
+    st.lists(RATIONALS, min_size=1, max_size=3).map(lambda parts: (5, b"".join(parts))),
+    st.lists(FLOATS, min_size=1, max_size=3).map(lambda numbers: (12, struct.pack(f">{len(numbers)}d", *numbers))),
+)
+SIZES = {2: 1, 4: 4, 5: 8, 12: 8}
+
+
+def exif_block(directories: Sequence[dict[int, tuple[int, bytes]]]) -> bytes:
+    """An EXIF block of three directories (base, details, place) whose entries have any type."""
+    start, blocks = 8, []
+    places = [0, 0, 0]
+    for at in (2, 1, 0):
+        entries = dict(directories[at]) | (
+            {0x8769: (4, struct.pack(">I", places[1])), 0x8825: (4, struct.pack(">I", places[2]))} if not at else {}
+        )
+        beyond = start + 2 + 12 * len(entries) + 4
+        head, data = struct.pack(">H", len(entries)), b""
+        for tag, (kind, value) in sorted(entries.items()):
+            inside = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(">I", beyond + len(data))
+            head += struct.pack(">HHI", tag, kind, len(value) // SIZES[kind]) + inside
+            data += value if len(value) > 4 else b""
+        places[at] = start
+        blocks.append(head + bytes(4) + data)
+        start += len(blocks[-1])
+    return b"Exif\0\0MM\0*" + struct.pack(">I", places[0]) + b"".join(blocks)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    base=st.dictionaries(st.sampled_from([0x10F, 0x110, 0x112, 0x132]), ENTRIES),
+    details=st.dictionaries(st.sampled_from([0x9003, 0x9004, 0x9010, 0x9011, 0x9291]), ENTRIES),
+    place=st.dictionaries(st.sampled_from([1, 2, 3, 4]), ENTRIES),
+)
+def test_no_value_in_a_photo_costs_its_folder(base: Any, details: Any, place: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        picture().save(root / "odd.jpg", exif=exif_block([base, details, place]))
+        rows = scan(root, measure=one_by_one)
+        assert by_name(rows)["odd.jpg"]["reason"] is None
+        assert RAW_PHOTOS.polars_schema() == rows.schema
+        rows.drop("path_bytes").write_json(io.BytesIO())
+
+
+@given(value=st.integers(-(1 << 70), 1 << 70), text=st.text(st.characters(), max_size=20))
+def test_a_measure_that_its_column_cannot_hold_costs_neither_its_row_nor_its_folder(value: int, text: str) -> None:
+    names = ["width", "height", "frames", "orientation", "offset_min", "bytes"]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "odd.jpg").write_bytes(b"odd")
+        row = scan(Path(folder), measure=lambda paths: [dict.fromkeys(names, value) | {"camera": text, "detail": text + "\udcff"}]).row(
+            0, named=True
+        )
+    assert row["width"] == (value if -(1 << 31) <= value < 1 << 31 else None)
+    assert row["bytes"] == (value if -(1 << 63) <= value < 1 << 63 else None)
+    assert row["detail"].endswith("\\udcff")
+
+
+def test_a_picture_of_more_pixels_a_side_than_a_row_holds_is_a_row(tmp_path: Path) -> None:
+    entries = {256: 0xFFFFFFFF, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 1}
+    packed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    (tmp_path / "wide.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(entries)) + packed + bytes(4))
+    row = scan(tmp_path, measure=one_by_one).row(0, named=True)
+    assert (row["reason"], row["width"], row["height"]) == ("too_many_pixels", None, 1)
 
 
 def _many(root: Path, count: int) -> pl.DataFrame:

@@ -164,6 +164,9 @@ class _Reader:
         probability = self.probability(element, data)
         filled = data.get("filled_in") if isinstance(data.get("filled_in"), dict) else None
         labels = _in_filled_order(self.labels(element, place, image_id, answers), filled)
+        if filled is not None and not isinstance(filled.get("teacher"), str | None):
+            where = ("filled_in",) if data is element.value else ("data", "filled_in")
+            self.fault(element, where, f"filled_in: expected the teacher's version as text, got {filled['teacher']!r:.80}")
         act: Act = "labelled" if filled is None else "accepted" if _same(filled, labels) else "corrected"
         reason = SKIPPED if annotation.get("was_cancelled") else EMPTY if not any(answers.values()) else None
         if len(self.faults) > before:
@@ -203,7 +206,8 @@ class _Reader:
         said = annotation.get("updated_at") or annotation.get("created_at")
         try:
             at = datetime.fromisoformat(str(said))
-        except ValueError:
+            at.astimezone(UTC)
+        except (ValueError, OverflowError):  # OverflowError: before year 1 or after 9999 where the zone is taken off
             at = None
         if at is None or at.tzinfo is None:
             self.fault(element, (*place, "updated_at"), f"updated_at: expected a time with its zone, got {said!r:.80}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vibe_assets.cli.app import main, nothing, platform, show, tell
-from vibe_assets.strangers import visible
+from vibe_assets.strangers import shortened, visible
 
 
 @main.command()
@@ -21,7 +21,7 @@ def folders(accept_missing: bool) -> None:
     rows = list(look.folders.select("folder_key", "rel_path", "files").iter_rows())
     show("Folders", ["partition", "folder", "files"], rows, name="folders")
     for problem in look.problems:
-        click.echo(visible(f"cannot read {problem.rel_path}: {problem.reason} ({problem.detail})"), err=True)
+        click.echo(visible(f"cannot read {shortened(problem.rel_path)}: {problem.reason} ({problem.detail})"), err=True)
     if accepted:
         tell(f"what vanished from {', '.join(accepted)} counts as gone: a running daemon takes it from here, or `vibe run`", gone=accepted)
     if not rows:

@@ -56,7 +56,9 @@ def raw_photos(context: dg.AssetExecutionContext, installation: Installation) ->
         photos=accepted.height,
         copies=accepted.height - accepted["image_id"].n_unique(),
         formats=counts_table("format", formats),
-        thumbnails=dg.MetadataValue.md(thumbnail_markdown([ref.path for ref in platform.photo_refs(accepted.head(12))])),
+        thumbnails=dg.MetadataValue.md(
+            thumbnail_markdown([ref.path for ref in platform.photo_refs(accepted.head(12))], library=platform.settings.library)
+        ),
     )
 
 

@@ -187,16 +187,15 @@ def prepare(copies: Sequence[PhotoRef], encoder: Encoder, limits: LibrarySetting
 
 
 def _picture(photo: PhotoRef, draft_px: int | None, limits: LibrarySettings) -> Image.Image | Failure:
-    from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
+    from vibe_assets.photos.decode import PhotoRejected, open_accepted, read_photo
 
     try:
         data = read_photo(photo.path, max_bytes=limits.max_bytes)
         if (found := hashlib.sha256(data).hexdigest()[: len(photo.image_id)]) != photo.image_id:
             return Failure(CHANGED, f"the file's bytes are now those of {found}; scan the folder again")
-        caps = {"max_pixels": limits.max_pixels, "max_bytes": limits.max_bytes}
-        decoded = open_photo(io.BytesIO(data), draft_px=draft_px, **caps)
+        decoded = open_accepted(io.BytesIO(data), limits, draft_px=draft_px)
         if draft_px is not None and (wanted := _wider_draft(decoded.image.size, (decoded.width, decoded.height), draft_px)):
-            decoded = open_photo(io.BytesIO(data), draft_px=wanted, **caps)
+            decoded = open_accepted(io.BytesIO(data), limits, draft_px=wanted)
         return decoded.image
     except PhotoRejected as rejection:
         return Failure(rejection.reason, rejection.detail)

@@ -12,12 +12,13 @@ from typing import Any
 from vibe_assets.export import annotation_tools, tables, training
 from vibe_assets.export.folder import photos_in, replacing
 from vibe_assets.export.items import ExportError, Item, Items
-from vibe_assets.export.pictures import LeftOut, Placer, picture_bytes
+from vibe_assets.export.pictures import LeftOut, Picture, Placer, picture_bytes
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.progress import stepped
+from vibe_assets.settings import LibrarySettings
 
 LEFT_OUT = "left_out.jsonl"
-LAYOUT = 1  # raised when what a format writes changes: earlier exports are then written anew
+LAYOUT = 2  # raised when what a format writes changes: earlier exports are then written anew
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Format:
     modes: tuple[str, ...]  # what --photos may be, the default first
     write: Callable[[Iterable[Item], Path, Job], None]
     below: str = "images"  # folder of the pictures
-    convert: bool = False  # pictures that few readers open are copied as JPEG
+    read_by_pillow: bool = False  # what plain Pillow does not show as it is gets no link
     streams_pictures: bool = False  # the writer puts the pictures into its own files
     splits_only: bool = False  # photos that are set aside from every split are left out
 
@@ -58,9 +59,9 @@ class Written:
 
 
 def _webdataset(items: Iterable[Item], folder: Path, job: Job) -> None:
-    def picture(item: Item) -> tuple[bytes, str] | None:
+    def picture(item: Item) -> Picture | None:
         try:
-            return picture_bytes(item, convert=True, max_bytes=job.placer.max_bytes)
+            return picture_bytes(item, job.placer.limits)
         except PhotoRejected as rejection:
             job.placer.leave_out(item, rejection.reason, rejection.detail)
             return None
@@ -84,7 +85,7 @@ _ALL = (
     ),
     Format(
         "imagefolder", "a Hugging Face ImageFolder with metadata.jsonl", "https://huggingface.co/docs/datasets/image_dataset#imagefolder",
-        ("copy", "link"), lambda items, folder, job: training.write_imagefolder(items, folder), convert=True,
+        ("copy", "link"), lambda items, folder, job: training.write_imagefolder(items, folder), read_by_pillow=True,
     ),
     Format(
         "webdataset", "WebDataset shards: tar files with picture and JSON", "https://github.com/webdataset/webdataset", ("copy",),
@@ -97,11 +98,11 @@ _ALL = (
     Format(
         "fiftyone", "a FiftyOneImageClassificationDataset, multi-label",
         "https://docs.voxel51.com/user_guide/import_datasets.html#fiftyoneimageclassificationdataset", ANY,
-        lambda items, folder, job: annotation_tools.write_fiftyone(items, folder, labels=job.labels), below="data", convert=True,
+        lambda items, folder, job: annotation_tools.write_fiftyone(items, folder, labels=job.labels), below="data", read_by_pillow=True,
     ),
     Format(
         "messages", "chat messages with the photo, for LoRA fine-tuning", "https://huggingface.co/docs/trl/dataset_formats", ANY,
-        lambda items, folder, job: training.write_messages(items, folder), convert=True, splits_only=True,
+        lambda items, folder, job: training.write_messages(items, folder), read_by_pillow=True, splits_only=True,
     ),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
@@ -109,13 +110,13 @@ FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
 
 def write_format(
     chosen: Format, items: Items, folder: Path, *, mode: str, manifest: Mapping[str, Any], labels: Sequence[str], shard_bytes: int,
-    max_bytes: int, at: datetime, progress: bool, csv_encoding: str = "utf-8",
+    limits: LibrarySettings, at: datetime, progress: bool, csv_encoding: str = "utf-8",
 ) -> Written:  # fmt: skip
     """Write one export into `folder` (see replacing), with its manifest and the list of what was left out. Raises ExportError."""
     facts = dict(manifest)
     with replacing(folder, facts) as fresh:
         below = "linked" if mode == "reference" else chosen.below
-        placer = Placer(fresh, mode, below, chosen.convert, max_bytes)
+        placer = Placer(fresh, mode, below, chosen.read_by_pillow, limits)
         tally = _Tally()
         shown = stepped(items, f"export {chosen.name}", unit="photo", shown=progress)
         chosen.write(_placed(shown, placer, chosen, tally), fresh, Job(labels, shard_bytes, at, placer, csv_encoding))

@@ -8,15 +8,20 @@ import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from vibe_assets.export.items import ExportError, Item
-from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
+from vibe_assets.photos.decode import PhotoRejected, open_accepted, read_photo
+from vibe_assets.photos.folders import file_time
+from vibe_assets.photos.mend import EOI
+from vibe_assets.settings import LibrarySettings
 
 MODES = ("copy", "link", "reference")
 SUFFIXES = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif", "GIF": "gif", "HEIF": "heic", "AVIF": "avif",
 }  # fmt: skip
-FEW_READERS = frozenset({"HEIF", "AVIF"})  # Pillow opens them with a plug-in only: copied as JPEG where a format feeds Pillow
+FEW_READERS = frozenset({"HEIF", "AVIF"})  # Pillow opens them with a plug-in only
+PLAIN_PIXELS = 89_478_485  # beyond, Pillow warns of a bomb, and refuses twice as many
 JPEG_QUALITY = 95
 
 
@@ -37,8 +42,8 @@ class Placer:
     folder: Path
     mode: str  # copy | link | reference
     below: str = "images"
-    convert: bool = False  # formats that few readers open become JPEG
-    max_bytes: int = 200_000_000
+    read_by_pillow: bool = False  # what plain Pillow does not show as it is gets no link; a copy of it is a JPEG in any case
+    limits: LibrarySettings = field(default_factory=LibrarySettings)
     left_out: list[LeftOut] = field(default_factory=list)
 
     def place(self, item: Item) -> Item | None:
@@ -46,7 +51,7 @@ class Placer:
         try:
             if self.mode == "reference" and (path := _as_text(item.photo.path)) is not None:
                 return dataclasses.replace(item, file_name=path)
-            return dataclasses.replace(item, file_name=self._copied(item) if self.mode == "copy" else self._linked(item))
+            return self._copied(item) if self.mode == "copy" else dataclasses.replace(item, file_name=self._linked(item))
         except PhotoRejected as rejection:
             self.leave_out(item, rejection.reason, rejection.detail)
             return None
@@ -54,20 +59,26 @@ class Placer:
     def leave_out(self, item: Item, reason: str, detail: str) -> None:
         self.left_out.append(LeftOut(item.labels.image_id, item.photo.rel_path, reason, detail))
 
-    def _copied(self, item: Item) -> str:
-        data, suffix = picture_bytes(item, convert=self.convert, max_bytes=self.max_bytes)
-        name = f"{self.below}/{item.labels.image_id}.{suffix}"
-        self._ready(name).write_bytes(data)
-        return name
+    def _copied(self, item: Item) -> Item:
+        made = picture_bytes(item, self.limits)
+        name = f"{self.below}/{item.labels.image_id}.{made.suffix}"
+        self._ready(name).write_bytes(made.data)
+        return dataclasses.replace(item, file_name=name, width=made.width, height=made.height)
 
     def _linked(self, item: Item) -> str:
         """A symbolic link: a hard link would let a change in the export reach the original."""
-        if self.convert and item.format in FEW_READERS:
-            raise PhotoRejected("few_readers", f"{item.format} needs --photos copy, which writes it as JPEG")
-        check_unchanged(item, max_bytes=self.max_bytes)
+        check_unchanged(item, max_bytes=self.limits.max_bytes)
+        if self.read_by_pillow and self._few_read(item):
+            what = f"{item.format} of {item.width} x {item.height}"
+            raise PhotoRejected("few_readers", f"few readers show this {what} as it is; --photos copy writes it as JPEG")
         name = f"{self.below}/{item.labels.image_id}.{SUFFIXES.get(item.format, 'jpg')}"
         self._ready(name).symlink_to(os.fsdecode(item.photo.path))
         return name
+
+    def _few_read(self, item: Item) -> bool:
+        if item.format in ("JPEG", "MPO") and item.width * item.height <= PLAIN_PIXELS and _ends_whole(item.photo.path):
+            return False  # the common case: a few bytes are read
+        return _needs_more(item, labelled_bytes(item, max_bytes=self.limits.max_bytes), self.limits)
 
     def _ready(self, name: str) -> Path:
         path = self.folder / name
@@ -75,17 +86,39 @@ class Placer:
         return path
 
 
-def picture_bytes(item: Item, *, convert: bool, max_bytes: int) -> tuple[bytes, str]:
-    """The file's own bytes and the suffix of its format. With `convert`, what few readers open becomes an upright JPEG.
+class Picture(NamedTuple):
+    """What an export holds of a photo."""
+
+    data: bytes
+    suffix: str
+    width: int  # of the upright picture
+    height: int
+
+
+def picture_bytes(item: Item, limits: LibrarySettings) -> Picture:
+    """The file's own bytes where readers show them as they were labelled; otherwise an upright JPEG, smaller where it has too many pixels.
 
     Raises PhotoRejected (see labelled_bytes).
     """
-    data = labelled_bytes(item, max_bytes=max_bytes)
-    if not (convert and item.format in FEW_READERS):
-        return data, SUFFIXES.get(item.format, "jpg")
+    data = labelled_bytes(item, max_bytes=limits.max_bytes)
+    if not _needs_more(item, data, limits):
+        return Picture(data, SUFFIXES.get(item.format, "jpg"), item.width, item.height)
+    share = (PLAIN_PIXELS / max(1, item.width * item.height)) ** 0.5
+    image = open_accepted(io.BytesIO(data), limits, draft_px=max(1, int(max(item.width, item.height) * share)) if share < 1 else None).image
+    if share < 1:
+        image.thumbnail((max(1, int(item.width * share)), max(1, int(item.height * share))))
     buffer = io.BytesIO()
-    open_photo(io.BytesIO(data), max_bytes=max_bytes).image.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue(), "jpg"
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return Picture(buffer.getvalue(), "jpg", *image.size)
+
+
+def _needs_more(item: Item, data: bytes, limits: LibrarySettings) -> bool:
+    """Whether Pillow without a plug-in, under its own limits, refuses the file or shows other values than were labelled."""
+    if item.format in FEW_READERS or item.width * item.height > PLAIN_PIXELS:
+        return True
+    if item.format in ("JPEG", "MPO") and data.endswith(EOI):
+        return False
+    return open_accepted(io.BytesIO(data), limits, draft_px=1).mended
 
 
 def check_unchanged(item: Item, *, max_bytes: int) -> None:
@@ -95,7 +128,7 @@ def check_unchanged(item: Item, *, max_bytes: int) -> None:
         seen = os.stat(item.photo.path)  # noqa: PTH116 - bytes: names need not be UTF-8
     except OSError as error:
         raise PhotoRejected("io_error", error.strerror or str(error)) from error
-    if (seen.st_size, seen.st_mtime_ns) != (item.bytes, item.mtime_ns):
+    if (seen.st_size, file_time(seen.st_mtime_ns)) != (item.bytes, item.mtime_ns):
         labelled_bytes(item, max_bytes=max_bytes)
 
 
@@ -114,6 +147,16 @@ def checked_mode(name: str, mode: str | None, allowed: tuple[str, ...]) -> str:
     if mode not in allowed:
         raise ExportError(f"{name} cannot be written with --photos {mode}: use {' or '.join(f'--photos {one}' for one in allowed)}")
     return mode
+
+
+def _ends_whole(path: bytes) -> bool:
+    """Whether the file's last bytes are the end of a JPEG."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - bytes
+            file.seek(-len(EOI), os.SEEK_END)
+            return file.read() == EOI
+    except OSError as error:
+        raise PhotoRejected("io_error", error.strerror or str(error)) from error
 
 
 def _as_text(path: bytes) -> str | None:

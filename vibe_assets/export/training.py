@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vibe_assets.export.items import Item
+from vibe_assets.export.pictures import Picture
 from vibe_assets.labels.files import labels_to_json
 
 SPLIT_FILES = {"train": "train.jsonl", "val": "val.jsonl", "test": "test.jsonl"}
@@ -18,7 +19,6 @@ REQUEST = (
     "Label this photo. Answer with one JSON object: scene (a list with one scene.* key, or empty), attributes (attr.* keys that are "
     "known, true or false), objects (object.* keys, the main object first)."
 )
-Picture = Callable[[Item], "tuple[bytes, str] | None"]
 
 
 def write_imagefolder(items: Iterable[Item], folder: Path) -> None:
@@ -32,7 +32,7 @@ def write_imagefolder(items: Iterable[Item], folder: Path) -> None:
 
 
 # -- WebDataset --------------------------------------------------------------------------------------------------------
-def write_webdataset(items: Iterable[Item], folder: Path, *, picture: Picture, shard_bytes: int) -> None:
+def write_webdataset(items: Iterable[Item], folder: Path, *, picture: Callable[[Item], Picture | None], shard_bytes: int) -> None:
     """shard-000000.tar ...: per photo KEY.jpg (or the suffix of its format) and KEY.json, KEY being the image_id.
 
     Documentation: https://github.com/webdataset/webdataset. The key is 32 hex digits: unique, and without the dots that would end it.
@@ -42,10 +42,10 @@ def write_webdataset(items: Iterable[Item], folder: Path, *, picture: Picture, s
         for item in items:
             if (found := picture(item)) is None:
                 continue
-            data, suffix = found
             key = item.labels.image_id
-            about = {**item.flat(), "file_name": f"{key}.{suffix}"}
-            shards.add([(f"{key}.{suffix}", data), (f"{key}.json", json.dumps(about, ensure_ascii=False).encode())])
+            name = f"{key}.{found.suffix}"
+            about = {**item.flat(), "file_name": name, "width": found.width, "height": found.height}
+            shards.add([(name, found.data), (f"{key}.json", json.dumps(about, ensure_ascii=False).encode())])
 
 
 class _Shards:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LABEL_FIELDS = ("image_id", "scene", "attributes", "objects")
 AUDIT_FIELDS = (*LABEL_FIELDS, "rel_path", "stratum", "inclusion_probability", "annotator")
 SHOWN_FAULTS = 50
+MOST_COMPARED = 2000  # names of fields that a file is searched for slips of; more are another tool's
 MAX_FAULTS = 1000  # then the file is refused without reading on: it is another file than it should be
 
 
@@ -119,6 +120,7 @@ class _Check:
     def __init__(self, path: Path, taxonomy: Taxonomy, *, fields: tuple[str, ...] = LABEL_FIELDS) -> None:
         self.path, self.taxonomy, self.fields = path, taxonomy, fields
         self.faults: list[FileFault] = []
+        self.close: dict[str, list[str]] = {}  # field that is none of ours -> ours that it looks like
         self.seen: dict[str, str] = {}  # image_id -> where
         try:
             text = path.read_bytes().decode("utf-8-sig")
@@ -206,9 +208,13 @@ class _Check:
         """A field of another tool is left alone; one that looks like a slip for ours would lose its content silently."""
         from difflib import get_close_matches
 
-        for field in photo.keys() - set(self.fields):
-            if close := get_close_matches(field, [name for name in self.fields if name not in photo], 1, 0.75):
-                self.fault(element, (field,), f"no field {field!r}; did you mean {close[0]!r}?")
+        for field in photo:
+            if field in self.fields or (field not in self.close and len(self.close) >= MOST_COMPARED):
+                continue
+            if field not in self.close:
+                self.close[field] = get_close_matches(field, self.fields, len(self.fields), 0.75)
+            if meant := next((name for name in self.close[field] if name not in photo), None):
+                self.fault(element, (field,), f"no field {field!r}; did you mean {meant!r}?")
 
     def probability(self, element: Element) -> float | None:
         value = element.value.get("inclusion_probability")

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from vibe_assets.lake import atomic_file
 from vibe_assets.names.index import NameIndexError
-from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
+from vibe_assets.photos.decode import PhotoRejected, open_accepted, open_photo, read_photo
 from vibe_assets.records import fingerprint
 from vibe_assets.records.first_names import FACE_CHIPS
 
@@ -121,7 +121,7 @@ def _chip(
         data = read_photo(row["path"], max_bytes=limits.max_bytes)
         source_id = hashlib.sha256(data).hexdigest()[:32]
         if row["is_chip"]:
-            image = open_photo(io.BytesIO(data), max_pixels=limits.max_pixels, draft_px=64).image
+            image = open_accepted(io.BytesIO(data), limits, draft_px=64).image
             return {**nothing, **known, "image_id": source_id, "path": row["path"], "source_id": source_id, "phash": phash(image)}
         path = folder / f"{source_id[:2]}" / f"{source_id}-{_recipe(row, settings)}.jpg"
         if not path.exists():
@@ -143,10 +143,11 @@ def _made(
     """The chip of one photo, chip_px square."""
     from PIL import Image
 
-    photo = open_photo(io.BytesIO(data), max_pixels=limits.max_pixels, max_bytes=limits.max_bytes).image
+    opened = open_accepted(io.BytesIO(data), limits)
+    photo, scale = opened.image, opened.image.width / opened.width  # a JPEG beyond the limit comes at half its size, boxes are of the whole
     size = (settings.chip_px, settings.chip_px)
     if row["x0"] is not None:
-        face = cut(photo, (row["x0"], row["y0"], row["x1"], row["y1"]), settings.margin)
+        face = cut(photo, (row["x0"] * scale, row["y0"] * scale, row["x1"] * scale, row["y1"] * scale), settings.margin)
     elif detector is not None:
         face = cut(photo, _only_face(detector.detect(photo), photo, settings).box, settings.margin)
     else:

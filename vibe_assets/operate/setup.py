@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import Counter
@@ -17,6 +18,7 @@ from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake, LakeError, write_text
 from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
 from vibe_assets.storage import Place, Url
+from vibe_assets.strangers import shortened
 
 SHOWN_FILES = 5
 HEADER = """\
@@ -82,6 +84,10 @@ HANDCRAFTED = (
     "it is for trying things out, colours and textures only: for labels to rely on, set [encoder] name to a trained model, for example "
     "siglip:google/siglip2-base-patch16-224"
 )
+SYSTEM_MENDS = {  # what the system says of something unreadable -> what to do
+    os.strerror(errno.ELOOP): "remove links that lead back to themselves",
+    os.strerror(errno.ENAMETOOLONG): "shorten the names of nested folders: a path may have some 4,000 bytes",
+}
 MENDS = {  # reason of a photos.folders.Problem -> what to do
     "unreadable": "repair the permissions (the daemon's user needs r and x on folders, r on files)",
     "link_to_folder": "links to folders are not followed: where their photos are wanted, mount the folder itself below the root",
@@ -146,8 +152,9 @@ def _photo_root(settings: Settings) -> Finding:
         return Finding("photo root", True, detail)
     counts = Counter(problem.reason for problem in discovery.problems)
     first = {problem.reason: problem.rel_path for problem in reversed(discovery.problems)}
-    left = ", ".join(f"{count} {reason} (first {first[reason]})" for reason, count in counts.items())
-    return Finding("photo root", True, f"{detail}; left out: {left}", "; ".join(MENDS.get(reason, reason) for reason in counts))
+    left = ", ".join(f"{count} {reason} (first {shortened(first[reason])})" for reason, count in counts.items())
+    mends = dict.fromkeys(SYSTEM_MENDS.get(problem.detail) or MENDS.get(problem.reason, problem.reason) for problem in discovery.problems)
+    return Finding("photo root", True, f"{detail}; left out: {left}", "; ".join(mends))
 
 
 def _home(settings: Settings) -> Finding:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -22,6 +22,9 @@ from vibe_assets.errors import UserError
 from vibe_assets.photos import mend, tiff
 from vibe_assets.photos.exif import Exif, read_exif
 from vibe_assets.storage import is_url
+
+if TYPE_CHECKING:
+    from vibe_assets.settings import LibrarySettings  # for types only: every worker would pay for the import
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF")
 OPENERS = (*(name for name in FORMATS if name != "MPO"), "DIB")  # Pillow's JPEG reader tells MPO apart by itself; DIB: BMP without a head
@@ -36,6 +39,7 @@ OTHER_IMAGE_SUFFIXES = frozenset({  # pictures that are listed and counted, but 
 MAX_PIXELS = 120_000_000
 MAX_BYTES = 200_000_000
 JPEG_PIXELS = 2  # times as many pixels as other formats may have: a draft of half the size or less is cheap (a phone's 200 megapixels)
+STRAY = 4  # bytes that may precede a JPEG
 VALUES_AT_ONCE = 1 << 22  # that are floats at one time while they become bytes
 ORIENTATION = ExifTags.Base.Orientation
 UPRIGHT = {
@@ -67,7 +71,7 @@ class Decoded:
     height: int
     exif: Exif
     stored: float = 1.0  # share of the picture that a cut file holds, see jpeg_share
-    mended: bool = False  # a plain decoder refuses the file's own bytes
+    mended: bool = False  # a plain decoder refuses the file's own bytes, or shows other values
 
 
 def suffix(name: bytes) -> str:
@@ -136,11 +140,11 @@ def open_photo(
     """Decode the first frame as upright RGB. `source` is a path (bytes are a path, too) or a binary file.
 
     `draft_px`: the picture may come smaller than it is, but not below `draft_px` on its longest side (if it ever was as large):
-    JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. A JPEG may then have twice
-    `max_pixels`; one that has more than `max_pixels` comes at half its size or less. Transparency is laid over white; 16-bit and float
-    values are rescaled to 8 bit; CMYK and others are converted. What a progressive JPEG that was cut holds is shown as long as it
-    covers the whole picture. Raises PhotoRejected: unsupported_format, unreadable, truncated, too_many_pixels, too_many_bytes, empty,
-    out_of_memory, io_error.
+    JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, others are box-averaged by a whole factor. A JPEG may have twice
+    `max_pixels`; one that has more than `max_pixels` comes at half its size or less, draft or not. Transparency is laid over white;
+    16-bit and float values are rescaled to 8 bit; CMYK and others are converted. What a progressive JPEG that was cut holds is shown as
+    long as it covers the whole picture. Raises PhotoRejected: unsupported_format, unreadable, truncated, too_many_pixels,
+    too_many_bytes, empty, out_of_memory, io_error.
     """
     if isinstance(source, str | bytes | Path):
         data = read_photo(source, max_bytes=max_bytes)
@@ -159,16 +163,36 @@ def open_photo(
         raise PhotoRejected("out_of_memory", "not enough memory to decode it") from error
 
 
+def open_accepted(source: str | bytes | Path | BinaryIO, library: LibrarySettings | None, *, draft_px: int | None = None) -> Decoded:
+    """`open_photo` under the limits of the library that accepted the photo: what a scan accepts, everything that follows can read."""
+    caps = {"max_pixels": library.max_pixels, "max_bytes": library.max_bytes} if library is not None else {}
+    return open_photo(source, draft_px=draft_px, **caps)
+
+
 def fits(format: str | None, width: int, height: int, max_pixels: int) -> bool:
-    """Whether a picture of this size is decoded as a draft."""
+    """Whether a picture of this size is decoded."""
     return width * height <= max_pixels * (JPEG_PIXELS if format in ("JPEG", "MPO") else 1)
 
 
 def _plainly(data: bytes, max_pixels: int, draft_px: int | None) -> Decoded:
-    with _opened(data, max_pixels, draft=draft_px is not None) as image:
-        if image.format == "TIFF" and tiff.misread(image):
-            return _tiff(data, max_pixels, draft_px, read_exif(image))
-        return _decode(image, draft_px, max_pixels)
+    with _opened(data, max_pixels) as image:
+        if image.format != "TIFF":
+            return _decode(image, draft_px, max_pixels)
+        exif = read_exif(image)
+        turned = _to_full_page(image)
+        if not fits("TIFF", *image.size, max_pixels):
+            raise _too_large(*image.size, max_pixels)
+        if tiff.misread(image):
+            return _tiff(data, max_pixels, draft_px, exif)
+        photo = _decode(image, draft_px, max_pixels)
+        return replace(photo, exif=replace(exif, orientation=photo.orientation), mended=True) if turned else photo
+
+
+def _to_full_page(image: Image.Image) -> bool:
+    try:
+        return tiff.to_full_page(image)
+    except Exception as error:  # any type on junk
+        raise PhotoRejected("unreadable", _said(error), image.size) from error
 
 
 def _once_more(data: bytes, rejected: PhotoRejected, max_pixels: int, draft_px: int | None) -> Decoded:
@@ -181,11 +205,20 @@ def _once_more(data: bytes, rejected: PhotoRejected, max_pixels: int, draft_px: 
             return _tiff(data, max_pixels, draft_px, Exif())
         except PhotoRejected as again:
             raise (again if again.reason == "too_many_pixels" else rejected) from None
+    if rejected.reason == "unsupported_format" and (start := data.find(mend.JPEG, 0, STRAY + len(mend.JPEG))) > 0:
+        return replace(open_photo(io.BytesIO(data[start:]), max_pixels=max_pixels, max_bytes=len(data), draft_px=draft_px), mended=True)
     if rejected.reason == "truncated" and data.startswith(mend.JPEG):
-        photo, other = (_plainly(ended, max_pixels, draft_px) for ended in mend.ended_jpeg(data))
-        stored = mend.jpeg_share(data, last_whole=photo.image.tobytes() == other.image.tobytes())
-        if stored is not None:
-            return replace(photo, stored=stored, mended=True)
+        best: Decoded | None = None
+        for ended, noisy in mend.ended_jpegs(data):
+            try:
+                photo, other = (_plainly(one, max_pixels, draft_px) for one in (ended, noisy))
+            except PhotoRejected:
+                continue
+            stored = mend.jpeg_share(data, last_whole=photo.image.tobytes() == other.image.tobytes())
+            if stored is not None and (best is None or stored > best.stored):
+                best = replace(photo, stored=stored, mended=True)
+        if best is not None:
+            return best
     raise rejected
 
 
@@ -208,14 +241,14 @@ def _tiff(data: bytes, max_pixels: int, draft_px: int | None, exif: Exif) -> Dec
     if orientation in UPRIGHT:
         rgb = rgb.transpose(UPRIGHT[orientation])
     size = (height, width) if orientation >= 5 else (width, height)
-    return Decoded(rgb, "TIFF", found.pages, orientation, *size, replace(exif, orientation=orientation))
+    return Decoded(rgb, "TIFF", found.pages, orientation, *size, replace(exif, orientation=orientation), mended=True)
 
 
 def _too_large(width: int, height: int, max_pixels: int) -> PhotoRejected:
     return PhotoRejected("too_many_pixels", f"{width} x {height}, at most {max_pixels} pixels are allowed", (width, height))
 
 
-def _opened(data: bytes, max_pixels: int, *, draft: bool) -> Image.Image:
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
     """The header parsed and its size checked; no pixel is decoded yet."""
     _prepare()
     if not data:
@@ -231,7 +264,7 @@ def _opened(data: bytes, max_pixels: int, *, draft: bool) -> Image.Image:
         raise
     except Exception as error:  # decoders raise struct.error, SyntaxError, OverflowError ... on junk
         raise PhotoRejected("unreadable", _said(error)) from error
-    if not fits(image.format if draft else None, *image.size, max_pixels):
+    if not fits(image.format, *image.size, max_pixels):
         raise _too_large(*image.size, max_pixels)
     if min(image.size) < 1:
         raise PhotoRejected("unreadable", f"no pixels: {image.width} x {image.height}")
@@ -254,9 +287,11 @@ def _decode(image: Image.Image, draft_px: int | None, max_pixels: int) -> Decode
         exif = read_exif(image)
     else:  # TIFF closes its file after loading, with the EXIF unread
         frames, exif = _frames(image), read_exif(image)
-        if draft_px is not None and image.format in ("JPEG", "MPO"):
-            half = size[0] * size[1] > max_pixels
-            image.draft(None, _draft_size(size, min(draft_px, max(size) // 2) if half else draft_px))
+        wanted = [] if draft_px is None else [draft_px]
+        if size[0] * size[1] > max_pixels:  # a JPEG, or it would have been refused
+            wanted.append(max(size) // 2)
+        if wanted and image.format in ("JPEG", "MPO"):
+            image.draft(None, _draft_size(size, min(wanted)))
         _load(image)
     orientation = exif.orientation
     turned = (
@@ -264,11 +299,12 @@ def _decode(image: Image.Image, draft_px: int | None, max_pixels: int) -> Decode
     )  # some releases of Pillow turn TIFF by themselves
     if turned:
         size = image.size
+    clipped = _more_than_8_bit(image)
     rgb = _to_rgb(_reduced(image, draft_px))
     if orientation in UPRIGHT and not turned:
         rgb = rgb.transpose(UPRIGHT[orientation])
     width, height = reversed(size) if orientation >= 5 and not turned else size
-    return Decoded(rgb, "BMP" if image.format == "DIB" else str(image.format), frames, orientation, width, height, exif)
+    return Decoded(rgb, "BMP" if image.format == "DIB" else str(image.format), frames, orientation, width, height, exif, mended=clipped)
 
 
 def _frames(image: Image.Image) -> int:
@@ -307,9 +343,16 @@ def _reduced(image: Image.Image, draft_px: int | None) -> Image.Image:
     return image.reduce(factor)
 
 
+def _more_than_8_bit(image: Image.Image) -> bool:
+    """Whether it has greys that a plain convert() clips to white."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(_eight_bit(np.asarray(image)))
+    if _more_than_8_bit(image):
+        values, clear = np.asarray(image), image.info.get("transparency")
+        levels = _eight_bit(values)
+        image = Image.fromarray(levels if clear is None else np.where(values == clear, np.uint8(255), levels))
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -321,11 +364,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _eight_bit(values: np.ndarray) -> np.ndarray:
     """Values of any type as uint8, in their shape; a plain convert() would clip them all to white.
 
-    Unsigned values keep the range of their type; of floats, signed values and 32 bits that are hardly used, the range that the values
-    suggest (0..1, 0..255, 0..65535) is kept where one fits; otherwise the least becomes black, the most white.
+    Unsigned values and signed bytes keep the range of their type; of floats, other signed values and 32 bits that are hardly used, the
+    range that the values suggest (0..1, 0..255, 0..65535) is kept where one fits; otherwise the least becomes black, the most white.
     """
     if values.dtype == np.uint8:
         return values
+    if values.dtype == np.int8:
+        return values.view(np.uint8) ^ np.uint8(128)
     unsigned = values.dtype.itemsize if values.dtype.kind == "u" else 0  # bytes
     if unsigned == 2 and values.ndim == 3:
         return (values >> 8).astype(np.uint8)  # as Pillow does
@@ -356,14 +401,14 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.clip(values, -1e30, 1e30, out=values)
 
 
-def thumbnail_markdown(paths: Iterable[str | bytes | Path], px: int = 96, most: int = 12) -> str:
+def thumbnail_markdown(paths: Iterable[str | bytes | Path], px: int = 96, most: int = 12, *, library: LibrarySettings | None = None) -> str:
     """Inline Markdown images (data: URLs, JPEG) of the first `most` readable photos, for metadata that people look at."""
     images: list[str] = []
     for path in paths:
         if len(images) == most:
             break
         try:
-            picture = open_photo(path, draft_px=px).image
+            picture = open_accepted(path, library, draft_px=px).image
         except PhotoRejected:
             continue  # a missing thumbnail is no news: rejects have their own list
         picture.thumbnail((px, px))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SLUG_LENGTH = 60
 MIN_MISSING_FOLDERS = 3  # fewer are an everyday clean-up, whatever their share
 UNREADABLE = "unreadable"
+I64 = 1 << 63  # what the lake's columns of sizes and times can hold
 
 
 class LibraryVanished(UserError, RuntimeError):
@@ -71,6 +72,11 @@ class FileSeen(NamedTuple):
     error: str | None = None  # why it has no size and time (a link to nowhere, no permission)
 
 
+def file_time(nanoseconds: int) -> int:
+    """A modification time as it is kept: one before 1678 or after 2262 becomes the first or last that 64 bits of nanoseconds can hold."""
+    return max(-I64, min(I64 - 1, nanoseconds))
+
+
 def readable_path(path_bytes: bytes) -> str:
     """Text for people and columns: UTF-8, other bytes as \\xNN; '.' for the root."""
     return path_bytes.decode("utf-8", "backslashreplace") or "."
@@ -107,7 +113,9 @@ def list_objects(folder: Url) -> list[FileSeen]:
 
 
 def _objects_seen(entries: Iterable[Entry]) -> list[FileSeen]:
-    return [FileSeen(entry.name, entry.size, entry.changed, is_link=False) for entry in entries if not entry.is_folder]
+    return [
+        FileSeen(entry.name, min(entry.size, I64 - 1), file_time(entry.changed), is_link=False) for entry in entries if not entry.is_folder
+    ]
 
 
 def list_files(folder: bytes) -> list[FileSeen]:
@@ -133,7 +141,7 @@ def _look(entry: os.DirEntry[bytes]) -> FileSeen | None:
         return FileSeen(entry.name, 0, 0, is_link, error.strerror or str(error))
     if not stat.S_ISREG(status.st_mode):
         return None
-    return FileSeen(entry.name, status.st_size, status.st_mtime_ns, is_link)
+    return FileSeen(entry.name, status.st_size, file_time(status.st_mtime_ns), is_link)
 
 
 def discover_folders(root: Place) -> Discovery:

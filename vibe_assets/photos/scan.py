@@ -43,8 +43,8 @@ TRANSIENT = frozenset(["io_error", "decode_timeout", "decoder_crashed", "out_of_
 DAMAGED = frozenset(["truncated", "unreadable", "unsupported_format"])  # so may these while the file is young: it may be half written
 YOUNG = timedelta(hours=1)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(days=1)  # before a file is looked at again by itself; doubled each time
-REJECTED_BY = 1  # raise when the code may accept what it rejected before
-MEASURED_BY = {"TIFF": 2}  # format -> version, 1 elsewhere; raise when the row of an accepted photo comes out otherwise
+REJECTED_BY = 2  # raise when the code may accept what it rejected before
+MEASURED_BY = {"TIFF": 3, "PNG": 2}  # format -> version, 1 elsewhere; raise when the row of an accepted photo comes out otherwise
 Row = dict[str, Any]
 Measure = Callable[[Sequence[bytes]], Iterable[Row]]  # paths -> one record each, in their order
 
@@ -141,8 +141,26 @@ def _table(known_rows: pl.DataFrame, kept: Iterable[Known], deleted: Iterable[Kn
 
     old = known_rows[[row.at for row in kept]]
     gone = known_rows[[row.at for row in deleted]].with_columns(reason=pl.lit("deleted"), detail=pl.lit("the file is gone"))
-    new = pl.DataFrame(list(rows), schema=RAW_PHOTOS.polars_schema(), orient="row")
+    schema = RAW_PHOTOS.polars_schema()
+    new = pl.DataFrame([_storable(row, schema) for row in rows], schema=schema, orient="row")
     return pl.concat([old, gone, new]).sort("path_bytes")
+
+
+def _storable(row: Row, schema: Mapping[str, Any]) -> Row:
+    """The row with what its columns cannot hold made so that they can: one odd file must not cost its folder.
+
+    A number beyond its column is unknown (a TIFF may claim more pixels a side than 32 bits count), half a surrogate pair is spelled out.
+    """
+    import polars as pl
+
+    bits = {name: 31 if dtype == pl.Int32 else 63 for name, dtype in schema.items() if dtype in (pl.Int32, pl.Int64)}
+    kept = dict(row)
+    for name, value in row.items():
+        if isinstance(value, str):
+            kept[name] = value.encode("utf-8", "backslashreplace").decode()
+        elif isinstance(value, int) and name in bits and not -(1 << bits[name]) <= value < 1 << bits[name]:
+            kept[name] = None
+    return kept
 
 
 def _files(root: Place, place: bytes, path_bytes: bytes, *, accept_missing: bool) -> list[FileSeen]:

@@ -25,7 +25,7 @@ RAW_PHOTOS = Table(
         **REL_PATH,
         "path_bytes": Column("bytes", "relative path as the file system spells it"),
         "bytes": Column("i64", "file size"),
-        "mtime_ns": Column("i64", "modification time"),
+        "mtime_ns": Column("i64", "modification time, ns since 1970; one that this cannot hold is the nearest that it can (1677, 2262)"),
         "format": Column("str", "JPEG, PNG, ... as decoded"),
         "width": Column("i32", "pixels after EXIF rotation"),
         "height": Column("i32", "pixels after EXIF rotation"),

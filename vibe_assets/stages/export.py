@@ -156,7 +156,7 @@ def export_labels(
     manifest = {**asked, "fingerprint": version, "versions": _versions(platform), "documentation": chosen.documentation}
     return write_format(
         chosen, items, folder, mode=mode, manifest=manifest, labels=taxonomy, shard_bytes=shard_bytes,
-        max_bytes=platform.settings.library.max_bytes, at=now or datetime.now(UTC), progress=platform.progress,
+        limits=platform.settings.library, at=now or datetime.now(UTC), progress=platform.progress,
         csv_encoding=csv_encoding(bom),
     )  # fmt: skip
 

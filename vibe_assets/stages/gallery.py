@@ -21,7 +21,7 @@ def thumbnails(platform: Platform, image_ids: Sequence[str]) -> dict[str, str]:
     from vibe_assets.evaluate.gallery import thumbnails as small_pictures
 
     wanted = accepted_photos(platform).filter(pl.col("image_id").is_in(sorted(set(image_ids))))
-    return small_pictures({ref.image_id: ref.path for ref in platform.photo_refs(wanted)})
+    return small_pictures({ref.image_id: ref.path for ref in platform.photo_refs(wanted)}, library=platform.settings.library)
 
 
 def photo_names(platform: Platform, image_ids: Sequence[str]) -> dict[str, str]:

@@ -178,7 +178,7 @@ def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:
     members = groups.filter(pl.col("group_id").is_in(shown["group_id"].to_list())).collect()
     photos = accepted_photos(platform, image_ids=[*wanted, *members["image_id"]])
     refs = {ref.image_id: ref for ref in platform.photo_refs(photos.filter(pl.col("image_id").is_in(wanted)))}
-    pictures = thumbnails({image_id: ref.path for image_id, ref in refs.items()})
+    pictures = thumbnails({image_id: ref.path for image_id, ref in refs.items()}, library=platform.settings.library)
     said = platform.lake.live(PREDICTIONS, platform.lake.scan(PREDICTIONS)).filter(pl.col("image_id").is_in(wanted)).collect()
     labels = {row["image_id"]: _labels(row) for row in said.iter_rows(named=True)}
     sizes = dict(members.join(photos.select("image_id"), on="image_id").group_by("group_id").len().iter_rows())
@@ -213,7 +213,7 @@ def _write_sheet(platform: Platform, query: Query, shots: list[Shot], *, searche
     folder = platform.settings.reports_dir / "search"
     name = re.sub(r"[^a-z0-9]+", "-", query.title.lower()).strip("-")[:40] or "search"
     mark = hashlib.sha256(query.vector.tobytes() + query.title.encode("utf-8", "surrogateescape") + bytes([every])).hexdigest()[:8]
-    example = thumbnails({"example": query.photo.path}).get("example") if query.photo else None
+    example = thumbnails({"example": query.photo.path}, library=platform.settings.library).get("example") if query.photo else None
     kind = "every photo by itself" if every else "near-duplicates and bursts shown once"
     page = render_sheet(
         shots,

@@ -78,14 +78,14 @@ def encode_probe() -> EncodedPhoto:
 
 def _decoded(path: bytes | str | Path, settings: TeacherBase, library: LibrarySettings, image_id: str | None) -> tuple[bytes, Decoded]:
     """The file's bytes and the picture in them, read once so that hash and picture belong together."""
-    from vibe_assets.photos.decode import PhotoRejected, open_photo, read_photo
+    from vibe_assets.photos.decode import PhotoRejected, open_accepted, read_photo
 
     try:
         data = read_photo(path, max_bytes=library.max_bytes)
         if image_id is not None and not hashlib.sha256(data).hexdigest().startswith(image_id):
             raise TeacherFailure("photo_changed", "the bytes are no longer those that were scanned; the next scan sees it as a new photo")
         draft_px = max(1, round((1 - SLACK) * settings.max_side_px)) if settings.max_side_px else None
-        return data, open_photo(io.BytesIO(data), max_pixels=library.max_pixels, max_bytes=library.max_bytes, draft_px=draft_px)
+        return data, open_accepted(io.BytesIO(data), library, draft_px=draft_px)
     except PhotoRejected as rejected:
         raise TeacherFailure("unreadable_photo", f"{rejected.reason}: {rejected.detail}") from rejected
     except ValueError as error:  # a NUL in the path

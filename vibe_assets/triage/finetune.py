@@ -170,11 +170,10 @@ def _pixels(data: SeriesSet, photos: dict[str, PhotoRef], processor: Any, limits
     """image_id -> preprocessed photo as the model reads it."""
     import torch
 
-    from vibe_assets.photos.decode import open_photo
+    from vibe_assets.photos.decode import open_accepted
 
     found = {}
     for image_id in sorted({photo for members in data.members for photo in members}):
-        caps = {"max_pixels": limits.max_pixels, "max_bytes": limits.max_bytes}
-        image = open_photo(photos[image_id].path, draft_px=FULL_PX, **caps).image
+        image = open_accepted(photos[image_id].path, limits, draft_px=FULL_PX).image
         found[image_id] = torch.from_numpy(np.asarray(processor(images=image, return_tensors="np")["pixel_values"][0], dtype=np.float32))
     return found

@@ -38,13 +38,13 @@ def pictures(platform: Platform, rows: pl.DataFrame, image_ids: Iterable[str]) -
     """image_id -> JPEG data URL, of PHOTO_SERIES rows; photos that cannot be read any more are left out."""
     import polars as pl
 
-    from vibe_assets.photos.decode import PhotoRejected, open_photo
+    from vibe_assets.photos.decode import PhotoRejected, open_accepted
 
     found = {}
     wanted = rows.unique("image_id", keep="first").filter(pl.col("image_id").is_in(sorted(set(image_ids))))
     for ref in platform.photo_refs(wanted):
         try:
-            image = open_photo(ref.path, draft_px=2 * SHEET_PX).image
+            image = open_accepted(ref.path, platform.settings.library, draft_px=2 * SHEET_PX).image
         except PhotoRejected:
             continue
         image.thumbnail((SHEET_PX, SHEET_PX))

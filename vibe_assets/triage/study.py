@@ -161,15 +161,14 @@ def quality_rows(platform: Platform, photos: pl.DataFrame) -> pl.DataFrame:
     """IMAGE_QUALITY rows of photos (image_id, path_bytes, rel_path); one that cannot be read has a reason."""
     import polars as pl
 
-    from vibe_assets.photos.decode import PhotoRejected, open_photo
+    from vibe_assets.photos.decode import PhotoRejected, open_accepted
     from vibe_assets.photos.quality import MEASURE_PX, measure_take
 
-    limits = platform.settings.library
     rows: list[dict[str, Any]] = []
     for ref in platform.photo_refs(photos):
         row: dict[str, Any] = {**dict.fromkeys(IMAGE_QUALITY.columns), "image_id": ref.image_id, "measure": MEASURE}
         try:
-            photo = open_photo(ref.path, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, draft_px=MEASURE_PX)
+            photo = open_accepted(ref.path, platform.settings.library, draft_px=MEASURE_PX)
             row |= vars(measure_take(photo.image))
         except PhotoRejected as rejected:
             row |= {"reason": rejected.reason, "detail": rejected.detail}

@@ -61,7 +61,10 @@ def finetune_adapter(platform: Platform, name: str, base: str, knobs: LoraKnobs 
     if (folder / CARD).is_file() and (card := read_card(folder / CARD)).get("version") == version and (folder / "adapter").is_dir():
         return Finetuned(name, folder, None, card)
     run = folder / f"run-{version}"  # holds the checkpoints: a run that was cut off goes on here
-    training = finetune(source, train, val, run, knobs=knobs, device=platform.settings.vlm.device, progress=platform.progress)
+    training = finetune(
+        source, train, val, run, knobs=knobs, device=platform.settings.vlm.device, progress=platform.progress,
+        library=platform.settings.library,
+    )  # fmt: skip
     (folder / CARD).unlink(missing_ok=True)  # between the two lines below the folder holds no adapter with a card of another
     shutil.rmtree(folder / "adapter", ignore_errors=True)
     training.adapter.rename(folder / "adapter")

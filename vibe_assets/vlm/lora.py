@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from vibe_assets.settings import LibrarySettings
+
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 VISION = ("qkv", "proj", "gate_proj", "up_proj", "down_proj", "linear_fc1", "linear_fc2")  # of Qwen2.5-VL and of Qwen3-VL
 
@@ -88,20 +90,20 @@ class Training:
     stopped_early: bool
 
 
-def read_picture(path: str | bytes, max_side_px: int) -> Image.Image:
+def read_picture(path: str | bytes, max_side_px: int, library: LibrarySettings | None = None) -> Image.Image:
     """Upright RGB of at most `max_side_px` on its longest side. Raises PhotoRejected."""
-    from vibe_assets.photos.decode import open_photo
+    from vibe_assets.photos.decode import open_accepted
 
-    picture = open_photo(path, draft_px=max_side_px).image
+    picture = open_accepted(path, library, draft_px=max_side_px).image
     picture.thumbnail((max_side_px, max_side_px))
     return picture
 
 
-def encode(local: LocalModel, record: Record, *, max_side_px: int) -> dict[str, torch.Tensor]:
+def encode(local: LocalModel, record: Record, *, max_side_px: int, library: LibrarySettings | None = None) -> dict[str, torch.Tensor]:
     """One training example: the question as at prediction time, the answer's tokens after it, and labels on those alone."""
     import torch
 
-    inputs = local.prompt_tokens(record.prompt, read_picture(record.path, max_side_px))
+    inputs = local.prompt_tokens(record.prompt, read_picture(record.path, max_side_px, library))
     asked = inputs["input_ids"]  # (1, p)
     tokenizer = local.processor.tokenizer
     ids = tokenizer(record.answer + "<|im_end|>\n", add_special_tokens=False)["input_ids"]
@@ -126,6 +128,7 @@ def finetune(
     device: str = "auto",
     stop_after: int | None = None,
     progress: bool = True,
+    library: LibrarySettings | None = None,
 ) -> Training:
     """Train an adapter into `folder`/adapter; checkpoints lie beside it, and a run that was cut off goes on from the newest.
 
@@ -143,7 +146,9 @@ def finetune(
     set_seed(knobs.seed)
     local = load_local(base, device=device, four_bit=knobs.four_bit)
     model = _with_lora(local, knobs)
-    trainer = _trainer(dataclasses.replace(local, model=model), train, val, folder, knobs, stop_after=stop_after, progress=progress)
+    trainer = _trainer(
+        dataclasses.replace(local, model=model), train, val, folder, knobs, stop_after=stop_after, progress=progress, library=library
+    )
     resumed = newest_checkpoint(folder)
     first = _kept_first_loss(folder) if resumed is not None else None
     if first is None:
@@ -189,6 +194,7 @@ def _trainer(
     *,
     stop_after: int | None,
     progress: bool,
+    library: LibrarySettings | None,
 ) -> Any:
     from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
     from transformers.trainer_callback import PrinterCallback
@@ -197,8 +203,8 @@ def _trainer(
     trainer = Trainer(
         model=local.model,
         args=_arguments(folder, knobs, len(train), on_cpu=local.device.type == "cpu", progress=progress),
-        train_dataset=_Examples(local, train, knobs.max_side_px),
-        eval_dataset=_Examples(local, val, knobs.max_side_px),
+        train_dataset=_Examples(local, train, knobs.max_side_px, library),
+        eval_dataset=_Examples(local, val, knobs.max_side_px, library),
         data_collator=lambda examples: collate(examples, pad),
         callbacks=[EarlyStoppingCallback(knobs.patience), *([_StopAfter(stop_after)] if stop_after is not None else [])],
     )
@@ -234,14 +240,14 @@ def _arguments(folder: Path, knobs: LoraKnobs, records: int, *, on_cpu: bool, pr
 class _Examples:
     """Records as training examples, encoded when they are asked for: pictures of a whole library do not fit into memory."""
 
-    def __init__(self, local: LocalModel, records: Sequence[Record], max_side_px: int) -> None:
-        self.local, self.records, self.max_side_px = local, records, max_side_px
+    def __init__(self, local: LocalModel, records: Sequence[Record], max_side_px: int, library: LibrarySettings | None) -> None:
+        self.local, self.records, self.max_side_px, self.library = local, records, max_side_px, library
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, at: int) -> dict[str, torch.Tensor]:
-        return encode(self.local, self.records[at], max_side_px=self.max_side_px)
+        return encode(self.local, self.records[at], max_side_px=self.max_side_px, library=self.library)
 
 
 def _StopAfter(steps: int) -> Any:

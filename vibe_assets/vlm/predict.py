@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import PhotoRef, fingerprint
 from vibe_assets.records.tags import TAG_PREDICTIONS, TAGGED_PHOTOS
-from vibe_assets.settings import TeacherBase
+from vibe_assets.settings import LibrarySettings, TeacherBase
 from vibe_assets.stages.platform import Platform
 from vibe_assets.teacher.annotate import annotate
 from vibe_assets.teacher.client import TeacherClient
@@ -116,20 +116,20 @@ def _ask_local(
         local = load_local(model.source, adapter=model.adapter, device=platform.settings.vlm.device)
         with journal:
             for photo in tqdm(pending, desc=model.name, unit="photo", disable=None if platform.progress else True):
-                record = _answered(local, model, prompt, photo, version)
+                record = _answered(local, model, prompt, photo, version, platform.settings.library)
                 journal.append(record)
                 known[photo.image_id] = record
     return {image_id: known[image_id] for image_id in wanted if image_id in known}
 
 
-def _answered(local: Any, model: Model, prompt: str, photo: PhotoRef, version: str) -> Record:
+def _answered(local: Any, model: Model, prompt: str, photo: PhotoRef, version: str, library: LibrarySettings) -> Record:
     from vibe_assets.photos.decode import PhotoRejected
     from vibe_assets.vlm.lora import read_picture
 
     record: Record = {"image_id": photo.image_id, "rel_path": photo.rel_path, "teacher": version, "model": model.model_id}
     record |= {"at": datetime.now(UTC).isoformat(timespec="microseconds"), "annotation": None, "latency_s": None, "usage": None}
     try:
-        picture = read_picture(photo.path, model.settings.max_side_px or 10_000)
+        picture = read_picture(photo.path, model.settings.max_side_px or 10_000, library)
     except PhotoRejected as rejected:
         return record | {"reason": "unreadable_photo", "detail": f"{rejected.reason}: {rejected.detail}"}
     began = time.perf_counter()
