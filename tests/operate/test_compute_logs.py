@@ -50,7 +50,10 @@ def telling() -> None:
     tell()
 
 
-def test_the_console_shows_what_assets_say_and_the_instance_keeps_every_event(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_console_shows_what_assets_say_and_the_instance_keeps_every_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with dg.DagsterInstance.local_temp(str(tmp_path), overrides=SETTINGS) as instance:
         result = telling.execute_in_process(instance=instance)
         kept = {event.dagster_event_type for event in instance.all_logs(result.run_id) if event.dagster_event}
