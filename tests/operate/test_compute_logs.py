@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 HOUSE = yaml.safe_load((Path(__file__).parents[2] / "dagster_home" / "dagster.yaml").read_text(encoding="utf-8"))
-SETTINGS = {name: HOUSE[name] for name in ("compute_logs", "python_logs")}
+SETTINGS = {name: HOUSE[name] for name in ("compute_logs", "python_logs", "telemetry")}
 
 
 @dg.op
@@ -57,7 +57,7 @@ def test_the_console_shows_what_assets_say_and_the_instance_keeps_every_event(
     with dg.DagsterInstance.local_temp(str(tmp_path), overrides=SETTINGS) as instance:
         result = telling.execute_in_process(instance=instance)
         kept = {event.dagster_event_type for event in instance.all_logs(result.run_id) if event.dagster_event}
-    said = capfd.readouterr().err
-    assert "seven photos" in said
-    assert "DEBUG" not in said
+        (file,) = (tmp_path / "storage").rglob("compute_logs/*.err")
+    assert "seven photos" in file.read_text(encoding="utf-8")
+    assert "DEBUG" not in file.read_text(encoding="utf-8") + capfd.readouterr().err
     assert {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.RUN_SUCCESS} <= kept
