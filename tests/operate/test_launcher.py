@@ -20,7 +20,7 @@ from PIL import Image
 from tests.e2e.processes import until
 from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import report_outside_world
-from vibe_assets.operate.launcher import PROCESS_TAG, WarmRunLauncher, started
+from vibe_assets.operate.launcher import PROCESS_TAG, WarmRunLauncher, end_lost_starts, started
 from vibe_assets.stages.platform import Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -113,6 +113,19 @@ def test_a_run_that_dagster_s_own_launcher_started_is_watched_too(instance: dg.D
     sleeper.kill()
     sleeper.wait()
     assert health(run).status == WorkerStatus.NOT_FOUND
+
+
+def test_a_run_that_a_daemon_was_about_to_start_when_it_ended_holds_nobody_up(
+    instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]
+) -> None:
+    began, lost = [at_work(instance, sleeper), starting(instance)], starting(instance)
+    instance.report_engine_event(f"Started process for run (pid: {sleeper.pid}).", began[1])
+    assert end_lost_starts(instance) == 1
+    found = instance.get_run_by_id(lost.run_id)
+    assert found is not None
+    assert found.status == DagsterRunStatus.FAILURE
+    assert {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[DagsterRunStatus.STARTING]))} == {run.run_id for run in began}
+    assert end_lost_starts(instance) == 0
 
 
 def test_a_cancelled_run_is_asked_to_end(instance: dg.DagsterInstance, sleeper: subprocess.Popen[bytes]) -> None:

@@ -37,7 +37,7 @@ from vibe_assets.teacher.replay import ReplayFaults
 
 KINDS = ("run", "daemon", "code server", "launcher", "ui")
 IN_FLIGHT = 4  # [teacher] concurrency
-PATIENCE_S = 60.0  # until a process of the next kind is there
+PATIENCE_S = 20.0  # until a process of the next kind is there
 HOME_S = 600.0  # from the last kill to a whole library
 
 

@@ -28,6 +28,7 @@ from vibe_assets.defs.orders import forget_lost, open_orders
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.plan import Cell, plan
 from vibe_assets.operate.instance import claim
+from vibe_assets.operate.launcher import end_lost_starts
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.stages.library import look_at_folders
 from vibe_assets.stages.platform import Platform
@@ -136,7 +137,7 @@ class Driver:
 
         A run whose process still lives goes on; one that waits in a queue is started by nobody, and wanted again at the next look.
         """
-        left = 0
+        left = end_lost_starts(self.instance)
         for run in self.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
             if run.status in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING):
                 launcher = self.instance.run_launcher

@@ -20,8 +20,13 @@ def end_with(parent: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the daemon with the arguments of `dagster-daemon`."""
+    from dagster import DagsterInstance
     from dagster._daemon.cli import main as run
 
+    from vibe_assets.operate.launcher import end_lost_starts
+
+    with DagsterInstance.get() as instance:
+        end_lost_starts(instance)
     threading.Thread(target=end_with, args=(os.getppid(),), name="watches the parent", daemon=True).start()
     sys.argv = ["dagster-daemon", *arguments]
     run()

@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagster import DagsterEventType
+from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 
 if TYPE_CHECKING:
@@ -92,12 +92,30 @@ class WarmRunLauncher(DefaultRunLauncher):
             return _not_found(began[0]) if began and lost else CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.RUNNING) if _lives(where) else _not_found(where["pid"])
 
+    def never_began(self, run: DagsterRun) -> bool:
+        """Whether a daemon ended between taking the run and giving it a process. To be asked only while no daemon starts runs."""
+        return _process_of(run) is None and self._began(run) is None
+
     def _began(self, run: DagsterRun) -> tuple[int, float] | None:
         """Of a run that Dagster's own launcher started: the id of its process, and when that said so (seconds since 1970)."""
         for entry in reversed(self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
             if found := BEGAN.search(entry.user_message or entry.message):
                 return int(found[1]), entry.timestamp
         return None
+
+
+def end_lost_starts(instance: DagsterInstance) -> int:
+    """Mark runs as failed that a daemon was about to start when it ended; how many. For whoever starts runs next, before the first.
+
+    Dagster would wait for run_monitoring.start_timeout_seconds, and the pool with it.
+    """
+    launcher, lost = instance.run_launcher, 0
+    if isinstance(launcher, WarmRunLauncher):
+        for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTING])):
+            if launcher.never_began(run):
+                instance.report_run_failed(run, "the daemon ended before it had given the run a process")
+                lost += 1
+    return lost
 
 
 def execute(run_id: str, ref: InstanceRef, environment: dict[str, str]) -> None:
