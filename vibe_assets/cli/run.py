@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from vibe_assets.cli.app import leave, main, platform
+from vibe_assets.cli.app import document, keep, leave, main, platform, tell
 from vibe_assets.strangers import visible
+from vibe_assets.words import some
 
 
 @main.command()
@@ -22,7 +25,7 @@ def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
       vibe run annotations         ask the teacher again for every photo it did not answer, then go on
       vibe run audit_sample        draw a new sample
     """
-    from vibe_assets.cli.status import print_status, read_status
+    from vibe_assets.cli.status import as_facts, print_status, read_status
     from vibe_assets.definitions import defs
     from vibe_assets.defs.foreground import run_graph
     from vibe_assets.demo.run import teacher_for_demo
@@ -31,18 +34,20 @@ def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
     home = platform()
     with teacher_for_demo(home.settings):
         try:
-            tally = run_graph(defs, assets=assets, folders=folders)
+            log = None if document() is not None or sys.stdout.isatty() else sys.stdout
+            tally = run_graph(defs, assets=assets, folders=folders, log=log)
         except LookupError as error:
             raise click.BadParameter(str(error).strip("'\"")) from error
     for line in tally.not_passed:
-        click.echo(visible(f"gate not passed: {line}"))
+        tell(f"gate not passed: {line}")
     for line in tally.failed:
         click.echo(visible(f"run failed: {line}"), err=True)
-    click.echo(
-        f"{tally.runs:,} runs" + (f", {len(tally.failed):,} failed" if tally.failed else "") if tally.runs else "nothing moved: no run"
-    )
+    said = some(tally.runs, "run") + (f", {len(tally.failed):,} failed" if tally.failed else "") if tally.runs else "nothing moved: no run"
+    tell(said, runs=tally.runs, failed=tally.failed, gates_not_passed=tally.not_passed)
     found = read_status(home)
-    print_status(found)
+    keep(status=as_facts(found))
+    if document() is None:
+        print_status(found)
     stop_idle_workers()
     if not found.library.files:
         click.echo(f"Error: no photos below {found.root}: put some there, or set library.root to the folder that holds them", err=True)
@@ -67,4 +72,6 @@ def adopt() -> None:
         with DagsterInstance.get() as instance:
             refuse_daemon(instance)
             forgotten = take(settings, instance)
-    click.echo(f"{dagster_home(settings)} serves {settings.home} now; it forgot {forgotten} assets. Next: vibe run, or vibe ui")
+    served = dagster_home(settings)
+    said = f"{served} serves {settings.home} now; it forgot {some(forgotten, 'asset')}. Next: vibe run, or vibe ui"
+    tell(said, instance=served, home=settings.home, forgotten=forgotten)

@@ -53,7 +53,7 @@ def status(as_json: bool) -> None:
     """
     found = read_status(platform())
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2, default=_as_text, ensure_ascii=False))
+        click.echo(json.dumps(as_facts(found), indent=2, ensure_ascii=False))
     else:
         print_status(found)
 
@@ -77,6 +77,12 @@ def read_status(home: Platform) -> Status:
     damaged = dict(damaged_lines(home))
     waits = (*waiting_for(library, graph), *(("you", _damage(file, count)) for file, count in damaged.items()))
     return Status(root, str(settings.home), str(dagster_home(settings)), library, graph, waits, next_step(home, library, graph), damaged)
+
+
+def as_facts(found: Status) -> dict[str, Any]:
+    """The status for programs."""
+    facts: dict[str, Any] = json.loads(json.dumps(asdict(found), default=_as_text))
+    return facts
 
 
 def _damage(file: str, count: int) -> str:
