@@ -222,6 +222,21 @@ def test_the_document_of_a_run_that_failed_names_what_failed(tmp_path: Path, mon
     assert found["status"]["library"]["photos"] == 0
 
 
+def test_a_run_that_refuses_to_begin_ends_with_the_status_and_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vibe_assets.defs import foreground
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise StageError("4 of 5 folders are missing; is the disk mounted?")
+
+    (tmp_path / "photos").mkdir()
+    done("init", "photos")
+    monkeypatch.setattr(foreground, "run_graph", refuse)
+    result = vibe("run")
+    assert (result.exit_code, result.stderr) == (1, "Error: 4 of 5 folders are missing; is the disk mounted?\n")
+    assert result.stdout.index("Library\n") < result.stdout.index("Next\n")
+    assert json.loads(vibe("run", "--json").stdout)["status"]["library"]["photos"] == 0
+
+
 def test_no_command_prints_a_line_that_its_document_has_only_as_text() -> None:
     for file in sorted((Path(vibe_assets.__file__).parent / "cli").glob("*.py")):
         if file.name in ("app.py", "status.py"):  # what prints the documents themselves

@@ -27,6 +27,8 @@ from vibe_assets.teacher.journal import Journal
 
 DONE = LibraryStatus(folders=2, files=9, photos=9, answered=9, sampled=4, checked=4, audited=4)
 MADE = GraphStatus(made=17, assets=17)
+MOVED = replace(MADE, to_make=("teacher moved",))
+VANISHED = replace(MADE, refused="3 of 4 folders are missing: `vibe folders --accept-missing`")
 LATER = datetime.now(UTC) + timedelta(minutes=20)
 
 
@@ -90,7 +92,13 @@ def test_an_empty_installation_has_a_status_and_stays_empty(home: Platform) -> N
         (DONE, replace(MADE, gates=(ShutGate("raw_photos", "photos_readable", "repair"),)), "vibe ui"),
         (DONE, replace(MADE, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), "vibe run"),
         (DONE, replace(MADE, daemon=True, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), "vibe report --open"),
-        (DONE, replace(MADE, made=9), "vibe run"),
+        (DONE, MOVED, "vibe run"),
+        (DONE, replace(MOVED, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe run"),
+        (DONE, replace(MOVED, daemon=True), "vibe status"),
+        (DONE, VANISHED, "vibe folders --accept-missing"),
+        (DONE, replace(MADE, refused="the taxonomy cannot be read"), "vibe doctor"),
+        (replace(DONE, unanswered={"invalid_answer": 1}), MADE, "vibe run"),
+        (replace(DONE, unanswered={"too_large": 1}), MADE, "vibe report --open"),
         (DONE, replace(MADE, daemon=True, runs=(Run("predictions", "a-1", None),)), "vibe status"),
         (replace(DONE, checked=3), MADE, "vibe audit --open"),
         (replace(DONE, trial="better", trial_allowed=True), MADE, "vibe teacher promote"),
@@ -115,7 +123,10 @@ def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.Captur
     library = replace(DONE, unanswered={"timeout": 3}, checked=1, trial="it is better", trial_allowed=True, heads={"scene": "scene-abc"})
     shut = ShutGate("teacher_report", "teacher_agrees_with_people", "check more photos")
     again = Again("annotations", "a-1", "the server is away", 3, LATER)
-    graph = GraphStatus(daemon=True, runs=(Run("raw_photos", "b-2", LATER),), queued=4, gates=(shut,), retries=(again,), made=9)
+    assert ("you", VANISHED.refused) in waiting_for(DONE, VANISHED)
+    graph = GraphStatus(
+        daemon=True, to_make=tuple("abcdefg"), runs=(Run("raw_photos", "b-2", LATER),), queued=4, gates=(shut,), retries=(again,), made=9
+    )
     waits = waiting_for(library, graph)
     hour = LATER.astimezone().strftime("%H:%M")
     assert [whom for whom, _ in waits][:3] == ["the teacher", "people", "a gate"]
@@ -125,7 +136,7 @@ def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.Captur
     print_status(Status("/photos", "/data", "/data/dagster", library, graph, tuple(waits), next_step(home, library, graph)))
     said = capsys.readouterr().out
     for text in ("3 photos: timeout", "3 of 4 photos of the sample are not checked", "teacher_agrees_with_people", "scene-abc",
-                 "raw_photos (b-2)", "4 runs", "may be promoted", "vibe doctor"):  # fmt: skip
+                 "raw_photos (b-2)", "4 runs", "a; b; c; d; e; and 2 more", "may be promoted", "vibe doctor"):  # fmt: skip
         assert text in said
     assert len(said.splitlines()) <= 30  # one screen
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from vibe_assets.cli.app import document, keep, leave, main, platform, tell
+from vibe_assets.errors import UserError
 from vibe_assets.strangers import visible
 from vibe_assets.words import some
+
+if TYPE_CHECKING:
+    from vibe_assets.defs.drive import Tally
 
 
 @main.command()
@@ -31,27 +36,39 @@ def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
     from vibe_assets.demo.run import teacher_for_demo
     from vibe_assets.photos.workers import stop_idle_workers
 
-    home = platform()
+    home, stopped = platform(), None
     with teacher_for_demo(home.settings):
         try:
             log = None if document() is not None or sys.stdout.isatty() else sys.stdout
             tally = run_graph(defs, assets=assets, folders=folders, log=log)
+            _say(tally)
         except LookupError as error:
             raise click.BadParameter(str(error).strip("'\"")) from error
+        except UserError as error:
+            stopped = error
+    stop_idle_workers()
+    try:
+        found = read_status(home)
+    except UserError as error:
+        raise (stopped or error) from None
+    keep(status=as_facts(found))
+    if document() is None:
+        print_status(found)
+    if stopped is not None:
+        raise stopped
+    if not found.library.files:
+        click.echo(f"Error: no photos below {found.root}: put some there, or set library.root to the folder that holds them", err=True)
+    leave(1 if tally.failed or not found.library.files else 0)
+
+
+def _say(tally: Tally) -> None:
+    """What the runs did."""
     for line in tally.not_passed:
         tell(f"gate not passed: {line}")
     for line in tally.failed:
         click.echo(visible(f"run failed: {line}"), err=True)
     said = some(tally.runs, "run") + (f", {len(tally.failed):,} failed" if tally.failed else "") if tally.runs else "nothing moved: no run"
     tell(said, runs=tally.runs, failed=tally.failed, gates_not_passed=tally.not_passed)
-    found = read_status(home)
-    keep(status=as_facts(found))
-    if document() is None:
-        print_status(found)
-    stop_idle_workers()
-    if not found.library.files:
-        click.echo(f"Error: no photos below {found.root}: put some there, or set library.root to the folder that holds them", err=True)
-    leave(1 if tally.failed or not found.library.files else 0)
 
 
 @main.command()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vibe_assets.cli.app import main, platform
+from vibe_assets.stages.teacher import PASSING
 from vibe_assets.strangers import visible
+from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.defs.standing import GraphStatus
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from vibe_assets.stages.status import LibraryStatus
 
 SHOWN = 5  # lines of a kind
+ACCEPT = "vibe folders --accept-missing"
+ASKED_AGAIN = ("not asked yet", *PASSING)
 TEACHER_AWAY = ("unreachable", "timeout", "server_error", "rate_limited", "request_rejected")
 
 
@@ -71,8 +75,10 @@ def read_status(home: Platform) -> Status:
     if has_instance(settings):
         from vibe_assets.definitions import defs
 
-        with open_instance(settings) as instance:
-            graph = graph_status(instance, defs)
+        with open_instance(settings, only_look=True) as instance:
+            graph = graph_status(instance, defs, home)
+    elif settings.library.root is not None:
+        graph = GraphStatus(to_make=("the whole graph: nothing of it was made here yet",))
     root = None if settings.library.root is None else str(settings.root)
     damaged = dict(damaged_lines(home))
     waits = (*waiting_for(library, graph), *(("you", _damage(file, count)) for file, count in damaged.items()))
@@ -101,6 +107,8 @@ def waiting_for(library: LibraryStatus, graph: GraphStatus) -> list[tuple[str, s
     for one in graph.retries:
         where = f" ({one.partition})" if one.partition else ""
         waits.append((f"a retry at {_clock(one.next_try)}", f"{one.asset}{where}, failed {one.failures} times: {one.reason}"))
+    if graph.refused:
+        waits.append(("you", graph.refused))
     if library.trial:
         waits.append(("you", f"the candidate teacher {'may be promoted' if library.trial_allowed else 'lost its trial'}: {library.trial}"))
     return waits
@@ -115,10 +123,17 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
         return Next("vibe init PHOTO_FOLDER", "no photos are named yet")
     if isinstance(settings.root, Path) and not settings.root.is_dir():
         return Next("vibe doctor", f"{settings.root} is not there")
+    if ACCEPT in graph.refused:
+        return Next(ACCEPT, "if the folders are gone for good; if they are not, mount their disk, and look again")
+    if graph.refused:
+        return Next("vibe doctor", "the library cannot be looked at as it lies there")
     if graph.made and not library.files:
         return Next("vibe folders", f"no photo was found below {settings.root}: put some there")
     if any(reason in TEACHER_AWAY for reason in library.unanswered):
         return Next("vibe doctor", "the teacher does not answer; what waits for it is tried again by itself")
+    if not graph.daemon and (not library.files or graph.to_make or graph.queued):
+        what = f": {graph.to_make[0]}" if graph.to_make else ""
+        return Next("vibe run", f"no daemon is at work, and there is something to make{what}")
     if library.sampled and library.checked < library.sampled and not library.checked:
         return Next("vibe audit --open", "people have not checked any photo of the sample yet")
     if graph.gates:
@@ -128,14 +143,14 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
     if graph.retries and not graph.daemon:
         one = graph.retries[0]
         return Next("vibe run", f"{one.asset} failed ({one.reason}), and no daemon is there to try it again")
-    if not graph.daemon and (not library.files or graph.made < graph.assets or graph.queued):
-        return Next("vibe run", "no daemon is at work, and there is something to make")
-    if graph.runs or graph.queued:
+    if graph.runs or graph.queued or graph.to_make:
         return Next("vibe status", "work goes on; look again later")
     if library.checked < library.sampled:
         return Next("vibe audit --open", "the more photos people check, the more is known")
     if library.trial_allowed:
         return Next("vibe teacher promote", "the candidate teacher passed its trial")
+    if not graph.daemon and any(reason in ASKED_AGAIN for reason in library.unanswered):
+        return Next("vibe run", "all is made, and photos without an answer may be asked about again")
     return Next("vibe report --open", "all is made" if graph.daemon else "all is made; `vibe run` takes in what is new")
 
 
@@ -161,7 +176,10 @@ def print_status(found: Status) -> None:
         _line("runs", f"{run.assets}{where}{since}")
     if len(graph.runs) > SHOWN:
         _line("", f"and {len(graph.runs) - SHOWN} more")
-    _line("queued", f"{graph.queued:,} runs")
+    _line("queued", some(graph.queued, "run"))
+    if graph.to_make:
+        more = len(graph.to_make) - SHOWN
+        _line("to make", "; ".join(graph.to_make[:SHOWN]) + (f"; and {more} more" if more > 0 else ""))
     if found.waits:
         _head("Waits for")
         for whom, what in found.waits[: 2 * SHOWN]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from vibe_assets.defs.history import look
-from vibe_assets.defs.plan import Graph, State, plan
+from vibe_assets.defs.plan import Cell, Graph, State, Status, plan
 from vibe_assets.strangers import visible
 
 ENDED_BADLY = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
@@ -27,8 +27,13 @@ class Retry:
 
 def pending(instance: dg.DagsterInstance, graph: Graph, jobs: Mapping[str, Iterable[str]]) -> list[Retry]:
     """What waits for a next try, the soonest first."""
+    return paused(instance, plan(graph, look(instance, graph, jobs)))
+
+
+def paused(instance: dg.DagsterInstance, statuses: Mapping[Cell, Status]) -> list[Retry]:
+    """What of a plan waits for a next try, the soonest first."""
     found = []
-    for cell, status in plan(graph, look(instance, graph, jobs)).items():
+    for cell, status in statuses.items():
         if status.state == State.PAUSED and (attempt := status.attempt):
             at = datetime.fromtimestamp(attempt.next_try, UTC)
             found.append(Retry(cell.asset, cell.folder, reason_of(instance, attempt.run_id), attempt.tries, at, attempt.run_id))
