@@ -85,16 +85,15 @@ def library_status(platform: Platform) -> LibraryStatus:
 
 def cost_so_far(platform: Platform) -> Cost:
     """From the journals: what was paid for under earlier teachers counts too, and what is in no table any more."""
-    from vibe_assets.teacher.journal import Journal, journals_in
+    from vibe_assets.teacher.journal import TOKENS, Journal, journals_in
 
     folder = platform.settings.journal_dir
     answers, tokens, seconds = 0, 0, 0.0
     for name in journals_in(folder):
         if name in OTHER_LOGS:
             continue
-        for record in Journal(folder / name, writer="reader").records():  # nothing is written
-            used = record.get("usage")
-            tokens += sum(int(value) for key in ("prompt_tokens", "completion_tokens") if (value := (used or {}).get(key)))
+        for record in Journal(folder / name, writer="reader").answers():  # nothing is written
+            tokens += sum((record.get("usage") or {}).get(key) or 0 for key in TOKENS)
             seconds += float(record.get("latency_s") or 0.0)
             answers += record.get("annotation") is not None
     prices = platform.lake.scan(TAG_PREDICTIONS).select("cost_usd").collect()["cost_usd"].drop_nulls()
