@@ -9,20 +9,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from vibe_assets import progress
 from vibe_assets.cli import main
+from vibe_assets.cli import status as cli_status
 from vibe_assets.cli.status import Status, next_step, print_status, waiting_for
+from vibe_assets.defs import foreground
+from vibe_assets.defs.retries import reason_of
 from vibe_assets.defs.standing import Again, GraphStatus, Run, ShutGate
 from vibe_assets.heads.deployments import LOG_NAME
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, FOLDER_SET, PREDICTIONS, RAW_PHOTOS, Table
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.status import Cost, LibraryStatus, library_status
+from vibe_assets.stages.status import NO_TEACHER, Cost, LibraryStatus, library_status
 from vibe_assets.teacher.annotate import teacher_fingerprint
+from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
 
 DONE = LibraryStatus(folders=2, files=9, photos=9, answered=9, sampled=4, checked=4, audited=4)
@@ -87,6 +92,7 @@ def test_an_empty_installation_has_a_status_and_stays_empty(home: Platform) -> N
         (LibraryStatus(), GraphStatus(), "vibe run"),
         (LibraryStatus(), GraphStatus(daemon=True), "vibe report --open"),
         (replace(DONE, unanswered={"unreachable": 3}), MADE, "vibe doctor"),
+        (replace(DONE, unanswered={"not asked yet": 3}, lacks=NO_TEACHER), MOVED, "vibe doctor"),
         (replace(DONE, checked=0), MADE, "vibe audit --open"),
         (DONE, replace(MADE, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe report teacher --open"),
         (DONE, replace(MADE, gates=(ShutGate("raw_photos", "photos_readable", "repair"),)), "vibe ui"),
@@ -139,6 +145,67 @@ def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.Captur
                  "raw_photos (b-2)", "4 runs", "a; b; c; d; e; and 2 more", "may be promoted", "vibe doctor"):  # fmt: skip
         assert text in said
     assert len(said.splitlines()) <= 30  # one screen
+
+
+NO_TRY = Again("annotations", "a-1", "teacher.base_url is not set", 1, LATER)
+SHUT = ShutGate("teacher_report", "teacher_agrees_with_people", "check more photos")
+
+
+def test_a_setting_that_is_missing_waits_for_a_person_and_for_no_hour(home: Platform) -> None:
+    library = replace(DONE, folders=1, photos=1, unanswered={"not asked yet": 1}, lacks=NO_TEACHER)
+    graph = replace(MADE, retries=(NO_TRY, Again("scene_head", None, "out of memory", 1, LATER)))
+    waits = waiting_for(library, graph)
+    assert waits[:2] == [("you", NO_TEACHER), ("the teacher", "1 photo: not asked yet")]
+    assert [what for whom, what in waits if whom.startswith("a retry")] == ["scene_head, failed 1 time: out of memory"]
+    assert next_step(home, library, graph).why == NO_TEACHER
+
+
+def test_without_a_teacher_the_setting_is_named_where_photos_wait_for_it(home: Platform) -> None:
+    assert library_status(home).lacks == ""
+    fill(home, FOLDER_SET, [{"folder_key": "a-1", "path_bytes": b"a"}])
+    fill(home, RAW_PHOTOS, [{"image_id": "i1", "path_bytes": b"x"}], "a-1")
+    assert library_status(home).lacks == NO_TEACHER
+
+
+@pytest.mark.parametrize(
+    ("library", "graph", "failed", "said"),
+    [
+        (DONE, MADE, [], ""),
+        (LibraryStatus(), GraphStatus(), [], "no photos below /photos"),
+        (DONE, MADE, ["annotations (a-1)", "scene_head"], "2 runs failed: annotations (a-1), scene_head"),
+        (DONE, replace(MADE, gates=(SHUT,)), [], "the gate teacher_agrees_with_people of teacher_report is shut: check more photos"),
+        (DONE, replace(MADE, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), [], "scene_head failed and waits"),
+        (replace(DONE, lacks=NO_TEACHER), replace(MADE, retries=(NO_TRY,)), ["annotations (a-1)"], NO_TEACHER),
+        (DONE, replace(MADE, gates=(SHUT,) * 5), [], "and 2 more, see `vibe status`"),
+    ],
+)
+def test_a_run_is_no_success_while_something_waits(
+    library: LibraryStatus, graph: GraphStatus, failed: list[str], said: str, home: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Status("/photos", "/data", "/data/dagster", library, graph, (), next_step(home, library, graph))
+    monkeypatch.setattr(foreground, "run_graph", lambda *_, **__: foreground.Tally(failed=failed))
+    monkeypatch.setattr(cli_status, "read_status", lambda _: found)
+    result = CliRunner().invoke(main, ["run"])
+    assert result.exit_code == bool(said)
+    assert said in result.stderr
+    assert result.stderr.count("Error: ") == bool(said)
+    assert "retry at" not in result.output or not library.lacks
+
+
+def test_a_reason_for_people_carries_no_path_of_a_class() -> None:
+    with dg.instance_for_test() as instance:
+
+        @dg.asset
+        def broken() -> None:
+            raise TeacherError("teacher.base_url is not set; set it")
+
+        @dg.asset
+        def odd() -> None:
+            raise pl.exceptions.ColumnNotFoundError("scene")
+
+        for asset, said in ((broken, "teacher.base_url is not set; set it"), (odd, "ColumnNotFoundError: scene")):
+            run = dg.materialize([asset], instance=instance, raise_on_error=False)
+            assert reason_of(instance, run.run_id) == said
 
 
 def test_looking_writes_nothing(home: Platform) -> None:

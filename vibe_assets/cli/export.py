@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vibe_assets.cli.app import OUT, Number, main, nothing, platform, show, tell
+from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.export.sidecar_files import Outcome
@@ -87,11 +88,11 @@ def _add(name: str, about: str) -> None:
         done = export_labels(home, name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos, bom=bom)
         facts = {"photos": done.photos, "folder": done.folder, "labels_from": done.labels_from, "written": done.written}
         if not done.written and done.photos:
-            tell(f"nothing to do: {done.folder} holds these {done.photos} photos already", **facts)
+            tell(f"nothing to do: {done.folder} holds {some(done.photos, 'such photo')} already", **facts)
             return
         leave_note(home, "label_export")
         sources = ", ".join(f"{count} from {source}" for source, count in sorted(done.labels_from.items()))
-        tell(f"{done.photos} photos in {done.folder}; labels: {sources or 'none'}", **facts)
+        tell(f"{some(done.photos, 'photo')} in {done.folder}; labels: {sources or 'none'}", **facts)
         if done.left_out:
             rows = [(left.rel_path, left.reason, left.detail) for left in done.left_out[:SHOWN]]
             show(f"{len(done.left_out)} left out (all of them in left_out.jsonl)", ["photo", "reason", "detail"], rows, name="left_out")
@@ -149,7 +150,7 @@ def _table(qualified: list[Qualification]) -> None:
     own = [one for one in qualified if one.precision is None and one.qualifies]
     if own:
         photos = sum(one.photos for one in own)
-        said = f"{len(own)} labels come from people themselves ({photos} labels on photos) and are written as they are"
+        said = f"{some(len(own), 'label')} of people themselves ({photos} times on photos) may be written as they are"
         tell(said, labels_of_people=len(own))
     judged = sorted((one for one in qualified if one not in own), key=lambda one: (not one.qualifies, -one.photos, one.label))
     rows = [(one.label, one.source, *_figures(one), one.photos, "yes" if one.qualifies else f"no: {one.why}") for one in judged]

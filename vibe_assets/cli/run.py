@@ -13,7 +13,12 @@ from vibe_assets.strangers import visible
 from vibe_assets.words import some
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vibe_assets.cli.status import Status
     from vibe_assets.defs.drive import Tally
+
+SHOWN = 3  # reasons in one line
 
 
 @main.command()
@@ -22,7 +27,8 @@ if TYPE_CHECKING:
 def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
     """Do all that the daemon would do now, in the foreground, and end with the status.
 
-    ASSETS are made again first, whether or not anything they are made from moved. Exit status 1 when a run failed.
+    ASSETS are made again first, whether or not anything they are made from moved. Exit status 1 when a run failed, while a blocking
+    gate is shut, and while something that failed waits for another try.
 
     \b
     Examples:
@@ -54,11 +60,27 @@ def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
     keep(status=as_facts(found))
     if document() is None:
         print_status(found)
-    if stopped is not None:
-        raise stopped
-    if not found.library.files:
-        click.echo(f"Error: no photos below {found.root}: put some there, or set library.root to the folder that holds them", err=True)
-    leave(1 if tally.failed or not found.library.files else 0)
+    if why := [str(stopped)] if stopped else not_done(found, tally.failed):
+        click.echo(f"Error: {visible('; '.join(why))}", err=True)
+    leave(1 if why else 0)
+
+
+def not_done(found: Status, failed: Sequence[str]) -> list[str]:
+    """Why a run that came to rest is no success: what failed in it, and what keeps the library from being whole until somebody acts."""
+    from vibe_assets.cli.status import clock, retries_of
+
+    library, graph = found.library, found.graph
+    if not library.files:
+        return [f"no photos below {found.root}: put some there, or set library.root to the folder that holds them"]
+    why = [library.lacks] if library.lacks else []
+    why += [f"the gate {gate.gate} of {gate.asset} is shut: {gate.remedy}" for gate in graph.gates]
+    for one in retries_of(library, graph):
+        where = f" of {one.partition}" if one.partition else ""
+        why.append(f"{one.asset}{where} failed and waits for another try at {clock(one.next_try)}: {one.reason}")
+    if failed and not why:
+        why.append(f"{some(len(failed), 'run')} failed: {', '.join(failed[:SHOWN])}")
+    more = len(why) - SHOWN
+    return [*why[:SHOWN], f"and {more} more, see `vibe status`"] if more > 0 else why
 
 
 def _say(tally: Tally) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vibe_assets.cli.app import main, platform
+from vibe_assets.records import ANNOTATIONS
 from vibe_assets.stages.teacher import PASSING
 from vibe_assets.strangers import visible
 from vibe_assets.words import some
 
 if TYPE_CHECKING:
-    from vibe_assets.defs.standing import GraphStatus
+    from vibe_assets.defs.standing import Again, GraphStatus
     from vibe_assets.stages.platform import Platform
     from vibe_assets.stages.status import LibraryStatus
 
@@ -92,26 +93,33 @@ def as_facts(found: Status) -> dict[str, Any]:
 
 
 def _damage(file: str, count: int) -> str:
-    return f"{count:,} damaged {'line' if count == 1 else 'lines'} in {file}: `vibe repair` sets them aside"
+    return f"{some(count, 'damaged line')} in {file}: `vibe repair` sets {'it' if count == 1 else 'them'} aside"
 
 
 def waiting_for(library: LibraryStatus, graph: GraphStatus) -> list[tuple[str, str]]:
     """Whom something waits for, and what."""
     waits = []
+    if library.lacks:
+        waits.append(("you", library.lacks))
     for reason, photos in library.unanswered.items():
-        waits.append(("the teacher", f"{photos:,} photos: {reason}"))
+        waits.append(("the teacher", f"{some(photos, 'photo')}: {reason}"))
     if library.checked < library.sampled:
-        waits.append(("people", f"{library.sampled - library.checked:,} of {library.sampled:,} photos of the sample are not checked"))
+        waits.append(("people", f"{library.sampled - library.checked:,} of {some(library.sampled, 'photo')} of the sample are not checked"))
     for gate in graph.gates:
         waits.append(("a gate", f"{gate.gate} on {gate.asset}: {gate.remedy}"))
-    for one in graph.retries:
+    for one in retries_of(library, graph):
         where = f" ({one.partition})" if one.partition else ""
-        waits.append((f"a retry at {_clock(one.next_try)}", f"{one.asset}{where}, failed {one.failures} times: {one.reason}"))
+        waits.append((f"a retry at {clock(one.next_try)}", f"{one.asset}{where}, failed {some(one.failures, 'time')}: {one.reason}"))
     if graph.refused:
         waits.append(("you", graph.refused))
     if library.trial:
         waits.append(("you", f"the candidate teacher {'may be promoted' if library.trial_allowed else 'lost its trial'}: {library.trial}"))
     return waits
+
+
+def retries_of(library: LibraryStatus, graph: GraphStatus) -> list[Again]:
+    """What time may mend: what waits for a setting is no retry."""
+    return [one for one in graph.retries if not (library.lacks and one.asset == ANNOTATIONS.name)]
 
 
 def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Next:
@@ -129,6 +137,8 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
         return Next("vibe doctor", "the library cannot be looked at as it lies there")
     if graph.made and not library.files:
         return Next("vibe folders", f"no photo was found below {settings.root}: put some there")
+    if library.lacks:
+        return Next("vibe doctor", library.lacks)
     if any(reason in TEACHER_AWAY for reason in library.unanswered):
         return Next("vibe doctor", "the teacher does not answer; what waits for it is tried again by itself")
     if not graph.daemon and (not library.files or graph.to_make or graph.queued):
@@ -140,8 +150,8 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
         gate = graph.gates[0]
         where = {"teacher_report": "vibe report teacher --open"}.get(gate.asset, "vibe ui")
         return Next(where, f"the gate {gate.gate} of {gate.asset} is shut: {gate.remedy}")
-    if graph.retries and not graph.daemon:
-        one = graph.retries[0]
+    if (retries := retries_of(library, graph)) and not graph.daemon:
+        one = retries[0]
         return Next("vibe run", f"{one.asset} failed ({one.reason}), and no daemon is there to try it again")
     if graph.runs or graph.queued or graph.to_make:
         return Next("vibe status", "work goes on; look again later")
@@ -161,18 +171,18 @@ def print_status(found: Status) -> None:
     _head("Library")
     _line("photos", found.root or "not named yet")
     _line("data", found.home)
-    _line("there", f"{library.folders:,} folders, {library.photos:,} photos" + _listed("; rejected", library.rejected))
+    _line("there", f"{some(library.folders, 'folder')}, {some(library.photos, 'photo')}" + _listed("; rejected", library.rejected))
     _line("teacher", f"{library.answered:,} answered" + _listed("; without an answer", library.unanswered))
-    _line("people", f"{library.checked:,} of {library.sampled:,} photos of the sample checked, {library.audited:,} photos audited")
+    _line("people", f"{library.checked:,} of {some(library.sampled, 'photo')} of the sample checked, {library.audited:,} audited")
     _line("heads", ", ".join(library.heads.values()) or "none in force")
     _line("labels", ", ".join(f"{photos:,} by {who}" for who, photos in library.labelled.items()) or "none yet")
     cost = library.cost
-    spent = f"{cost.answers:,} answers, {cost.tokens:,} tokens, {_duration(cost.teacher_s)} of the teacher's time"
+    spent = f"{some(cost.answers, 'answer')}, {some(cost.tokens, 'token')}, {_duration(cost.teacher_s)} of the teacher's time"
     _line("cost", spent + (f", {cost.usd:.2f} US dollars for the tag benchmark" if cost.usd is not None else ""))
     _head("At work")
     _line("daemon", "alive" if graph.daemon else "none")
     for run in graph.runs[:SHOWN]:
-        where, since = f" ({run.partition})" if run.partition else "", f", since {_clock(run.since)}" if run.since else ""
+        where, since = f" ({run.partition})" if run.partition else "", f", since {clock(run.since)}" if run.since else ""
         _line("runs", f"{run.assets}{where}{since}")
     if len(graph.runs) > SHOWN:
         _line("", f"and {len(graph.runs) - SHOWN} more")
@@ -202,7 +212,7 @@ def _listed(before: str, counts: dict[str, int]) -> str:
     return f"{before}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()) if counts else ""
 
 
-def _clock(moment: datetime) -> str:
+def clock(moment: datetime) -> str:
     """The hour here; with the day, when that is not today."""
     here = moment.astimezone()
     return here.strftime("%H:%M" if here.date() == datetime.now().astimezone().date() else "%Y-%m-%d %H:%M")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vibe_assets.cli.app import FILE, OUT, keep, main, nothing, platform, show, tell
+from vibe_assets.words import some
 
 
 @main.command()
@@ -31,7 +32,7 @@ def train(kinds: tuple[str, ...], deploy: bool) -> None:
         card = trained.head.card
         made.append({"version": trained.version, "photos": card.n_train, "seconds": trained.seconds, "folder": trained.path})
         made[-1]["scores"] = card.metrics
-        tell(f"{trained.version}: {card.n_train} photos in {trained.seconds:.1f} s -> {trained.path}", heads=made)
+        tell(f"{trained.version}: {some(card.n_train, 'photo')} in {trained.seconds:.1f} s -> {trained.path}", heads=made)
         tell(scores_markdown(trained))
     if deploy:
         with noted(home, "deployed_heads"):

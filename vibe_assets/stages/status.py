@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 OTHER_LOGS = ("verdicts", "choices", "tags")  # what lies beside the teachers' answers where library.journal is set
 
+NO_TEACHER = "[teacher] base_url is not set: put the address of a server there, or into QWEN_BASE_URL; `vibe doctor` checks it"
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -40,6 +42,7 @@ class LibraryStatus:
     audited: int = 0  # photos of the live library that people spoke of
     heads: dict[str, str] = field(default_factory=dict)  # kind -> version in force
     labelled: dict[str, int] = field(default_factory=dict)  # who labels (student, teacher, zero-shot ...) -> photos
+    lacks: str = ""  # the setting without which nobody is asked, where photos wait for it
     trial: str = ""  # verdict on [teacher.candidate], where it was tried
     trial_allowed: bool = False
     cost: Cost = field(default_factory=Cost)
@@ -75,6 +78,7 @@ def library_status(platform: Platform) -> LibraryStatus:
         sampled=len(sample),
         checked=len(sample & spoken),
         audited=len(spoken & set(photos["image_id"])),
+        lacks="" if platform.settings.teacher.base_url or waiting.is_empty() else NO_TEACHER,
         heads=dict(deployments(platform)),
         labelled=_counts(said["source"].drop_nulls()),
         trial=str(trial.get("verdict", "")),
