@@ -61,7 +61,12 @@ def test_photos_are_counted_once_and_in_the_live_library(home: Platform) -> None
     teacher = teacher_fingerprint(home.settings.teacher)
     said = [("i1", None, teacher), ("i2", "unreachable", teacher), ("i3", None, "an earlier teacher")]
     fill(home, ANNOTATIONS, [{"image_id": one, "reason": why, "teacher": who} for one, why, who in said], "a-1")
-    fill(home, PREDICTIONS, [{"image_id": "i1", "source": "student"}, {"image_id": "i2", "source": "zero-shot"}], "a-1")
+    labels = [
+        {"image_id": "i1", "scene": "scene.food", "source": "student"},
+        {"image_id": "i2", "scene": "scene.food", "objects": [], "source": "scene=student objects=teacher"},
+        {"image_id": "i3", "abstained": ["scene"], "source": "zero_shot"},
+    ]
+    fill(home, PREDICTIONS, labels, "a-1")
     fill(home, AUDIT_SAMPLE, [{"image_id": "i1"}, {"image_id": "i2"}])
     for name, tokens in ((teacher, 100), ("an earlier teacher", 7)):
         journal = Journal(home.settings.journal_dir / name, writer="a-1")
@@ -71,7 +76,7 @@ def test_photos_are_counted_once_and_in_the_live_library(home: Platform) -> None
     found = library_status(home)
     assert (found.folders, found.files, found.photos, found.rejected) == (1, 5, 3, {"torn": 1})
     assert (found.answered, found.unanswered) == (1, {"not asked yet": 1, "unreachable": 1})
-    assert found.labelled == {"student": 1, "zero-shot": 1}
+    assert found.labelled == {"scene": {"student": 2, "zero_shot": 1}, "objects": {"teacher": 1}}
     assert (found.sampled, found.checked, found.audited) == (2, 0, 0)
     assert found.cost == Cost(answers=2, tokens=109, teacher_s=4.0, usd=None)
 
@@ -127,6 +132,10 @@ def test_without_photos_the_next_command_names_them(home: Platform, monkeypatch:
 
 def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.CaptureFixture[str]) -> None:
     library = replace(DONE, unanswered={"timeout": 3}, checked=1, trial="it is better", trial_allowed=True, heads={"scene": "scene-abc"})
+    both = {"student": 2, "zero_shot": 1}
+    library = replace(
+        library, headless={"object": "nothing to train"}, labelled={"scene": both, "has_text": both, "objects": {"teacher": 3}}
+    )
     shut = ShutGate("teacher_report", "teacher_agrees_with_people", "check more photos")
     again = Again("annotations", "a-1", "the server is away", 3, LATER)
     assert ("you", VANISHED.refused) in waiting_for(DONE, VANISHED)
@@ -142,7 +151,8 @@ def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.Captur
     print_status(Status("/photos", "/data", "/data/dagster", library, graph, tuple(waits), next_step(home, library, graph)))
     said = capsys.readouterr().out
     for text in ("3 photos: timeout", "3 of 4 photos of the sample are not checked", "teacher_agrees_with_people", "scene-abc",
-                 "raw_photos (b-2)", "4 runs", "a; b; c; d; e; and 2 more", "may be promoted", "vibe doctor"):  # fmt: skip
+                 "raw_photos (b-2)", "4 runs", "a; b; c; d; e; and 2 more", "object: nothing to train",
+                 "scene, has_text: 2 by student, 1 by zero-shot; objects: 3 by teacher", "may be promoted", "vibe doctor"):  # fmt: skip
         assert text in said
     assert len(said.splitlines()) <= 30  # one screen
 

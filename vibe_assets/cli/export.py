@@ -86,7 +86,7 @@ def _add(name: str, about: str) -> None:
 
         home = platform()
         done = export_labels(home, name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos, bom=bom)
-        facts = {"photos": done.photos, "folder": done.folder, "labels_from": done.labels_from, "written": done.written}
+        facts: dict[str, Any] = {"photos": done.photos, "folder": done.folder, "labels_from": done.labels_from, "written": done.written}
         if not done.written and done.photos:
             tell(f"nothing to do: {done.folder} holds {some(done.photos, 'such photo')} already", **facts)
             return

@@ -175,7 +175,9 @@ def print_status(found: Status) -> None:
     _line("teacher", f"{library.answered:,} answered" + _listed("; without an answer", library.unanswered))
     _line("people", f"{library.checked:,} of {some(library.sampled, 'photo')} of the sample checked, {library.audited:,} audited")
     _line("heads", ", ".join(library.heads.values()) or "none in force")
-    _line("labels", ", ".join(f"{photos:,} by {who}" for who, photos in library.labelled.items()) or "none yet")
+    for kind, reason in library.headless.items():
+        _line("", f"{kind}: {reason}")
+    _line("labels", _by_whom(library.labelled) or "none yet")
     cost = library.cost
     spent = f"{some(cost.answers, 'answer')}, {some(cost.tokens, 'token')}, {_duration(cost.teacher_s)} of the teacher's time"
     _line("cost", spent + (f", {cost.usd:.2f} US dollars for the tag benchmark" if cost.usd is not None else ""))
@@ -198,6 +200,14 @@ def print_status(found: Status) -> None:
             _line("", f"and {len(found.waits) - 2 * SHOWN} more: vibe status --json")
     _head("Next")
     _line(found.next.command, found.next.why)
+
+
+def _by_whom(labelled: dict[str, dict[str, int]]) -> str:
+    """Who answers how many photos, questions with the same figures together."""
+    alike: dict[str, list[str]] = {}
+    for question, by in labelled.items():
+        alike.setdefault(", ".join(f"{photos:,} by {who.replace('_', '-')}" for who, photos in by.items()), []).append(question)
+    return "; ".join(f"{', '.join(questions)}: {figures}" for figures, questions in alike.items())
 
 
 def _head(text: str) -> None:

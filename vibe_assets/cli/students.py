@@ -97,7 +97,7 @@ def heads() -> None:
 def heads_list() -> None:
     """Every trained head, and which one is in force."""
     from vibe_assets.heads.store import load_head, saved_heads
-    from vibe_assets.stages.students import deployments
+    from vibe_assets.stages.students import deployments, headless
 
     home = platform()
     current = set(deployments(home).values())
@@ -108,6 +108,8 @@ def heads_list() -> None:
         for version, card in found
     ]
     show("Heads (* in force)", ["", "version", "labels", "photos", "trained"], rows, name="heads", records=records)
+    for kind, reason in (absent := headless(home)).items():
+        tell(f"{kind}: {reason}", absent=absent)
 
 
 FORCE = click.option("--force", is_flag=True, help="Even if it fails a gate of its asset; the log keeps which.")
