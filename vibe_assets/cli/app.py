@@ -39,7 +39,7 @@ class Number(click.FloatRange):
         return number
 
 
-class Leaving(click.exceptions.Exit):
+class _Leaving(click.exceptions.Exit):
     """The command is over; so is the program, without the interpreter's own end."""
 
 
@@ -88,7 +88,7 @@ class Vibe(click.Group):
                 stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
         try:
             return super().invoke(ctx)
-        except Leaving as end:
+        except _Leaving as end:
             if Path(sys.argv[0]).parts[-1:] == ("vibe",) or Path(sys.argv[0]).parts[-2:] == ("cli", "__main__.py"):
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -204,7 +204,7 @@ def show(
 
 def leave(status: int) -> NoReturn:
     """End the command here, and the program once it has printed its document: DuckDB 2.0 prints a page of its own at interpreter exit."""
-    raise Leaving(status)
+    raise _Leaving(status)
 
 
 def nothing(reason: str) -> NoReturn:
