@@ -61,7 +61,7 @@ def test_photos_are_counted_once_and_in_the_live_library(home: Platform) -> None
     teacher = teacher_fingerprint(home.settings.teacher)
     said = [("i1", None, teacher), ("i2", "unreachable", teacher), ("i3", None, "an earlier teacher")]
     fill(home, ANNOTATIONS, [{"image_id": one, "reason": why, "teacher": who} for one, why, who in said], "a-1")
-    labels = [
+    labels: list[dict[str, object]] = [
         {"image_id": "i1", "scene": "scene.food", "source": "student"},
         {"image_id": "i2", "scene": "scene.food", "objects": [], "source": "scene=student objects=teacher"},
         {"image_id": "i3", "abstained": ["scene"], "source": "zero_shot"},

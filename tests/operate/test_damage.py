@@ -136,7 +136,7 @@ def test_a_whole_line_of_a_wrong_shape_stops_nobody(platform: Platform, value: b
 
 @pytest.mark.parametrize("wrong", [{"usage": "abc"}, {"latency_s": "soon"}, {"annotation": "a cat"}, {"usage": {"prompt_tokens": "9"}}])
 def test_an_answer_of_a_wrong_shape_is_a_damaged_line(platform: Platform, wrong: dict[str, object]) -> None:
-    file = platform.settings.journal_dir / "teacher-a" / "writer.jsonl"
+    file = Path(str(platform.settings.journal_dir)) / "teacher-a" / "writer.jsonl"
     before = file.read_bytes()
     with file.open("ab") as log:
         log.write(json.dumps({"image_id": "new-0", "annotation": {}, "at": "9"} | wrong).encode() + b"\n")
