@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -191,6 +192,69 @@ def test_a_command_that_fails_with_json_still_says_what_it_found_and_why_it_fail
     result = vibe("folders", "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (1, {"folders": []})
     assert result.stderr.startswith("Error: no photos below ")
+
+
+def test_a_run_is_one_document_also_where_the_program_ends_itself(tmp_path: Path) -> None:
+    """A real process: `vibe run` ends without the interpreter's own end, and what it found is printed before."""
+    (tmp_path / "photos").mkdir()
+    done("init", "photos")
+    command = [sys.executable, "-m", "vibe_assets.cli", "run", "--json"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    found = json.loads(ended.stdout)
+    assert (ended.returncode, found["failed"], found["gates_not_passed"]) == (1, [], []), ended.stderr
+    assert found["runs"] == 1  # the labels' prompts
+    assert found["status"]["next"]["command"] == "vibe folders"
+    assert "lines" not in found
+    assert ended.stderr.splitlines()[-1].startswith("Error: no photos below ")
+
+
+def test_the_document_of_a_run_that_failed_names_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vibe_assets.defs import foreground
+
+    (tmp_path / "photos").mkdir()
+    done("init", "photos")
+    tally = foreground.Tally(runs=3, failed=["annotations (a-1)"], not_passed=["ERROR predictions_sound on predictions"])
+    monkeypatch.setattr(foreground, "run_graph", lambda *_, **__: tally)
+    result = vibe("run", "--json")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert (found["runs"], found["failed"], found["gates_not_passed"]) == (3, tally.failed, tally.not_passed)
+    assert found["status"]["library"]["photos"] == 0
+
+
+def test_a_run_that_refuses_to_begin_ends_with_the_status_and_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vibe_assets.defs import foreground
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise StageError("4 of 5 folders are missing; is the disk mounted?")
+
+    (tmp_path / "photos").mkdir()
+    done("init", "photos")
+    monkeypatch.setattr(foreground, "run_graph", refuse)
+    result = vibe("run")
+    assert (result.exit_code, result.stderr) == (1, "Error: 4 of 5 folders are missing; is the disk mounted?\n")
+    assert result.stdout.index("Library\n") < result.stdout.index("Next\n")
+    assert json.loads(vibe("run", "--json").stdout)["status"]["library"]["photos"] == 0
+
+
+def test_no_command_prints_a_line_that_its_document_has_only_as_text() -> None:
+    for file in sorted((Path(vibe_assets.__file__).parent / "cli").glob("*.py")):
+        if file.name in ("app.py", "status.py"):  # what prints the documents themselves
+            continue
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef):
+                loose = [ast.unparse(call) for call in ast.walk(function) if _prints(call)]
+                assert loose == [], f"{file.name} {function.name}: use tell(), with names for programs"
+
+
+def _prints(call: ast.AST) -> bool:
+    """On standard output, and not the address of a server."""
+    return (
+        isinstance(call, ast.Call)
+        and ast.unparse(call.func) == "click.echo"
+        and "Ctrl-C" not in ast.unparse(call)
+        and "err" not in {word.arg for word in call.keywords}
+    )
 
 
 def test_what_a_command_prints_on_the_way_does_not_spoil_the_document() -> None:
@@ -438,8 +502,10 @@ def test_training_names_every_head_and_puts_them_in_force(walk: Walk) -> None:
     for kind in ("scene", "attribute", "object"):
         assert re.search(rf"^{kind}-\S+: \d+ photos in", walk.said["train"], re.MULTILINE)
         assert re.search(rf"^{kind}: in force {kind}-\S+ \(", walk.said["train"], re.MULTILINE)
-    assert len(re.findall(r"scene-", walk.said["heads"])) == 2
-    assert len(re.findall(r"│ \*", walk.said["heads"])) == 3
+    table, _, why = walk.said["heads"].rpartition("┘")
+    assert len(re.findall(r"scene-", table)) == 2
+    assert len(re.findall(r"│ \*", table)) == 3
+    assert re.fullmatch(r"scene: scene-\S+ is not in force: nothing was decided about it yet", why.strip())
 
 
 def test_the_graph_is_told_of_every_asset_that_the_commands_wrote(walk: Walk) -> None:

@@ -123,7 +123,7 @@ def test_photos_that_nobody_answered_are_a_failure_that_names_the_teachers_check
         monkeypatch.setenv("QWEN_BASE_URL", url)
         monkeypatch.setenv("VIBE_TEACHER__RETRIES", "0")
         result = ended_empty("annotate", "--output", "answers.jsonl")
-    assert "0 of 1 photos answered, 1 invalid_answer" in result.stdout
+    assert "0 of 1 photo answered, 1 invalid_answer" in result.stdout
     assert "`vibe doctor` looks at the teacher" in result.stderr
 
 

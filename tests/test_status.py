@@ -9,24 +9,31 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from vibe_assets import progress
 from vibe_assets.cli import main
+from vibe_assets.cli import status as cli_status
 from vibe_assets.cli.status import Status, next_step, print_status, waiting_for
+from vibe_assets.defs import foreground
+from vibe_assets.defs.retries import reason_of
 from vibe_assets.defs.standing import Again, GraphStatus, Run, ShutGate
 from vibe_assets.heads.deployments import LOG_NAME
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, FOLDER_SET, PREDICTIONS, RAW_PHOTOS, Table
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.status import Cost, LibraryStatus, library_status
+from vibe_assets.stages.status import NO_TEACHER, Cost, LibraryStatus, library_status
 from vibe_assets.teacher.annotate import teacher_fingerprint
+from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
 
 DONE = LibraryStatus(folders=2, files=9, photos=9, answered=9, sampled=4, checked=4, audited=4)
 MADE = GraphStatus(made=17, assets=17)
+MOVED = replace(MADE, to_make=("teacher moved",))
+VANISHED = replace(MADE, refused="3 of 4 folders are missing: `vibe folders --accept-missing`")
 LATER = datetime.now(UTC) + timedelta(minutes=20)
 
 
@@ -54,7 +61,12 @@ def test_photos_are_counted_once_and_in_the_live_library(home: Platform) -> None
     teacher = teacher_fingerprint(home.settings.teacher)
     said = [("i1", None, teacher), ("i2", "unreachable", teacher), ("i3", None, "an earlier teacher")]
     fill(home, ANNOTATIONS, [{"image_id": one, "reason": why, "teacher": who} for one, why, who in said], "a-1")
-    fill(home, PREDICTIONS, [{"image_id": "i1", "source": "student"}, {"image_id": "i2", "source": "zero-shot"}], "a-1")
+    labels: list[dict[str, object]] = [
+        {"image_id": "i1", "scene": "scene.food", "source": "student"},
+        {"image_id": "i2", "scene": "scene.food", "objects": [], "source": "scene=student objects=teacher"},
+        {"image_id": "i3", "abstained": ["scene"], "source": "zero_shot"},
+    ]
+    fill(home, PREDICTIONS, labels, "a-1")
     fill(home, AUDIT_SAMPLE, [{"image_id": "i1"}, {"image_id": "i2"}])
     for name, tokens in ((teacher, 100), ("an earlier teacher", 7)):
         journal = Journal(home.settings.journal_dir / name, writer="a-1")
@@ -64,7 +76,7 @@ def test_photos_are_counted_once_and_in_the_live_library(home: Platform) -> None
     found = library_status(home)
     assert (found.folders, found.files, found.photos, found.rejected) == (1, 5, 3, {"torn": 1})
     assert (found.answered, found.unanswered) == (1, {"not asked yet": 1, "unreachable": 1})
-    assert found.labelled == {"student": 1, "zero-shot": 1}
+    assert found.labelled == {"scene": {"student": 2, "zero_shot": 1}, "objects": {"teacher": 1}}
     assert (found.sampled, found.checked, found.audited) == (2, 0, 0)
     assert found.cost == Cost(answers=2, tokens=109, teacher_s=4.0, usd=None)
 
@@ -85,12 +97,19 @@ def test_an_empty_installation_has_a_status_and_stays_empty(home: Platform) -> N
         (LibraryStatus(), GraphStatus(), "vibe run"),
         (LibraryStatus(), GraphStatus(daemon=True), "vibe report --open"),
         (replace(DONE, unanswered={"unreachable": 3}), MADE, "vibe doctor"),
+        (replace(DONE, unanswered={"not asked yet": 3}, lacks=NO_TEACHER), MOVED, "vibe doctor"),
         (replace(DONE, checked=0), MADE, "vibe audit --open"),
         (DONE, replace(MADE, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe report teacher --open"),
         (DONE, replace(MADE, gates=(ShutGate("raw_photos", "photos_readable", "repair"),)), "vibe ui"),
         (DONE, replace(MADE, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), "vibe run"),
         (DONE, replace(MADE, daemon=True, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), "vibe report --open"),
-        (DONE, replace(MADE, made=9), "vibe run"),
+        (DONE, MOVED, "vibe run"),
+        (DONE, replace(MOVED, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe run"),
+        (DONE, replace(MOVED, daemon=True), "vibe status"),
+        (DONE, VANISHED, "vibe folders --accept-missing"),
+        (DONE, replace(MADE, refused="the taxonomy cannot be read"), "vibe doctor"),
+        (replace(DONE, unanswered={"invalid_answer": 1}), MADE, "vibe run"),
+        (replace(DONE, unanswered={"too_large": 1}), MADE, "vibe report --open"),
         (DONE, replace(MADE, daemon=True, runs=(Run("predictions", "a-1", None),)), "vibe status"),
         (replace(DONE, checked=3), MADE, "vibe audit --open"),
         (replace(DONE, trial="better", trial_allowed=True), MADE, "vibe teacher promote"),
@@ -113,9 +132,16 @@ def test_without_photos_the_next_command_names_them(home: Platform, monkeypatch:
 
 def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.CaptureFixture[str]) -> None:
     library = replace(DONE, unanswered={"timeout": 3}, checked=1, trial="it is better", trial_allowed=True, heads={"scene": "scene-abc"})
+    both = {"student": 2, "zero_shot": 1}
+    library = replace(
+        library, headless={"object": "nothing to train"}, labelled={"scene": both, "has_text": both, "objects": {"teacher": 3}}
+    )
     shut = ShutGate("teacher_report", "teacher_agrees_with_people", "check more photos")
     again = Again("annotations", "a-1", "the server is away", 3, LATER)
-    graph = GraphStatus(daemon=True, runs=(Run("raw_photos", "b-2", LATER),), queued=4, gates=(shut,), retries=(again,), made=9)
+    assert ("you", VANISHED.refused) in waiting_for(DONE, VANISHED)
+    graph = GraphStatus(
+        daemon=True, to_make=tuple("abcdefg"), runs=(Run("raw_photos", "b-2", LATER),), queued=4, gates=(shut,), retries=(again,), made=9
+    )
     waits = waiting_for(library, graph)
     hour = LATER.astimezone().strftime("%H:%M")
     assert [whom for whom, _ in waits][:3] == ["the teacher", "people", "a gate"]
@@ -125,9 +151,71 @@ def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.Captur
     print_status(Status("/photos", "/data", "/data/dagster", library, graph, tuple(waits), next_step(home, library, graph)))
     said = capsys.readouterr().out
     for text in ("3 photos: timeout", "3 of 4 photos of the sample are not checked", "teacher_agrees_with_people", "scene-abc",
-                 "raw_photos (b-2)", "4 runs", "may be promoted", "vibe doctor"):  # fmt: skip
+                 "raw_photos (b-2)", "4 runs", "a; b; c; d; e; and 2 more", "object: nothing to train",
+                 "scene, has_text: 2 by student, 1 by zero-shot; objects: 3 by teacher", "may be promoted", "vibe doctor"):  # fmt: skip
         assert text in said
     assert len(said.splitlines()) <= 30  # one screen
+
+
+NO_TRY = Again("annotations", "a-1", "teacher.base_url is not set", 1, LATER)
+SHUT = ShutGate("teacher_report", "teacher_agrees_with_people", "check more photos")
+
+
+def test_a_setting_that_is_missing_waits_for_a_person_and_for_no_hour(home: Platform) -> None:
+    library = replace(DONE, folders=1, photos=1, unanswered={"not asked yet": 1}, lacks=NO_TEACHER)
+    graph = replace(MADE, retries=(NO_TRY, Again("scene_head", None, "out of memory", 1, LATER)))
+    waits = waiting_for(library, graph)
+    assert waits[:2] == [("you", NO_TEACHER), ("the teacher", "1 photo: not asked yet")]
+    assert [what for whom, what in waits if whom.startswith("a retry")] == ["scene_head, failed 1 time: out of memory"]
+    assert next_step(home, library, graph).why == NO_TEACHER
+
+
+def test_without_a_teacher_the_setting_is_named_where_photos_wait_for_it(home: Platform) -> None:
+    assert library_status(home).lacks == ""
+    fill(home, FOLDER_SET, [{"folder_key": "a-1", "path_bytes": b"a"}])
+    fill(home, RAW_PHOTOS, [{"image_id": "i1", "path_bytes": b"x"}], "a-1")
+    assert library_status(home).lacks == NO_TEACHER
+
+
+@pytest.mark.parametrize(
+    ("library", "graph", "failed", "said"),
+    [
+        (DONE, MADE, [], ""),
+        (LibraryStatus(), GraphStatus(), [], "no photos below /photos"),
+        (DONE, MADE, ["annotations (a-1)", "scene_head"], "2 runs failed: annotations (a-1), scene_head"),
+        (DONE, replace(MADE, gates=(SHUT,)), [], "the gate teacher_agrees_with_people of teacher_report is shut: check more photos"),
+        (DONE, replace(MADE, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), [], "scene_head failed and waits"),
+        (replace(DONE, lacks=NO_TEACHER), replace(MADE, retries=(NO_TRY,)), ["annotations (a-1)"], NO_TEACHER),
+        (DONE, replace(MADE, gates=(SHUT,) * 5), [], "and 2 more, see `vibe status`"),
+    ],
+)
+def test_a_run_is_no_success_while_something_waits(
+    library: LibraryStatus, graph: GraphStatus, failed: list[str], said: str, home: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Status("/photos", "/data", "/data/dagster", library, graph, (), next_step(home, library, graph))
+    monkeypatch.setattr(foreground, "run_graph", lambda *_, **__: foreground.Tally(failed=failed))
+    monkeypatch.setattr(cli_status, "read_status", lambda _: found)
+    result = CliRunner().invoke(main, ["run"])
+    assert result.exit_code == bool(said)
+    assert said in result.stderr
+    assert result.stderr.count("Error: ") == bool(said)
+    assert "retry at" not in result.output or not library.lacks
+
+
+def test_a_reason_for_people_carries_no_path_of_a_class() -> None:
+    with dg.instance_for_test() as instance:
+
+        @dg.asset
+        def broken() -> None:
+            raise TeacherError("teacher.base_url is not set; set it")
+
+        @dg.asset
+        def odd() -> None:
+            raise pl.exceptions.ColumnNotFoundError("scene")
+
+        for asset, said in ((broken, "teacher.base_url is not set; set it"), (odd, "ColumnNotFoundError: scene")):
+            run = dg.materialize([asset], instance=instance, raise_on_error=False)
+            assert reason_of(instance, run.run_id) == said
 
 
 def test_looking_writes_nothing(home: Platform) -> None:

@@ -391,15 +391,23 @@ class Lake:
         return [(table, path) for table in TABLES.values() if isinstance(path := self.path(table), Path)]
 
     # -- SQL -----------------------------------------------------------------------------------------------------------
-    def connect(self, warehouse: Path | None = None) -> duckdb.DuckDBPyConnection:
+    def connect(self, warehouse: Path | None = None, *, query: str | None = None) -> duckdb.DuckDBPyConnection:
         """DuckDB in memory with every existing table as a view; `warehouse` attached read-only as `warehouse`.
 
         A table shows the library as it is now, `NAME_with_gone` what stays of folders and photos that are gone as well.
+        Raises LakeError naming the lost tables that `query` reads, every lost one without a query.
         """
         import duckdb
 
         connection = duckdb.connect()
-        found = {name: loaded for name, table in TABLES.items() if (loaded := self._found(table)) is not None}
+        found: dict[str, DeltaTable] = {}
+        lost: dict[str, LakeError] = {}
+        for name, table in TABLES.items():
+            try:
+                if (loaded := self._found(table)) is not None:
+                    found[name] = loaded
+            except LakeError as error:
+                lost[name] = error
         for name, loaded in found.items():
             conditions = _live_sql(TABLES[name], found)
             connection.register(f"{name}_with_gone" if conditions else name, loaded.to_pyarrow_dataset())
@@ -411,7 +419,22 @@ class Lake:
                 connection.execute(f"ATTACH '{quoted}' AS warehouse (READ_ONLY)")
             except duckdb.Error as error:
                 raise LakeError(warehouse_trouble(warehouse, error)) from error
+        if missed := [error for name, error in lost.items() if query is None or name in _tables_of(connection, query)]:
+            raise LakeError("\n".join(map(str, missed)))
         return connection
+
+
+def _tables_of(connection: duckdb.DuckDBPyConnection, query: str) -> set[str]:
+    """Tables of the lake that a query reads, with those that tell what is still there; where the parser does not say, all it may mean."""
+    import duckdb
+
+    try:
+        named = connection.get_table_names(query, qualified=True)
+    except duckdb.Error:
+        named = set(re.findall(r"[a-z_]+", query.lower()))
+    found = {name.lower().removesuffix("_with_gone") for name in named} & TABLES.keys()
+    of_photos = any(TABLES[name].of_library or "folder_key" in TABLES[name].columns for name in found)
+    return found | {"folder_set", "raw_photos"} if of_photos else found
 
 
 def _live_sql(table: Table, found: Collection[str]) -> list[str]:

@@ -17,7 +17,8 @@ from vibe_assets.cli import main
 from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import Driver
 from vibe_assets.defs.orders import AS_IT_IS, forget_lost, known_version, open_orders, standing_version
-from vibe_assets.records import AUDIT_SAMPLE, PREDICTIONS, RAW_PHOTOS, TABLES
+from vibe_assets.defs.standing import graph_status
+from vibe_assets.records import AUDIT_SAMPLE, FOLDER_SET, PREDICTIONS, RAW_PHOTOS, TABLES
 from vibe_assets.stages.notes import leave_note
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import sample_file
@@ -132,6 +133,46 @@ def test_an_asset_whose_table_went_back_or_is_gone_is_forgotten_and_so_made_agai
     assert small.instance.get_latest_materialization_event(dg.AssetKey("predictions")) is None
     assert small.instance.get_latest_materialization_event(dg.AssetKey("audit_sample")) is not None
     assert forget_lost(small.platform, small.instance, GRAPH) == []
+
+
+def to_make(small: Small) -> set[str]:
+    return set(graph_status(small.instance, defs, small.platform).to_make)
+
+
+def test_the_status_knows_what_a_look_would_find_and_looking_writes_nothing(small: Small) -> None:
+    """A source, a setting, a folder and a command's note, each unheard by the instance."""
+    small.driver.look(small.platform)
+    rest = to_make(small)
+    assert rest == {"raw_photos of 1 folder: it is not there yet", "prompt_embeddings: it is not there yet"}
+    settings = small.folder / "vibe.toml"
+    settings.write_text(settings.read_text() + '[teacher]\nmodel = "another"\n')
+    (small.folder / "photos" / "b").mkdir()
+    shutil.copy(next((small.folder / "photos" / "a").iterdir()), small.folder / "photos" / "b")
+    small.command.lake.replace(AUDIT_SAMPLE, a_sample(3, small))
+    files = {file: file.stat().st_mtime_ns for file in small.folder.rglob("*")}
+    newest = small.instance.event_log_storage.get_maximum_record_id()
+    for _ in range(2):
+        assert to_make(small) - rest == {"teacher moved", "1 folder moved", "audit_sample was left to do by a command"}
+    assert {file: file.stat().st_mtime_ns for file in small.folder.rglob("*")} == files
+    assert small.instance.event_log_storage.get_maximum_record_id() == newest
+    small.driver.look(small.platform)
+    assert to_make(small) == {"raw_photos of 2 folders: it is not there yet", "prompt_embeddings: it is not there yet"}
+    shutil.rmtree(small.folder / "photos" / "b")
+    assert "1 folder gone" in to_make(small)
+
+
+def test_the_status_says_that_far_too_many_folders_are_missing(small: Small) -> None:
+    for name in ("b", "c", "d"):
+        (small.folder / "photos" / name).mkdir()
+        shutil.copy(next((small.folder / "photos" / "a").iterdir()), small.folder / "photos" / name)
+    small.driver.look(small.platform)
+    before = small.platform.lake.version(FOLDER_SET)
+    for name in ("b", "c", "d"):
+        shutil.rmtree(small.folder / "photos" / name)
+    found = graph_status(small.instance, defs, small.platform)
+    assert "3 of 4 known folders are missing" in found.refused
+    assert "vibe folders --accept-missing" in found.refused
+    assert small.platform.lake.version(FOLDER_SET) == before
 
 
 def test_what_a_study_wrote_is_an_event_with_its_partition(small: Small) -> None:

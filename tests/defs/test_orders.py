@@ -119,7 +119,7 @@ def test_answers_that_are_brought_home_are_filled_in_and_nothing_is_asked(world:
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(file.read_text() for file in world.platform.settings.journal_dir.rglob("*.jsonl")))
     asked = world.replay.counts()["requests"]
-    assert "1 folders can be filled in" in vibe("import-annotations", answers)
+    assert "1 folder can be filled in" in vibe("import-annotations", answers)
     made = runs_of(world, "annotations")
     settled_runs(world)
     assert runs_of(world, "annotations") == made + 1

@@ -103,7 +103,7 @@ def test_mistakes_are_one_line(home: Path) -> None:
 
 def test_sidecars_show_which_labels_qualify_and_why_not(home: Path) -> None:
     text = done("export", "xmp", "--dry-run")
-    assert "labels come from people themselves" in text
+    assert "of people themselves" in text
     assert "too few audited, 20 needed" in text
     assert "dry run, nothing was written" in text
     assert not list((home / "photos").rglob("*.xmp"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,12 @@ import polars as pl
 import pytest
 
 from tests.faults import writers
+from tests.stages.rows import open_platform, table_rows
 from vibe_assets.lake import Lake, LakeError
-from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, FOLDER_SET, METRICS
+from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, AUTO_GROUND_TRUTH, FOLDER_SET, METRICS
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.repair import repair_lake
+from vibe_assets.stages.truth import draw_audit_sample, sample_file
 
 SAID = r"table annotations: .*annotations is gone, and it was there before; `vibe repair` makes it anew without asking the teacher"
 READERS: dict[str, Callable[[Lake], Any]] = {
@@ -57,6 +62,64 @@ def test_every_reader_says_that_a_table_is_gone(home: Path, harm: str, reader: s
         READERS[reader](Lake(home / "lake"))
     (found,) = Lake(home / "lake").torn()
     assert (found[0], found[1].what) == ("annotations", "the table is gone, and it was there before")
+
+
+def test_a_query_is_refused_for_the_lost_tables_that_it_names_and_for_no_others(home: Path) -> None:
+    lake = Lake(home / "lake")
+    metric = pl.DataFrame([dict.fromkeys(METRICS.columns) | {"at": writers.AT}], schema=METRICS.polars_schema())
+    lake.append(METRICS, metric)
+    truth = pl.DataFrame([dict.fromkeys(AUTO_GROUND_TRUTH.columns)], schema=AUTO_GROUND_TRUTH.polars_schema())
+    lake.replace(AUTO_GROUND_TRUTH, truth)
+    for name in (ANNOTATIONS.name, AUTO_GROUND_TRUTH.name):
+        shutil.rmtree(home / "lake" / name)
+    query = "select count(*) from metrics where metric is distinct from 'annotations'"
+    assert lake.connect(query=query).sql(query).fetchall() == [(1,)]
+    for query in ('from "Annotations"', "from annotations_with_gone", "select image_id from metrics join annotations using (image_id)"):
+        with pytest.raises(LakeError, match=SAID) as refused:
+            lake.connect(query=query)
+        assert "auto_ground_truth" not in str(refused.value)
+    with pytest.raises(LakeError, match=SAID) as refused:
+        lake.connect(query="from annotations natural join auto_ground_truth")
+    assert "auto_ground_truth is gone" in str(refused.value)
+
+
+def sampled(home: Path, text: str) -> Platform:
+    """An installation whose sample was lost as a table, beside a file that says `text`."""
+    platform = open_platform(home)
+    lake = platform.lake
+    lake.replace(FOLDER_SET, table_rows(FOLDER_SET, [{"folder_key": "a-0", "rel_path": "a", "path_bytes": b"a"}]))
+    lake.replace(AUTO_GROUND_TRUTH, table_rows(AUTO_GROUND_TRUTH, [{"image_id": "i1", "scene": "scene.food"}]))
+    lake.replace(AUDIT_SAMPLE, table_rows(AUDIT_SAMPLE, [{"image_id": "i1"}]))
+    lake.append(METRICS, table_rows(METRICS, [{"at": writers.AT}]))
+    sample_file(platform).parent.mkdir(parents=True, exist_ok=True)
+    sample_file(platform).write_text(text)
+    shutil.rmtree(str(lake.path(AUDIT_SAMPLE)))
+    return platform
+
+
+@pytest.mark.parametrize("text", ["[{}]", "{}", '{"a": 1}', '[{"image_id": "i1"}]', "[1]", "3", "torn", '[{"image_id": [1]}]'])
+def test_a_sample_file_that_is_none_is_named_and_the_next_table_is_still_mended(home: Path, text: str) -> None:
+    platform = sampled(home, text)
+    shutil.rmtree(str(platform.lake.path(METRICS)))
+    found = {mended.table: mended.detail for mended in repair_lake(platform)}
+    assert set(found) == {"audit_sample", "metrics"}
+    assert re.search(r"sample\.json is not the sample .*move it away .*`vibe repair`", found["audit_sample"]), found
+
+
+def test_an_error_of_any_library_is_words_about_one_table(home: Path) -> None:
+    def broken(_: Platform) -> None:
+        raise pl.exceptions.ColumnNotFoundError("no column")
+
+    platform = sampled(home, "[]")
+    (mended,) = repair_lake(platform, more={"audit_sample": broken})
+    assert (mended.rows, mended.detail) == (None, "ColumnNotFoundError: no column")
+
+
+def test_no_new_sample_is_drawn_over_one_that_was_lost(home: Path) -> None:
+    platform = sampled(home, "what people were given")
+    with pytest.raises(LakeError, match="audit_sample is gone, and it was there before; `vibe repair`"):
+        draw_audit_sample(platform)
+    assert sample_file(platform).read_text() == "what people were given"
 
 
 def test_a_table_that_was_never_made_is_empty(home: Path) -> None:

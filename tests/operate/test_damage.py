@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from tests.faults import writers
 from vibe_assets.audit.log import VerdictLog
+from vibe_assets.audit.settle import truth_rows
 from vibe_assets.cli import main
 from vibe_assets.cli.status import read_status
 from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.store import Deployments, save_head
-from vibe_assets.operate.damage import damaged_lines
+from vibe_assets.operate.damage import damaged_lines, set_lines_aside
+from vibe_assets.records import PhotoRef
 from vibe_assets.stages.platform import Platform
+from vibe_assets.teacher.annotate import annotation_rows
 from vibe_assets.teacher.journal import Journal
 from vibe_assets.triage.choices import ChoiceLog
+from vibe_assets.vlm.predict import _row, read_tag_answer
+from vibe_assets.vlm.registry import Model
 
 
 @pytest.fixture
@@ -28,9 +37,10 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     monkeypatch.setenv("VIBE_CONFIG", str(tmp_path / "vibe.toml"))
     found = Platform.open(progress=False)
     settings = found.settings
-    for folder in (settings.journal_dir / "teacher-a", settings.tag_answers_dir / "tagger"):
-        writers.append_to_journal(folder.parent, print)
-        (folder.parent / "journal").rename(folder)
+    writers.append_to_journal(settings.journal_dir, print)
+    (settings.journal_dir / "journal").rename(settings.journal_dir / "teacher-a")
+    with Journal(settings.tag_answers_dir / "tagger", "writer") as tagger:
+        tagger.append({"image_id": "new-9", "annotation": {"tags": ["cat"], "valid": True}, "usage": {"prompt_tokens": 9}, "latency_s": 1})
     with Journal(settings.verdicts_dir, "page") as log:
         log.append(writers.said("verdict-0").line())
     writers.keep_choices(settings.choices_dir.parent, print)
@@ -93,6 +103,47 @@ def test_damaged_lines_are_counted_shown_and_set_aside_and_the_others_stay(platf
         assert len(file.with_name(f"{file.name}.damaged").read_bytes().splitlines()) == 3
     assert len(VerdictLog(platform.settings.verdicts_dir).verdicts()) == 1
     assert len(ChoiceLog(platform.settings.choices_dir).choices()) == 2
+
+
+WRONG = [b'"abc"', b"5", b"[1]", b"true", b'{"a": [1]}', b"null", b"-1", b"NaN", b"1e400", b'"\\ud800"']
+
+
+@pytest.mark.parametrize("value", WRONG)
+def test_a_whole_line_of_a_wrong_shape_stops_nobody(platform: Platform, value: bytes) -> None:
+    """Every field of a line of every log, in turn, of another type: the readers go on, and what they pass over is counted."""
+    for file in logs(platform):
+        whole = json.loads(file.read_bytes().splitlines()[0])
+        lines = [json.dumps(whole | {name: "@"}).encode().replace(b'"@"', value) for name in whole]
+        nested = [(name, inner) for name in whole if isinstance(whole[name], dict) for inner in whole[name]]
+        lines += [json.dumps(whole | {name: whole[name] | {inner: "@"}}).encode().replace(b'"@"', value) for name, inner in nested]
+        with file.open("ab") as log:
+            log.write(b"\n".join(lines) + b"\n")
+    settings = platform.settings
+    if dict(damaged_lines(platform)).get(str(settings.heads_dir / "deployments.jsonl")):
+        with pytest.raises(HeadError, match="`vibe repair` sets this line aside"):
+            read_status(platform)
+        assert set_lines_aside(platform)
+    read_status(platform)
+    known = Journal(settings.journal_dir / "teacher-a", "reader").known()
+    refs = [PhotoRef(name, b"x", "x") for name in known]
+    annotation_rows(refs, known.values(), folder_key="a-1")
+    tags = Journal(settings.tag_answers_dir / "tagger", "reader", reads=read_tag_answer).known()
+    model = cast(Model, SimpleNamespace(cost_usd=lambda *tokens: sum(token or 0 for token in tokens)))
+    pl.DataFrame([_row(model, ref, tags.get(ref.image_id, {})) for ref in refs + [PhotoRef(name, b"x", "x") for name in tags]])
+    truth_rows(VerdictLog(settings.verdicts_dir).verdicts())
+    ChoiceLog(settings.choices_dir).append(ChoiceLog(settings.choices_dir).choices()[0])
+
+
+@pytest.mark.parametrize("wrong", [{"usage": "abc"}, {"latency_s": "soon"}, {"annotation": "a cat"}, {"usage": {"prompt_tokens": "9"}}])
+def test_an_answer_of_a_wrong_shape_is_a_damaged_line(platform: Platform, wrong: dict[str, object]) -> None:
+    file = Path(str(platform.settings.journal_dir)) / "teacher-a" / "writer.jsonl"
+    before = file.read_bytes()
+    with file.open("ab") as log:
+        log.write(json.dumps({"image_id": "new-0", "annotation": {}, "at": "9"} | wrong).encode() + b"\n")
+    assert damaged_lines(platform) == [(str(file), 1)]
+    assert Journal(file.parent, "reader").known()["new-0"]["annotation"] == {"scene": "x" * 200}
+    assert set_lines_aside(platform) == [(file, 1)]
+    assert file.read_bytes() == before
 
 
 def test_a_choice_without_a_time_costs_itself_only(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_an_instance_is_adopted_and_forgets_the_other_library(tmp_path: Path, mo
     with_history(demo)
     said = CliRunner().invoke(main, ["adopt"], env={"VIBE_CONFIG": str(tmp_path / "mine/vibe.toml")})
     assert said.exit_code == 0, said.output
-    assert "forgot 1 assets" in said.output
+    assert "forgot 1 asset" in said.output
     assert history(mine) == ([], [])
     with pytest.raises(InstanceError, match="not to that in"):
         history(demo)

@@ -103,7 +103,7 @@ def test_the_commands_say_what_was_done(home, monkeypatch, tmp_path):
     file = tmp_path / "export.json"
     file.write_text(json.dumps(submitted(tasks)), encoding="utf-8")
     back = CliRunner().invoke(main, ["label-studio", "import", str(file)])
-    assert f"{len(tasks)} annotations by 1 people, {len(tasks)} new, 1 of these skipped" in back.output
+    assert f"{len(tasks)} annotations, people: 1, {len(tasks)} new, 1 of these skipped" in back.output
     file.write_text("[{}]", encoding="utf-8")
     refused = CliRunner().invoke(main, ["label-studio", "import", str(file)])
     assert refused.exit_code == 1

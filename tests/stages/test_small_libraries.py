@@ -9,7 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.faults import writers
 from tests.stages.rows import QUICK, label_row, only, open_platform, table_rows, vector
+from vibe_assets.heads.store import Deployments, save_head
 from vibe_assets.photos.groups import group_photos
 from vibe_assets.records import (
     ATTRIBUTES,
@@ -29,7 +31,7 @@ from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.reports import evaluate_students, report_students, report_teacher
 from vibe_assets.stages.runtime import predict_folder
-from vibe_assets.stages.students import KINDS, Deployment, Trained, Untrained, deploy_students, train_student
+from vibe_assets.stages.students import KINDS, Deployment, Trained, Untrained, deploy_students, headless, train_student
 from vibe_assets.teacher.annotate import teacher_fingerprint
 
 KEY = "album-1"
@@ -71,6 +73,14 @@ def come_home(platform: Platform) -> tuple[dict[str, Trained | Untrained], dict[
             assert (found := gate(platform)).passed, (kind, found)
     decisions = deploy_students(platform)
     assert (found := heads_fit(platform)).passed, found
+    said = headless(platform)
+    for kind, result in trained.items():
+        if isinstance(result, Untrained):
+            assert said[kind] == f"nothing to train: {result.reason}"
+        elif decisions[kind].in_force == result.version:
+            assert kind not in said
+        else:
+            assert said[kind] == f"{result.version} is not in force: {decisions[kind].reason}"
     rows = predict_folder(platform, KEY)
     assert (found := predictions_sound(platform, KEY)).passed, found
     return trained, decisions, rows
@@ -101,6 +111,20 @@ def test_every_photo_of_a_small_library_gets_its_labels(tmp_path: Path, photos: 
     page = report_students(platform).path.read_text()
     assert "Who answers" in page
     report_teacher(platform)
+
+
+def test_a_head_that_a_hand_took_out_of_force_says_so(tmp_path: Path) -> None:
+    platform = library(tmp_path, rows_of(5))
+    assert headless(platform) == {}, "nothing was trained yet"
+    folder = platform.settings.heads_dir
+    save_head(writers.HEADS[0], folder)
+    (folder / "scene.latest").write_text(writers.HEADS[0].version)
+    assert headless(platform)["scene"].endswith("nothing was decided about it yet")
+    log = Deployments(folder)
+    log.deploy("scene", writers.HEADS[0].version, at="2026-01-01")
+    assert headless(platform) == {}
+    log.rollback("scene", at="2026-01-02")
+    assert headless(platform)["scene"].endswith(f"is out of force: rollback, back from {writers.HEADS[0].version}")
 
 
 def test_an_untrained_head_has_a_version_that_moves_with_its_reason_and_inputs(tmp_path: Path) -> None:

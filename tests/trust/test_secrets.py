@@ -216,7 +216,7 @@ def test_no_command_prints_a_key(careless: tuple[World, str, list[tuple[str, str
     assert "First steps" in said[0]
     assert all("refuses the key" in text for text in said[1:3])
     assert "refuses the access key" in said[3]
-    assert "1 of 1 photos answered" in said[4]
+    assert "1 of 1 photo answered" in said[4]
     assert {sent for _, sent in asked} == {f"Bearer {SECRET}", f"Client-ID {KEYS['UNSPLASH_ACCESS_KEY']}"}
 
 

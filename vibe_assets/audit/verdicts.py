@@ -61,8 +61,16 @@ class Verdict:
                 shown=dict(line.get("shown") or {}),
                 reason=line.get("reason"), undoes=line.get("undoes"), source=str(line.get("source", "page")),
             )  # fmt: skip
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a verdict: {type(error).__name__} {error}") from error
+        labels, sure = verdict.labels, verdict.shown.get("inclusion_probability")
+        texts = [verdict.reason, verdict.undoes, *((labels.scene, *labels.objects) if labels else ())]
+        if not all(isinstance(text, str | None) for text in texts):
+            raise ValueError("not a verdict: a text is none")
+        if labels and not all(isinstance(value, bool | None) for value in labels.attributes.values()):
+            raise ValueError("not a verdict: an attribute is neither true, false nor null")
+        if sure is not None and not (isinstance(sure, int | float) and 0 < sure <= 1):
+            raise ValueError(f"not a verdict: inclusion_probability is {sure!r}")
         if verdict.act not in ACTS:
             raise ValueError(f"not a verdict: act is {verdict.act!r}, expected one of {', '.join(ACTS)}")
         return verdict

@@ -39,6 +39,10 @@ class Number(click.FloatRange):
         return number
 
 
+class _Leaving(click.exceptions.Exit):
+    """The command is over; so is the program, without the interpreter's own end."""
+
+
 class Command(click.Command):
     """A command with `--json`: what `tell` and `show` print for people becomes one JSON document on standard output.
 
@@ -84,6 +88,12 @@ class Vibe(click.Group):
                 stream.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no reason to stop
         try:
             return super().invoke(ctx)
+        except _Leaving as end:
+            if Path(sys.argv[0]).parts[-1:] == ("vibe",) or Path(sys.argv[0]).parts[-2:] == ("cli", "__main__.py"):
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(end.exit_code)
+            raise
         except BrokenPipeError:
             raise  # `vibe doctor | head`: click ends in silence
         except (UserError, OSError) as error:
@@ -154,6 +164,12 @@ def tell(text: object, *, mark: str = "", **facts: Any) -> None:
         found.update(facts)
 
 
+def keep(**facts: Any) -> None:
+    """What only programs are told."""
+    if (found := document()) is not None:
+        found.update(facts)
+
+
 def show(
     title: str,
     columns: list[str],
@@ -187,12 +203,8 @@ def show(
 
 
 def leave(status: int) -> NoReturn:
-    """End the program here, its streams flushed: DuckDB 2.0 would print a page about its own bindings at interpreter exit."""
-    if Path(sys.argv[0]).parts[-1:] == ("vibe",) or Path(sys.argv[0]).parts[-2:] == ("cli", "__main__.py"):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    raise click.exceptions.Exit(status)
+    """End the command here, and the program once it has printed its document: DuckDB 2.0 prints a page of its own at interpreter exit."""
+    raise _Leaving(status)
 
 
 def nothing(reason: str) -> NoReturn:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vibe_assets.cli.app import OUT, Number, main, nothing, platform, show
+from vibe_assets.cli.app import OUT, Number, main, nothing, platform, show, tell
+from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.export.sidecar_files import Outcome
@@ -85,15 +86,16 @@ def _add(name: str, about: str) -> None:
 
         home = platform()
         done = export_labels(home, name, Selection(labels, folders, scenes, min_confidence), into=into, mode=photos, bom=bom)
+        facts: dict[str, Any] = {"photos": done.photos, "folder": done.folder, "labels_from": done.labels_from, "written": done.written}
         if not done.written and done.photos:
-            click.echo(f"nothing to do: {done.folder} holds these {done.photos} photos already")
+            tell(f"nothing to do: {done.folder} holds {some(done.photos, 'such photo')} already", **facts)
             return
         leave_note(home, "label_export")
         sources = ", ".join(f"{count} from {source}" for source, count in sorted(done.labels_from.items()))
-        click.echo(f"{done.photos} photos in {done.folder}; labels: {sources or 'none'}")
+        tell(f"{some(done.photos, 'photo')} in {done.folder}; labels: {sources or 'none'}", **facts)
         if done.left_out:
             rows = [(left.rel_path, left.reason, left.detail) for left in done.left_out[:SHOWN]]
-            show(f"{len(done.left_out)} left out (all of them in left_out.jsonl)", ["photo", "reason", "detail"], rows)
+            show(f"{len(done.left_out)} left out (all of them in left_out.jsonl)", ["photo", "reason", "detail"], rows, name="left_out")
         if not done.photos:
             nothing("no photo has these labels: choose others with --labels, --folder, --scene or --min-confidence")
 
@@ -148,10 +150,11 @@ def _table(qualified: list[Qualification]) -> None:
     own = [one for one in qualified if one.precision is None and one.qualifies]
     if own:
         photos = sum(one.photos for one in own)
-        click.echo(f"{len(own)} labels come from people themselves ({photos} labels on photos) and are written as they are")
+        said = f"{some(len(own), 'label')} of people themselves ({photos} times on photos) may be written as they are"
+        tell(said, labels_of_people=len(own))
     judged = sorted((one for one in qualified if one not in own), key=lambda one: (not one.qualifies, -one.photos, one.label))
     rows = [(one.label, one.source, *_figures(one), one.photos, "yes" if one.qualifies else f"no: {one.why}") for one in judged]
-    show("Labels of machines, against people", ["label", "from", "precision [95 %]", "n", "photos", "written"], rows)
+    show("Labels of machines, against people", ["label", "from", "precision [95 %]", "n", "photos", "written"], rows, name="labels")
 
 
 def _figures(one: Qualification) -> tuple[str, int]:
@@ -169,6 +172,6 @@ def show_outcomes(outcomes: Iterable[Outcome], *, dry_run: bool) -> None:
         if outcome.reason and len(refused) < SHOWN:
             refused.append((outcome.rel_path, outcome.reason, outcome.detail))
     said = ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "nothing of ours was found"
-    click.echo(f"{'dry run, nothing was written: ' if dry_run else 'sidecars: '}{said}")
+    tell(f"{'dry run, nothing was written: ' if dry_run else 'sidecars: '}{said}", dry_run=dry_run, sidecars=counts)
     if refused:
-        show("Left alone", ["sidecar", "reason", "detail"], refused)
+        show("Left alone", ["sidecar", "reason", "detail"], refused, name="left_alone")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vibe_assets.cli.app import FILE, main, nothing, platform, tell
+from vibe_assets.words import some
 
 LOCAL_FILES = "/data/local-files/?d="  # Label Studio's own address for files of a local storage
 
@@ -36,7 +37,7 @@ def export(image_prefix: str, out: Path | None) -> None:
 
     done = export_tasks(platform(), image_prefix=image_prefix, folder=out)
     facts: dict[str, Any] = {"tasks": done.photos, "blind": done.blind, "file": done.tasks}
-    tell(f"{done.photos} tasks, {done.blind} of them with nothing filled in: {done.tasks}", **facts)
+    tell(f"{some(done.photos, 'task')}, {done.blind} of them with nothing filled in: {done.tasks}", **facts)
     tell(f"labelling config, for Settings > Labeling Interface > Code: {done.config}", config=done.config)
     if not done.photos:
         nothing("no photo of the sample is in the library any more: run `vibe sample` for a new one")
@@ -54,6 +55,6 @@ def import_(file: Path) -> None:
 
     done = import_verdicts(platform(), file)
     facts: dict[str, Any] = {"annotations": done.verdicts, "people": done.people, "new": done.new, "skipped": done.skipped}
-    tell(f"{done.verdicts} annotations by {done.people} people, {done.new} new, {done.skipped} of these skipped", **facts)
+    tell(f"{some(done.verdicts, 'annotation')}, people: {done.people}, {done.new} new, {done.skipped} of these skipped", **facts)
     if not done.verdicts:
         nothing(f"{file}: nobody has annotated a photo in it")

@@ -25,7 +25,7 @@ def sql(query: str, as_json: bool) -> None:
     from vibe_assets.stages.warehouse import is_broken
 
     home = platform()
-    connection = home.lake.connect(home.settings.warehouse_file)
+    connection = home.lake.connect(home.settings.warehouse_file, query=query)
     try:
         result = connection.sql(query)
         rows = None if result is None else result.pl()

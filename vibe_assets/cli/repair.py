@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from vibe_assets.cli.app import main, platform, show
+from vibe_assets.cli.app import keep, main, platform, show, tell
+from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.stages.platform import Platform
@@ -32,18 +34,20 @@ def repair(check: bool) -> None:
     if check:
         torn, lines = home.lake.torn(), damaged_lines(home)
         found = [(f"table {name}", str(entry.file), entry.what) for name, entry in torn]
-        found += [("log", str(file), f"{count} damaged lines") for file, count in lines]
+        found += [("log", str(file), some(count, "damaged line")) for file, count in lines]
         if not found:
-            click.echo("every table is whole, and no log has a damaged line")
+            tell("every table is whole, and no log has a damaged line", damaged=[])
             return
-        show("", ["what", "file", "what is wrong"], found)
+        show("", ["what", "file", "what is wrong"], found, name="damaged")
         raise click.ClickException("`vibe repair` makes them whole")
     left = _repair_tables(home)
-    for file, count in set_lines_aside(home):
-        click.echo(f"set {count} damaged lines aside: {file}.damaged")
+    aside = set_lines_aside(home)
+    for file, count in aside:
+        tell(f"set {some(count, 'damaged line')} aside: {file}.damaged")
+    keep(lines_set_aside={str(file): count for file, count in aside})
     if left:
-        raise click.ClickException(f"{left} tables need a hand, see above")
-    click.echo("every table is whole")
+        raise click.ClickException(f"{some(left, 'table')} {'needs' if left == 1 else 'need'} a hand, see above")
+    tell("every table is whole")
 
 
 def _repair_tables(home: Platform) -> int:
@@ -58,11 +62,12 @@ def _repair_tables(home: Platform) -> int:
         "image_quality": study.measure_quality,
         "best_of_series": picks.pick_library,
     }
-    left = 0
+    done: list[dict[str, Any]] = []
     for mended in repair_lake(home, more=series):
-        left += mended.rows is None
-        click.echo(f"table {mended.table}: " + (mended.detail if mended.rows is None else f"made anew, {mended.rows:,} rows"))
-    return left
+        done.append(asdict(mended))
+        said = mended.detail if mended.rows is None else f"made anew, {some(mended.rows, 'row')}"
+        tell(f"table {mended.table}: {said}", tables=done)
+    return sum(mended["rows"] is None for mended in done)
 
 
 @main.group()
@@ -81,7 +86,8 @@ def warehouse_rebuild() -> None:
     from vibe_assets.stages.warehouse import rebuild_warehouse
 
     home = platform()
-    for name, rows in rebuild_warehouse(home).items():
-        click.echo(f"{name}: {rows:,} rows")
+    tables = rebuild_warehouse(home)
+    for name, rows in tables.items():
+        tell(f"{name}: {some(rows, 'row')}")
     leave_note(home, "published_warehouse", what=WANTED)  # its reader, the drift report, follows
-    click.echo(home.settings.warehouse_file)
+    tell(home.settings.warehouse_file, file=home.settings.warehouse_file, tables=tables)

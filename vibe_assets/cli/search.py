@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from vibe_assets.cli.app import OUT, Number, main, nothing, platform, show, tell
+from vibe_assets.words import some
 
 
 @main.command()
@@ -36,7 +37,7 @@ def search(text: str | None, like: Path | None, top: int, every: bool, in_browse
     records = [{"photo": shot.rel_path, "cosine": shot.cosine, "alike": shot.alike, "labels": shot.labels} for shot in found.shots]
     show("Nearest photos", ["", "cosine", "photo", "labels"], rows, name="photos", records=records)
     if found.skipped:
-        tell(f"{found.skipped} photos were passed over: they have no vector of the current encoder", skipped=found.skipped)
+        tell(f"{some(found.skipped, 'photo')} passed over: without a vector of the current encoder", skipped=found.skipped)
     tell(found.page, page=found.page)
     if not rows:
         nothing("no other photo has a vector of the current encoder")
@@ -66,7 +67,7 @@ def duplicates(cosine: float, top: int) -> None:
     show("Near-duplicates by vector", ["cosine", "photo", "other", "splits"], rows, name="pairs", records=records)
     crossing = sum(pair.crosses for pair in found.pairs)
     tell(
-        f"{len(found.pairs):,} pairs of {found.compared:,} photos at {cosine} or closer, {crossing:,} of them across splits; "
+        f"{some(len(found.pairs), 'pair')} of {some(found.compared, 'photo')} at {cosine} or closer, {crossing:,} of them across splits; "
         f"{found.grouped:,} more are in one group already",
         found=len(found.pairs), compared=found.compared, crossing=crossing, grouped=found.grouped,
     )  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from vibe_assets.cli.app import FILE, OUT, main, nothing, platform, show
+from vibe_assets.cli.app import FILE, OUT, keep, main, nothing, platform, show, tell
+from vibe_assets.words import some
 
 
 @main.command()
@@ -20,21 +21,25 @@ def train(kinds: tuple[str, ...], deploy: bool) -> None:
     from vibe_assets.stages.notes import noted
     from vibe_assets.stages.students import KINDS, NOTHING, Untrained, deploy_students, scores_markdown, train_student
 
-    home, absent = platform(), {}
+    home, absent, made = platform(), dict[str, str](), list[dict[str, Any]]()
     for kind in kinds or KINDS:
         with noted(home, f"{kind}_head"):
             trained = train_student(home, kind)
         if isinstance(trained, Untrained):
             absent[kind] = f"{kind}: {NOTHING}{trained.reason}"
-            click.echo(absent[kind])
+            tell(absent[kind], absent=absent)
             continue
-        click.echo(f"{trained.version}: {trained.head.card.n_train} photos in {trained.seconds:.1f} s -> {trained.path}")
-        click.echo(scores_markdown(trained))
+        card = trained.head.card
+        made.append({"version": trained.version, "photos": card.n_train, "seconds": trained.seconds, "folder": trained.path})
+        made[-1]["scores"] = card.metrics
+        tell(f"{trained.version}: {some(card.n_train, 'photo')} in {trained.seconds:.1f} s -> {trained.path}", heads=made)
+        tell(scores_markdown(trained))
     if deploy:
         with noted(home, "deployed_heads"):
             decisions = deploy_students(home)
         for kind, decision in decisions.items():
-            click.echo(f"{kind}: in force {decision.in_force or 'none'} ({decision.reason})")
+            tell(f"{kind}: in force {decision.in_force or 'none'} ({decision.reason})")
+        keep(deployed={kind: {"in_force": one.in_force or None, "reason": one.reason} for kind, one in decisions.items()})
     if len(absent) == len(kinds or KINDS):
         raise click.ClickException("no head was trained: " + next(iter(absent.values())))
 
@@ -92,7 +97,7 @@ def heads() -> None:
 def heads_list() -> None:
     """Every trained head, and which one is in force."""
     from vibe_assets.heads.store import load_head, saved_heads
-    from vibe_assets.stages.students import deployments
+    from vibe_assets.stages.students import deployments, headless
 
     home = platform()
     current = set(deployments(home).values())
@@ -103,6 +108,8 @@ def heads_list() -> None:
         for version, card in found
     ]
     show("Heads (* in force)", ["", "version", "labels", "photos", "trained"], rows, name="heads", records=records)
+    for kind, reason in (absent := headless(home)).items():
+        tell(f"{kind}: {reason}", absent=absent)
 
 
 FORCE = click.option("--force", is_flag=True, help="Even if it fails a gate of its asset; the log keeps which.")
@@ -119,7 +126,7 @@ def heads_deploy(version: str, force: bool) -> None:
     home = platform()
     with noted(home, "deployed_heads"):
         done = deploy_by_hand(home, version, force=force)
-    click.echo(f"{done.version} is in force{_although(done.failed)}")
+    tell(f"{done.version} is in force{_although(done.failed)}", version=done.version, failed=done.failed)
 
 
 @heads.command("rollback")
@@ -133,7 +140,8 @@ def heads_rollback(kind: str, force: bool) -> None:
     home = platform()
     with noted(home, "deployed_heads"):
         done = roll_back(home, kind, force=force)
-    click.echo(f"{done.version} is in force again{_although(done.failed)}" if done.version else f"no {kind} head is in force any more")
+    said = f"{done.version} is in force again{_although(done.failed)}" if done.version else f"no {kind} head is in force any more"
+    tell(said, version=done.version or None, failed=done.failed)
 
 
 def _although(failed: Mapping[str, str]) -> str:
@@ -149,7 +157,7 @@ def heads_export(version: str, file: Path) -> None:
     from vibe_assets.heads.store import load_head
 
     export_pt(load_head(platform().settings.heads_dir / version), file)
-    click.echo(f"wrote {file}")
+    tell(f"wrote {file}", file=file)
 
 
 @heads.command("import")
@@ -159,4 +167,4 @@ def heads_import(file: Path) -> None:
     from vibe_assets.stages.deploying import import_head
 
     version = import_head(platform(), file)
-    click.echo(f"{version}; `vibe heads deploy {version}` judges it and puts it in force")
+    tell(f"{version}; `vibe heads deploy {version}` judges it and puts it in force", version=version)

@@ -9,6 +9,7 @@ import click
 
 from vibe_assets.cli.app import main, nothing, platform, show, tell
 from vibe_assets.strangers import visible
+from vibe_assets.words import some
 
 
 @main.group()
@@ -42,7 +43,7 @@ def tags_ingest(batch: str, **source: Any) -> None:
     rejected = done.rows["reason"].drop_nulls().len()
     new = done.rows.height - rejected
     tell(
-        f"batch {done.batch}: {new} new photos, {rejected} rejected, {done.known} known before",
+        f"batch {done.batch}: {some(new, 'new photo')}, {rejected} rejected, {done.known} known before",
         batch=done.batch, new=new, rejected=rejected, known=done.known, stopped=done.stopped,
     )  # fmt: skip
     if done.stopped:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from vibe_assets.cli.app import FILE, FOLDER, OUT, PORT, Number, main, nothing, platform, show, tell
+from vibe_assets.words import some
 
 
 @main.command()
@@ -26,7 +27,7 @@ def annotate(root: Path | None, output: Path, limit: int | None, resume: bool) -
 
     settings = load_settings()
     done = annotate_root(settings, root or settings.root, output, limit=limit, resume=resume)
-    said = f"{done.answered} of {done.photos} photos answered" + "".join(f", {n} {why}" for why, n in done.failed.items())
+    said = f"{done.answered} of {some(done.photos, 'photo')} answered" + "".join(f", {n} {why}" for why, n in done.failed.items())
     tell(f"{done.path}: {said}", output=done.path, photos=done.photos, answered=done.answered, failed=done.failed)
     if not done.photos:
         nothing(f"no readable photos below {root or settings.root}")
@@ -51,11 +52,16 @@ def import_annotations(file: Path, as_current: bool) -> None:
     tell(done, **facts, rejected=len(done.rejected), rejected_file=done.rejected_file)
     if not done.kept and not done.duplicates:
         first = (
-            f"{len(done.rejected)} of {len(done.rejected)} lines rejected, {done.rejected[0].reason}" if done.rejected else "it is empty"
+            f"{len(done.rejected)} of {some(len(done.rejected), 'line')} rejected, {done.rejected[0].reason}"
+            if done.rejected
+            else "it is empty"
         )
         nothing(f"{file}: nothing was taken over: {first}")
     if folders := order_known_answers(home):
-        tell(f"{len(folders)} folders can be filled in: a running daemon does it, or `vibe run`; no photo is asked again", folders=folders)
+        tell(
+            f"{some(len(folders), 'folder')} can be filled in: a running daemon does it, or `vibe run`; no photo is asked again",
+            folders=folders,
+        )
 
 
 @main.group()
@@ -95,7 +101,7 @@ def teacher_promote(force: bool) -> None:
     from vibe_assets.operate.promote import promote_candidate
 
     model = promote_candidate(platform(), force=force)
-    tell(f"{model} is the teacher now; a running daemon re-annotates the library with it", model=model)
+    tell(f"{model} is the teacher now; a running daemon re-annotates the library with it, or `vibe run`", model=model)
 
 
 @main.command("replay-teacher", prints=False)

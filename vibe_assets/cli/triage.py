@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vibe_assets.cli.app import FILE, FOLDER, OUT, PORT, Vibe, busy, main, nothing, platform, tell
+from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.triage.picks import Picks
@@ -73,7 +74,7 @@ def series_command() -> None:
     rows = build_series(home)
     measure_quality(home)
     series = rows["series_id"].n_unique()
-    tell(f"{series} series with {rows.height} photos; `vibe triage review` compares them", series=series, photos=rows.height)
+    tell(f"{series} series with {some(rows.height, 'photo')}; `vibe triage review` compares them", series=series, photos=rows.height)
     if not series:
         nothing("no series: no two photos were taken close together and look alike, or the library was not scanned yet (`vibe ui`)")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from vibe_assets.cli.app import FILE, OUT, main, nothing, platform, tell
+from vibe_assets.words import some
 
 
 @main.command()
@@ -18,7 +19,7 @@ def sample() -> None:
     home = platform()
     rows = draw_audit_sample(home)
     file = sample_file(home)
-    tell(f"{rows.height} photos in {file}; correct the labels there, then: vibe audited {file}", photos=rows.height, file=file)
+    tell(f"{some(rows.height, 'photo')} in {file}; correct the labels there, then: vibe audited {file}", photos=rows.height, file=file)
 
 
 @main.command()
@@ -41,14 +42,15 @@ def audited(file: Path | None, part: bool, export: Path | None) -> None:
     home = platform()
     if export is not None:
         photos = export_audited(home, export).height
-        tell(f"{photos} audited photos written to {export}", photos=photos, file=export)
+        tell(f"{some(photos, 'audited photo')} written to {export}", photos=photos, file=export)
         if not photos:
             nothing("nobody has checked a photo yet: `vibe audit` serves the page for it")
     elif file is not None:
         rows = accept_audited(home, file, part=part)
         if rows.is_empty():
             nothing(f"{file}: no photo in it")
-        tell(f"{rows.height} audited photos accepted from {file}; the daemon takes it from here", photos=rows.height, file=file)
+        said = f"{some(rows.height, 'audited photo')} accepted from {file}; a running daemon takes it from here, or `vibe run`"
+        tell(said, photos=rows.height, file=file)
 
 
 @main.command("eval", prints=False, context_settings={"ignore_unknown_options": True}, add_help_option=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import dagster as dg
 
@@ -20,8 +20,12 @@ from vibe_assets.stages.sources import candidate_version
 from vibe_assets.stages.teacher import trial_file
 
 
-def run_graph(defs: dg.Definitions, *, assets: Sequence[str] = (), folders: Sequence[str] = (), progress: bool = True) -> Tally:
+def run_graph(
+    defs: dg.Definitions, *, assets: Sequence[str] = (), folders: Sequence[str] = (), progress: bool = True, log: TextIO | None = None
+) -> Tally:
     """Let the library's graph come to rest; what the runs did. `assets` are made again first, of `folders` only where these are given.
+
+    `log` gets a line for every step that is done.
 
     Raises InstanceError where a daemon works on it already, SettingsError without a photo root, LookupError for an asset or folder that
     does not exist.
@@ -32,7 +36,7 @@ def run_graph(defs: dg.Definitions, *, assets: Sequence[str] = (), folders: Sequ
     logging.getLogger("dagster").setLevel(logging.ERROR)
     with working(platform.settings, "`vibe run`"), open_instance(platform.settings) as instance:
         refuse_daemon(instance)
-        driver = Driver(instance, defs, progress=progress, log=None if sys.stdout.isatty() else sys.stdout)
+        driver = Driver(instance, defs, progress=progress, log=log)
         driver.close_interrupted()
         driver.take_over()
         driver.look(platform)

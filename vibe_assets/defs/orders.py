@@ -4,6 +4,7 @@ An asset that a command wrote is taken over as it is, in a run of its own: its g
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,23 +64,30 @@ def open_orders(platform: Platform, instance: dg.DagsterInstance, graph: BaseAss
     before = int(store.get_cursor_values({HEARD}).get(HEARD) or 0)
     read = read_notes(platform, after=before)
     newest = {(note.asset, note.partition, note.what): note.id for _, note in read}
-    orders, heard, waiting = [], before, False
+    orders, heard, waiting, checks = [], before, False, graph_of(graph).checks
     for end, note in read:
-        if newest[note.asset, note.partition, note.what] == note.id and (order := _order(platform, instance, graph, note)):
-            orders.append(order)
-            waiting = True
+        if newest[note.asset, note.partition, note.what] == note.id:
+            if note.asset not in checks:
+                _tell(platform, instance, graph, note)
+            elif order := _order(platform, instance, checks, note):
+                orders.append(order)
+                waiting = True
         heard = heard if waiting else end
     if heard != before:
         store.set_cursor_values({HEARD: str(heard)})
     return orders
 
 
-def _order(platform: Platform, instance: dg.DagsterInstance, graph: BaseAssetGraph, note: Note) -> Order | None:
-    """The run that a note asks for; None when there is nothing to run, or was already."""
+def unheard(platform: Platform, instance: dg.DagsterInstance, graph: BaseAssetGraph) -> list[Order]:
+    """The runs that `open_orders` would ask for; nothing is written."""
+    before = int(instance.daemon_cursor_storage.get_cursor_values({HEARD}).get(HEARD) or 0)
+    newest = {(note.asset, note.partition, note.what): note for _, note in read_notes(platform, after=before)}
     checks = graph_of(graph).checks
-    if note.asset not in checks:
-        _tell(platform, instance, graph, note)
-        return None
+    return [order for note in newest.values() if note.asset in checks and (order := _order(platform, instance, checks, note)) is not None]
+
+
+def _order(platform: Platform, instance: dg.DagsterInstance, checks: Mapping[str, tuple[str, ...]], note: Note) -> Order | None:
+    """The run that a note about a kept asset asks for; None when there is nothing to run, or was already."""
     if instance.get_runs_count(dg.RunsFilter(tags={NOTE: note.id})):
         return None
     if note.what == WANTED:
@@ -146,8 +154,22 @@ def forget_lost(platform: Platform, instance: dg.DagsterInstance, graph: BaseAss
 
     The instance forgets that they were made, so the conditions ask for them; caches and journals answer, nobody is paid twice.
     """
-    store = instance.daemon_cursor_storage
-    text = store.get_cursor_values({TABLES_SEEN}).get(TABLES_SEEN)
+    lost, seen, now = _compared(platform, instance, graph)
+    if lost:
+        instance.wipe_assets([dg.AssetKey(name) for name in lost])
+    if now != seen:
+        instance.daemon_cursor_storage.set_cursor_values({TABLES_SEEN: json.dumps(now, sort_keys=True)})
+    return lost
+
+
+def lost_tables(platform: Platform, instance: dg.DagsterInstance, graph: BaseAssetGraph) -> list[str]:
+    """Assets that `forget_lost` would forget; nothing is written."""
+    return _compared(platform, instance, graph)[0]
+
+
+def _compared(platform: Platform, instance: dg.DagsterInstance, graph: BaseAssetGraph) -> tuple[list[str], dict[str, int], dict[str, int]]:
+    """Tables that are older than the instance knows them, and the versions of all: as it knows them, and as they are."""
+    text = instance.daemon_cursor_storage.get_cursor_values({TABLES_SEEN}).get(TABLES_SEEN)
     seen: dict[str, int] = json.loads(text) if text else {}
     now = dict(seen)
     for name in graph_of(graph).inputs.keys() & TABLES.keys():
@@ -159,9 +181,4 @@ def forget_lost(platform: Platform, instance: dg.DagsterInstance, graph: BaseAss
             now.pop(name, None)
         else:
             now[name] = version
-    lost = sorted(name for name, version in seen.items() if now.get(name, -1) < version)
-    if lost:
-        instance.wipe_assets([dg.AssetKey(name) for name in lost])
-    if now != seen:
-        store.set_cursor_values({TABLES_SEEN: json.dumps(now, sort_keys=True)})
-    return lost
+    return sorted(name for name, version in seen.items() if now.get(name, -1) < version), seen, now

@@ -1,5 +1,6 @@
 """What failed and is tried again by itself: what, why, how often it was tried, and when it is tried next."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,9 +8,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from vibe_assets.defs.history import look
-from vibe_assets.defs.plan import Graph, State, plan
+from vibe_assets.defs.plan import Cell, Graph, State, Status, plan
 from vibe_assets.strangers import visible
 
+_CLASS = re.compile(r"^(?:[a-z_]\w*\.)+(\w+)(?:: |$)")  # how Dagster begins an error: with the path of its class
 ENDED_BADLY = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
 
 
@@ -27,12 +29,23 @@ class Retry:
 
 def pending(instance: dg.DagsterInstance, graph: Graph, jobs: Mapping[str, Iterable[str]]) -> list[Retry]:
     """What waits for a next try, the soonest first."""
+    return paused(instance, plan(graph, look(instance, graph, jobs)))
+
+
+def paused(instance: dg.DagsterInstance, statuses: Mapping[Cell, Status]) -> list[Retry]:
+    """What of a plan waits for a next try, the soonest first."""
     found = []
-    for cell, status in plan(graph, look(instance, graph, jobs)).items():
+    for cell, status in statuses.items():
         if status.state == State.PAUSED and (attempt := status.attempt):
             at = datetime.fromtimestamp(attempt.next_try, UTC)
             found.append(Retry(cell.asset, cell.folder, reason_of(instance, attempt.run_id), attempt.tries, at, attempt.run_id))
     return sorted(found, key=lambda retry: (retry.next_try, retry.asset, retry.partition or ""))
+
+
+def _named(path: re.Match[str]) -> str:
+    """Our own errors speak for themselves; of others, the class's name says what kind of mishap it was."""
+    own = path[0].startswith("vibe_assets.") and path[0].endswith(": ")
+    return "" if own else path[1] + path[0][path.end(1) - path.start() :]
 
 
 def reason_of(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -43,5 +56,5 @@ def reason_of(instance: dg.DagsterInstance, run_id: str) -> str:
         while error is not None and error.cause is not None:
             error = error.cause
         if text := (error.message if error is not None else (event.message if event else "")) or "":
-            return visible(text.strip().splitlines()[0])
+            return visible(_CLASS.sub(_named, text.strip().splitlines()[0]))
     return "it ended without a word"

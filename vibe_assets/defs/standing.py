@@ -1,5 +1,6 @@
 """What the instance knows of a library's graph: what runs, what is queued, which gate is shut, what failed and when it is tried again."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +9,19 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.event_log.base import AssetRecord
 
-from vibe_assets.defs.automation import JOBS
-from vibe_assets.defs.history import graph_of
-from vibe_assets.defs.retries import pending
+from vibe_assets.defs.automation import JOBS, folder_events, latest_version, moved_folders, rejected_for_now, source_events
+from vibe_assets.defs.history import graph_of, look
+from vibe_assets.defs.orders import lost_tables, unheard
+from vibe_assets.defs.partitions import folders
+from vibe_assets.defs.plan import Cell, Graph, State, Status, plan
+from vibe_assets.defs.retries import paused
+from vibe_assets.errors import UserError
 from vibe_assets.operate.instance import daemon_alive
+from vibe_assets.stages.library import folders_as_they_lie
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.sources import candidate_version
+from vibe_assets.stages.teacher import trial_file
+from vibe_assets.words import some
 
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING)
 IN_QUEUE = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
@@ -58,23 +68,64 @@ class GraphStatus:
     retries: tuple[Again, ...] = ()
     made: int = 0  # assets of the graph that were made at least once
     assets: int = 0
+    to_make: tuple[str, ...] = ()  # what a look would start from: what moved, what is wanted, what commands left to do
+    refused: str = ""  # why the library as it lies there is not looked at any further
 
 
-def graph_status(instance: dg.DagsterInstance, defs: dg.Definitions) -> GraphStatus:
-    """Ask the instance; nothing is changed."""
+def graph_status(instance: dg.DagsterInstance, defs: dg.Definitions, platform: Platform | None = None) -> GraphStatus:
+    """Ask the instance and, of a `platform`, what moved since the instance last heard of it; nothing is changed."""
     graph = defs.resolve_asset_graph()
     records = instance.get_run_records(dg.RunsFilter(statuses=list(AT_WORK)), limit=LISTED)
     kept = graph_of(graph)
     known = [record for record in instance.get_asset_records([dg.AssetKey(name) for name in kept.inputs]) if _made(record)]
+    again, moved, refused = dict[Cell, str](), list[str](), ""
+    if platform is not None and platform.settings.library.root is not None:
+        try:
+            for one in _moved(platform, instance, graph):
+                moved.append(one)
+            again = rejected_for_now(platform)
+        except UserError as error:
+            refused = str(error)
+    statuses = plan(kept, look(instance, kept, JOBS, again=again))
     return GraphStatus(
         daemon=daemon_alive(instance),
         runs=tuple(_run(record) for record in records),
         queued=instance.get_runs_count(dg.RunsFilter(statuses=list(IN_QUEUE))),
         gates=tuple(shut_gates(instance, graph)),
-        retries=tuple(Again(one.asset, one.partition, one.reason, one.failures, one.next_try) for one in pending(instance, kept, JOBS)),
+        retries=tuple(Again(one.asset, one.partition, one.reason, one.failures, one.next_try) for one in paused(instance, statuses)),
         made=len(known),
         assets=len(kept.inputs),
+        to_make=(*moved, *_wanted(kept, statuses)),
+        refused=refused,
     )
+
+
+def _moved(platform: Platform, instance: dg.DagsterInstance, graph: AssetGraph) -> Iterator[str]:
+    """What the sensors would tell the instance, in words. Raises UserError, LibraryVanished among them: the sensors refuse there, too."""
+    for event in source_events(platform, instance):
+        yield f"{event.asset_key.to_user_string()} moved"
+    for name in lost_tables(platform, instance, graph):
+        yield f"{name} went back"
+    for order in unheard(platform, instance, graph):
+        yield str(Cell(order.asset, order.partition)) + " was left to do by a command"
+    candidate = candidate_version(platform)
+    if candidate and latest_version(instance, "audited_verdicts") is not None and not trial_file(platform.settings, candidate).exists():
+        yield "the candidate teacher was not tried"
+    found = folders_as_they_lie(platform)
+    known = set(instance.get_dynamic_partitions(folders.name or ""))
+    moving, gone = moved_folders(found, instance), known - found.listings.keys()
+    if moving or gone or folder_events(found, instance, ()):
+        told = [some(len(moving), "folder") + " moved" if moving else "", some(len(gone), "folder") + " gone" if gone else ""]
+        yield ", ".join(filter(None, told)) or "the set of folders moved"
+
+
+def _wanted(graph: Graph, statuses: Mapping[Cell, Status]) -> Iterator[str]:
+    """What is wanted now, an asset a line."""
+    for asset in graph.inputs:
+        cells = [cell for cell, status in statuses.items() if cell.asset == asset and status.state == State.WANTED]
+        if cells:
+            where = f" of {some(len(cells), 'folder')}" if cells[0].folder else ""
+            yield f"{asset}{where}: {statuses[cells[0]].why}"
 
 
 def _made(record: AssetRecord) -> bool:

@@ -26,6 +26,7 @@ from vibe_assets.settings import CONFIG_ENV, Settings, SettingsError, load_setti
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.reports import LABELS_FILE, index_file, write_index
 from vibe_assets.stages.truth import accept_audited, sample_file
+from vibe_assets.words import some
 
 SEED = 7
 PORT = 8788
@@ -110,7 +111,7 @@ def run_demo(folder: Path, *, photos: int = 280, studies: bool = True) -> bool:
             refuse_daemon(instance)
             driver = Driver(instance, defs, log=None if sys.stdout.isatty() else sys.stdout)
             if interrupted := driver.close_interrupted():
-                print_line(f"The last demo was interrupted in {_count(interrupted, 'run')}; going on from there.")
+                print_line(f"The last demo was interrupted in {some(interrupted, 'run')}; going on from there.")
             platform = Platform.open(run_id="demo", progress=False)
             driver.look(platform)
             driver.drain()
@@ -181,15 +182,11 @@ def print_line(text: str) -> None:
     Console(highlight=False).print(text, markup=False, soft_wrap=True)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
-
-
 def _print_gates(platform: Platform, tally: Tally, seconds: float) -> None:
     """What ran, which gates did not pass, and the verdict on the candidate teacher."""
     if tally.runs:
         passed, not_passed = tally.checks[True], len(tally.not_passed)
-        print_line(f"{_count(tally.runs, 'Dagster run')} in {seconds:.0f} s. Gates: {passed} passed, {not_passed} not passed.")
+        print_line(f"{some(tally.runs, 'Dagster run')} in {seconds:.0f} s. Gates: {passed} passed, {not_passed} not passed.")
     for line in tally.not_passed:
         print_line(f"  {line}")
     if tally.not_passed and not tally.failed:

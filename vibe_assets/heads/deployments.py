@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from vibe_assets.heads.models import KINDS, HeadError
 from vibe_assets.storage.disk import still_named, to_disk
+from vibe_assets.strangers import json_value
 
 LOG_NAME = "deployments.jsonl"
 
@@ -147,7 +148,7 @@ class Deployments:
         entries = []
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                entries.append(Deployment(**json.loads(line)))
+                entries.append(_entry(line))
             except (ValueError, TypeError) as error:
                 raise HeadError(f"{self.path}, line {number}: not a deployment ({error}); `vibe repair` sets this line aside") from error
         return entries
@@ -156,9 +157,17 @@ class Deployments:
 def is_entry(line: bytes) -> bool:
     """Whether a line of the log is a deployment: not the last one of a crash, nor one that `history` refuses."""
     try:
-        return bool(Deployment(**json.loads(line)))
+        return bool(_entry(line))
     except (ValueError, TypeError):
         return False
+
+
+def _entry(line: bytes) -> Deployment:
+    """Raises ValueError or TypeError for a line that is no deployment."""
+    entry = Deployment(**json_value(line))
+    if wrong := [name for name, value in asdict(entry).items() if not isinstance(value, str)]:
+        raise TypeError(f"{', '.join(wrong)}: expected text")
+    return entry
 
 
 def _whole_lines(log: BinaryIO) -> bytes:

@@ -14,6 +14,7 @@ from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
 from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated
 from vibe_assets.heads.scores import score_split
 from vibe_assets.settings import StudentSettings
+from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.heads.losses import Loss
@@ -122,7 +123,7 @@ def _learnable(
     kept = [at for at in range(len(labels)) if positives[at] >= enough and negatives[at] >= 1]
     if not kept:
         raise TooLittleToLearn(
-            f"{kind} head: no label has at least {enough} photos with and one without it in the train split "
+            f"{kind} head: no label has at least {some(enough, 'photo')} with and one without it in the train split "
             f"(most: {int(positives.max(initial=0))}); annotate more photos or lower students.min_positives"
         )
     return kept, {label: int(positives[at]) for at, label in enumerate(labels) if at not in set(kept)}

@@ -17,6 +17,7 @@ from vibe_assets.storage import Place, Url
 from vibe_assets.storage.disk import still_named, to_disk
 from vibe_assets.teacher.journal import is_record, journals_in
 from vibe_assets.triage.choices import Choice
+from vibe_assets.vlm.predict import read_tag_answer
 
 IsWhole = Callable[[bytes], bool]
 
@@ -48,7 +49,7 @@ def _logs(platform: Platform) -> Iterator[tuple[Place, IsWhole]]:
     settings = platform.settings
     folders: list[tuple[Place, IsWhole]] = [
         *((settings.journal_dir / teacher, is_record) for teacher in teachers(platform)),
-        *((settings.tag_answers_dir / model, is_record) for model in journals_in(settings.tag_answers_dir)),
+        *((settings.tag_answers_dir / model, partial(is_record, reads=read_tag_answer)) for model in journals_in(settings.tag_answers_dir)),
         (settings.verdicts_dir, partial(is_record, reads=read_verdict)),
         (settings.choices_dir, partial(is_record, reads=Choice.from_line)),
     ]

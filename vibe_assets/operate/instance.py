@@ -49,15 +49,18 @@ def prepare_home(settings: Settings) -> Path:
 
 
 @contextmanager
-def open_instance(settings: Settings) -> Iterator[DagsterInstance]:
-    """The library's own instance. Raises InstanceError when it is another library's; $DAGSTER_HOME is as before afterwards."""
+def open_instance(settings: Settings, *, only_look: bool = False) -> Iterator[DagsterInstance]:
+    """The library's own instance. Raises InstanceError when it is another library's; $DAGSTER_HOME is as before afterwards.
+
+    With `only_look` a new instance is not claimed, and one that was moved with its library keeps what it knew.
+    """
     from dagster import DagsterInstance
 
     before = os.environ.get(HOME_ENV)
     prepare_home(settings)
     try:
         with DagsterInstance.get() as instance:
-            claim(settings, instance)
+            claim(settings, instance, only_look=only_look)
             yield instance
     finally:
         if before is None:
@@ -94,14 +97,14 @@ def _identity(file: Path) -> str | None:
         raise InstanceError(f"{file} is damaged ({error}): restore it, or remove it and run `vibe adopt`") from error
 
 
-def claim(settings: Settings, instance: DagsterInstance, *, by_force: bool = False) -> None:
+def claim(settings: Settings, instance: DagsterInstance, *, by_force: bool = False, only_look: bool = False) -> None:
     """Make a new instance this library's; raise InstanceError where it is another's, or that of a library this one is a copy of.
 
     A library that was moved keeps its instance. With `by_force` it changes hands. Where the home is read-only, as for the pages in a
-    container of their own, nothing is claimed.
+    container of their own, nothing is claimed; nor with `only_look`, which writes nothing.
     """
     try:
-        identity = library_id(settings)
+        identity = (_identity(settings.home / IDENTITY) or "") if only_look else library_id(settings)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
@@ -119,7 +122,7 @@ def claim(settings: Settings, instance: DagsterInstance, *, by_force: bool = Fal
             )
         if known["home"] != mine["home"] and known["instance"] == mine["instance"] and _is_there(known, settings):
             raise InstanceError(f"{where} belongs to the library in {known['home']}, of which {settings.home} is a copy. {REMEDY}")
-    if text is None or known != mine:
+    if (text is None or known != mine) and not only_look:
         instance.daemon_cursor_storage.set_cursor_values({BELONGS: json.dumps(mine)})
 
 

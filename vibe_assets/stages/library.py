@@ -41,8 +41,22 @@ class Look:
 
 def look_at_folders(platform: Platform, *, accept_missing: bool = False, now: datetime | None = None) -> Look:
     """Walk the photo root and bring folder_set up to date. Raises LibraryVanished when far too much is missing."""
-    import polars as pl
+    rows, known, problems = _walked(platform, accept_missing=accept_missing, now=now)
+    if not rows.equals(known):
+        platform.lake.replace(FOLDER_SET, rows, commit=platform.commit)
+    return _look(rows, problems)
 
+
+def folders_as_they_lie(platform: Platform) -> Look:
+    """What `look_at_folders` would find; nothing is written. Raises LibraryVanished."""
+    rows, _, problems = _walked(platform)
+    return _look(rows, problems)
+
+
+def _walked(
+    platform: Platform, *, accept_missing: bool = False, now: datetime | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame, tuple[Problem, ...]]:
+    """FOLDER_SET as it is now and as it was at the last look, and what could not be read."""
     from vibe_assets.photos.scan import discover_folders, next_folder_set
 
     settings = platform.settings
@@ -51,9 +65,13 @@ def look_at_folders(platform: Platform, *, accept_missing: bool = False, now: da
     rows = next_folder_set(
         discovery, known, max_missing_share=settings.library.max_missing_share, accept_missing=accept_missing, now=now or datetime.now(UTC)
     )
-    if not rows.equals(known):
-        platform.lake.replace(FOLDER_SET, rows, commit=platform.commit)
-    return Look(rows.filter(pl.col("gone_at").is_null()), tuple(discovery.problems))
+    return rows, known, tuple(discovery.problems)
+
+
+def _look(rows: pl.DataFrame, problems: tuple[Problem, ...]) -> Look:
+    import polars as pl
+
+    return Look(rows.filter(pl.col("gone_at").is_null()), problems)
 
 
 def scan_folder(platform: Platform, folder_key: str, *, accept_missing: bool = False, now: datetime | None = None) -> pl.DataFrame:

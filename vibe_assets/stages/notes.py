@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vibe_assets.storage.disk import to_disk
+from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
     from vibe_assets.stages.platform import Platform
@@ -82,7 +83,10 @@ def read_notes(platform: Platform, *, after: int = 0) -> list[tuple[int, Note]]:
     while (end := content.find(b"\n", at)) >= 0:
         line, at = content[at:end], end + 1
         try:
-            found.append((at, Note(**json.loads(line))))
+            note = Note(**json_value(line))
         except (ValueError, TypeError):
             continue  # torn by a crash; the command did not report success
+        texts = asdict(note) | {"partition": note.partition or ""}
+        if all(isinstance(text, str) for text in texts.values()):
+            found.append((at, note))
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets import table_files
+from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake
 from vibe_assets.records import (
     ANNOTATIONS,
@@ -34,6 +34,7 @@ from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.runtime import predict_folder
 from vibe_assets.stages.teacher import annotate_folder
 from vibe_assets.stages.truth import convert_library, draw_audit_sample, sample_file, settle_audit
+from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
     import polars as pl
@@ -72,8 +73,9 @@ def repair_lake(platform: Platform, *, more: Mapping[str, Build] | None = None) 
                 build(platform.over(staged))
                 for table in tables:
                     staged.adopt(table)
-            except (RuntimeError, ValueError, OSError) as error:  # the others may still be mended
-                yield from (Mended(table.name, None, " ".join(str(error).split())) for table in tables)
+            except Exception as error:  # of whatever library reads the damage: the others may still be mended
+                said = str(error) if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
+                yield from (Mended(table.name, None, " ".join(said.split())) for table in tables)
             else:
                 yield from (Mended(table.name, lake.read(table).height) for table in tables)
 
@@ -147,8 +149,16 @@ def _sample(platform: Platform) -> None:
         draw_audit_sample(platform)
         return
     schema = AUDIT_SAMPLE.polars_schema()
-    kept = ["image_id", "rel_path", "inclusion_probability", "stratum"]
-    drawn = pl.DataFrame(json.loads(file.read_text(encoding="utf-8"))).select(kept)
+    kept = {name: schema[name] for name in ("image_id", "rel_path", "inclusion_probability", "stratum")}
+    try:
+        if not isinstance(said := json_value(file.read_bytes()), list):
+            raise TypeError(f"expected a list, got {type(said).__name__}")
+        drawn = pl.DataFrame([{name: row[name] for name in kept} for row in said], schema=kept, orient="row")
+    except (ValueError, TypeError, KeyError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise StageError(
+            f"{file} is not the sample that people were given ({type(error).__name__}: {error}): put it right, or move it away to have a "
+            "new sample drawn, then run `vibe repair` again"
+        ) from error
     groups = platform.lake.read(PHOTO_GROUPS).select("image_id", "group_id")
     rows = drawn.join(groups, on="image_id", how="left").join(platform.lake.read(AUTO_GROUND_TRUTH), on="image_id", how="left")
     platform.lake.replace(AUDIT_SAMPLE, rows.select(list(schema)).sort("image_id"), commit=platform.commit)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, PREDICTIONS, RAW_PHOTOS
+from vibe_assets.records.answers import DERIVED, NOBODY, QUESTIONS, source_of
 from vibe_assets.records.tags import TAG_PREDICTIONS
 from vibe_assets.stages.platform import Platform
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 OTHER_LOGS = ("verdicts", "choices", "tags")  # what lies beside the teachers' answers where library.journal is set
+
+ASKED = tuple(question for question in QUESTIONS if question not in DERIVED)
+NO_TEACHER = "[teacher] base_url is not set: put the address of a server there, or into QWEN_BASE_URL; `vibe doctor` checks it"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class LibraryStatus:
     checked: int = 0  # of these
     audited: int = 0  # photos of the live library that people spoke of
     heads: dict[str, str] = field(default_factory=dict)  # kind -> version in force
-    labelled: dict[str, int] = field(default_factory=dict)  # who labels (student, teacher, zero-shot ...) -> photos
+    labelled: dict[str, dict[str, int]] = field(default_factory=dict)  # question -> who answers it (student, teacher ...) -> photos
+    headless: dict[str, str] = field(default_factory=dict)  # kind -> why there is no head of it, or not the one trained last
+    lacks: str = ""  # the setting without which nobody is asked, where photos wait for it
     trial: str = ""  # verdict on [teacher.candidate], where it was tried
     trial_allowed: bool = False
     cost: Cost = field(default_factory=Cost)
@@ -49,7 +55,7 @@ def library_status(platform: Platform) -> LibraryStatus:
     """Read lake, logs and journals; nothing is written. Raises LakeError, AuditError, TeacherError for what cannot be read."""
     import polars as pl
 
-    from vibe_assets.stages.students import deployments
+    from vibe_assets.stages.students import deployments, headless
     from vibe_assets.stages.verdicts import verdict_log
     from vibe_assets.teacher.annotate import teacher_fingerprint
 
@@ -61,7 +67,7 @@ def library_status(platform: Platform) -> LibraryStatus:
         answers.sort("reason", nulls_last=False).unique("image_id", keep="first"), on="image_id", how="left"
     )
     waiting = answers.filter(pl.col("reason").is_not_null() | pl.col("teacher").is_null())
-    said = lake.read_live(PREDICTIONS, columns=["image_id", "source"]).unique("image_id")
+    said = lake.read_live(PREDICTIONS, columns=["image_id", *QUESTIONS, "abstained", "source"]).unique("image_id")
     sample = set(lake.read_live(AUDIT_SAMPLE, columns=["image_id"])["image_id"])
     spoken = {verdict.image_id for verdict in verdict_log(platform).verdicts()}
     trial = _trial(platform)
@@ -75,8 +81,10 @@ def library_status(platform: Platform) -> LibraryStatus:
         sampled=len(sample),
         checked=len(sample & spoken),
         audited=len(spoken & set(photos["image_id"])),
+        lacks="" if platform.settings.teacher.base_url or waiting.is_empty() else NO_TEACHER,
         heads=dict(deployments(platform)),
-        labelled=_counts(said["source"].drop_nulls()),
+        labelled=_labelled(said),
+        headless=headless(platform),
         trial=str(trial.get("verdict", "")),
         trial_allowed=bool(trial.get("allowed")),
         cost=cost_so_far(platform),
@@ -85,20 +93,28 @@ def library_status(platform: Platform) -> LibraryStatus:
 
 def cost_so_far(platform: Platform) -> Cost:
     """From the journals: what was paid for under earlier teachers counts too, and what is in no table any more."""
-    from vibe_assets.teacher.journal import Journal, journals_in
+    from vibe_assets.teacher.journal import TOKENS, Journal, journals_in
 
     folder = platform.settings.journal_dir
     answers, tokens, seconds = 0, 0, 0.0
     for name in journals_in(folder):
         if name in OTHER_LOGS:
             continue
-        for record in Journal(folder / name, writer="reader").records():  # nothing is written
-            used = record.get("usage")
-            tokens += sum(int(value) for key in ("prompt_tokens", "completion_tokens") if (value := (used or {}).get(key)))
+        for record in Journal(folder / name, writer="reader").answers():  # nothing is written
+            tokens += sum((record.get("usage") or {}).get(key) or 0 for key in TOKENS)
             seconds += float(record.get("latency_s") or 0.0)
             answers += record.get("annotation") is not None
     prices = platform.lake.scan(TAG_PREDICTIONS).select("cost_usd").collect()["cost_usd"].drop_nulls()
     return Cost(answers, tokens, round(seconds, 1), round(float(prices.sum()), 4) if len(prices) else None)
+
+
+def _labelled(said: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Question -> who answers it -> photos; what follows from the scene is no question of its own."""
+    found = {}
+    for question in ASKED:
+        sources = said.select(who=source_of(question))["who"]
+        found[question] = _counts(sources.filter(sources != NOBODY))
+    return {question: by for question, by in found.items() if by}
 
 
 def _trial(platform: Platform) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TR
 from vibe_assets.records.answers import DERIVED, QUESTIONS
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import groups_of, load_taxonomy
+from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 KINDS = ("scene", "attribute", "object")
 CODE_VERSION = "2"  # of the training, goes into every card
+DECISIONS = "decisions.json"  # beside the heads: what was said of those that were trained last
 NOTHING = "nothing to train: "  # what KIND.latest begins with when the last training found too little; otherwise it is a version
 
 
@@ -274,6 +277,35 @@ def deployed(platform: Platform) -> dict[str, TrainedHead]:
     return {kind: load_head(platform.settings.heads_dir / version) for kind, version in deployments(platform).items()}
 
 
+def headless(platform: Platform) -> dict[str, str]:
+    """Kind -> why no head of it is in force, or not the one that was trained last, in words; only of kinds that were trained."""
+    from vibe_assets.heads.deployments import Deployments
+
+    folder, current = platform.settings.heads_dir, deployments(platform)
+    decided, log, found = _decisions(folder), Deployments(folder).history(), {}
+    for kind in KINDS:
+        pointer = folder / f"{kind}.latest"
+        if not pointer.is_file() or (latest := pointer.read_text(encoding="utf-8").strip()) == current.get(kind):
+            continue
+        if latest.startswith(NOTHING):
+            found[kind] = latest
+        elif latest in {entry.version for entry in log if entry.kind == kind}:
+            last = [entry for entry in log if entry.kind == kind][-1]
+            found[kind] = f"{latest} is out of force: {last.action}, {last.reason}"
+        else:
+            found[kind] = f"{latest} is not in force: {decided.get(latest) or 'nothing was decided about it yet'}"
+    return found
+
+
+def _decisions(folder: Path) -> dict[str, str]:
+    """Version that was trained -> what was said when its deployment was last decided."""
+    try:
+        found = json_value((folder / DECISIONS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {name: said for name, said in found.items() if isinstance(said, str)} if isinstance(found, dict) else {}
+
+
 def compare_with_deployed(platform: Platform, new: TrainedHead) -> tuple[Comparison | None, str]:
     """A head against the one in force, pairwise on the audited test photos; None when they cannot be compared.
 
@@ -321,6 +353,8 @@ def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[
             log.withdraw(kind, reason=foreign, at=at, by=platform.run_id)
             decision = replace(decision, in_force="", reason=f"{decision.reason}; {foreign}")
         decisions[kind] = decision
+    log.heads_dir.mkdir(parents=True, exist_ok=True)
+    write_text(log.heads_dir / DECISIONS, json.dumps({one.candidate: one.reason for one in decisions.values() if one.candidate}, indent=2))
     return decisions
 
 

@@ -68,10 +68,11 @@ def sample_file(platform: Platform) -> Path:
 
 
 def draw_audit_sample(platform: Platform) -> pl.DataFrame:
-    """Draw the photos that people are asked to check, and write them as a JSON file to edit."""
+    """Draw the photos that people are asked to check, and write them as a JSON file to edit. Raises LakeError where a sample was lost."""
     from vibe_assets.labels.sample import draw_sample, write_sample
 
     lake = platform.lake
+    lake.exists(AUDIT_SAMPLE)  # a sample that was lost is made anew as people know it, and none is drawn in its place
     truth = lake.read_live(AUTO_GROUND_TRUTH)
     if truth.is_empty():
         raise StageError("nothing to sample: no automatic ground truth yet; `vibe run` makes it")

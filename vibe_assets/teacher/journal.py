@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import re
 import threading
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.storage import Place, Url
 from vibe_assets.storage.disk import claim_room, still_named, to_disk
+from vibe_assets.strangers import json_value
 from vibe_assets.teacher.failures import TeacherError
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 _WRITER = re.compile(r"[^./\x00-\x1f][^/\x00-\x1f]{0,99}")
 MOVES = 5  # times that a file may vanish under one append before it is refused
 AHEAD_BYTES = 256 * 1024  # claimed beyond what is needed, so that not every answer asks the file system
+TEXTS = ("teacher", "model", "reason", "detail", "at")
+TOKENS = ("prompt_tokens", "completion_tokens")
+MOST = 2**53  # tokens or seconds
 Record = dict[str, Any]
 
 
@@ -40,7 +45,9 @@ class Journal:
     a record may be met twice by a reader.
     """
 
-    def __init__(self, folder: Place, writer: str) -> None:
+    def __init__(self, folder: Place, writer: str, *, reads: Callable[[Record], Record] | None = None) -> None:
+        """`reads` takes a record for an answer, or raises ValueError; `read_answer` by default."""
+        self.reads = reads or read_answer
         self._descriptor: int | None = None
         self._objects: ObjectLog | None = None
         self._lock = threading.Lock()
@@ -71,10 +78,16 @@ class Journal:
             for path in sorted(self.folder.glob("*.jsonl")) if self.folder.is_dir() else []:
                 yield from read_records(path)
 
-    def known(self) -> dict[str, Record]:
-        """Newest record of each photo, by image_id. A failure never hides an answer, however new it is."""
-        newest: dict[str, Record] = {}
+    def answers(self) -> Iterator[Record]:
+        """The records that are answers or failures; what has another shape is a damaged line, whole as its JSON may be."""
         for record in self.records():
+            with suppress(ValueError):
+                yield self.reads(record)
+
+    def known(self) -> dict[str, Record]:
+        """Newest answer or failure of each photo, by image_id. A failure never hides an answer, however new it is."""
+        newest: dict[str, Record] = {}
+        for record in self.answers():
             held = newest.get(record["image_id"])
             if held is None or _rank(record) >= _rank(held):
                 newest[record["image_id"]] = record
@@ -195,7 +208,31 @@ class Journal:
         return descriptor
 
 
-def is_record(line: bytes, reads: Callable[[Record], object] = bool) -> bool:
+def read_answer(record: Record) -> Record:
+    """The record itself where all that is reckoned with has its type. Raises ValueError naming what has not."""
+    for name in TEXTS:
+        _require(isinstance(record.get(name), str | None), name, record)
+    usage, latency = record.get("usage"), record.get("latency_s")
+    _require(isinstance(record.get("annotation"), dict | None), "annotation", record)
+    _require(latency is None or (is_number(latency) and 0 <= latency < MOST), "latency_s", record)
+    _require(isinstance(usage, dict | None), "usage", record)
+    for name in TOKENS:
+        count = (usage or {}).get(name)
+        _require(count is None or (isinstance(count, int) and is_number(count) and 0 <= count < MOST), f"usage.{name}", record)
+    return record
+
+
+def is_number(value: object) -> bool:
+    """A finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _require(right: bool, name: str, record: Record) -> None:
+    if not right:
+        raise ValueError(f"{name} is {record.get(name)!r:.80}")
+
+
+def is_record(line: bytes, reads: Callable[[Record], object] = read_answer) -> bool:
     """Whether a line is a record that `reads` takes: it raises ValueError, KeyError or TypeError for one that it does not."""
     try:
         return bool([reads(record) for record in intact_records([line])])
@@ -212,7 +249,7 @@ def read_records(path: Path) -> Iterator[Record]:
 def intact_records(lines: Iterable[bytes]) -> Iterator[Record]:
     for line in lines:
         try:
-            record = json.loads(line)
+            record = json_value(line) if b"\\u" in line else json.loads(line)  # half a surrogate pair can be in no table
         except (ValueError, RecursionError):  # torn by a crash; the photo is simply asked again
             continue
         if isinstance(record, dict) and isinstance(record.get("image_id"), str):

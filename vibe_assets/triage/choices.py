@@ -54,6 +54,9 @@ class Choice:
         """Raises KeyError, TypeError or ValueError for a line that is no choice."""
         values = {name: line[name] for name in cls.__dataclass_fields__}
         datetime.fromisoformat(values["at"])
+        texts = [value for name, value in values.items() if name not in ("members", "winners")]
+        if not all(isinstance(text, str) for text in (*texts, *values["members"], *values["winners"])):
+            raise TypeError("a text is none")
         return cls(**{**values, "members": tuple(values["members"]), "winners": tuple(values["winners"])})
 
     def preferences(self) -> list[Preference]:

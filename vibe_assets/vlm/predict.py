@@ -15,7 +15,7 @@ from vibe_assets.stages.platform import Platform
 from vibe_assets.teacher.annotate import annotate
 from vibe_assets.teacher.client import TeacherClient
 from vibe_assets.teacher.failures import TeacherError
-from vibe_assets.teacher.journal import Journal
+from vibe_assets.teacher.journal import Journal, read_answer
 from vibe_assets.teacher.pace import Pace
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.registry import Model, model_named, prompt_of
@@ -45,6 +45,17 @@ def read_tags(text: str) -> dict[str, Any]:
         return {"tags": [], "valid": False, "answer": text[:MAX_SHOWN_CHARS]}
 
 
+def read_tag_answer(record: Record) -> Record:
+    """The record itself where its answer is what `read_tags` makes. Raises ValueError for another shape."""
+    said = read_answer(record).get("annotation")
+    if said is not None:
+        tags, text = said.get("tags"), said.get("answer")
+        listed = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
+        if not (listed and isinstance(said.get("valid"), bool) and isinstance(text, str | None)):
+            raise ValueError(f"annotation is {said!r:.80}")
+    return record
+
+
 def cell_key(batch: str, model: str) -> str:
     """Partition of tag_predictions for one batch and one model."""
     return f"{batch}--{model}"
@@ -71,7 +82,7 @@ def ask(
     """image_id -> journalled record, for the photos that were asked about now or before."""
     prompt = prompt_of(platform)
     version = model.fingerprint(prompt)
-    journal = Journal(platform.settings.tag_answers_dir / f"{model.name}-{version}", "answers")
+    journal = Journal(platform.settings.tag_answers_dir / f"{model.name}-{version}", "answers", reads=read_tag_answer)
     if model.local:
         return _ask_local(platform, model, prompt, photos, journal, version, limit)
     try:
