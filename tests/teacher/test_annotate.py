@@ -180,7 +180,7 @@ def test_concurrency_falls_until_a_crowded_server_is_content(settings: Build, tm
 
 
 def test_concurrency_grows_to_what_is_allowed(settings: Build, tmp_path: Path) -> None:
-    teacher = faulty(latency_s=0.05)
+    teacher = faulty(latency_s=0.3)
     with running_replay(teacher) as url:
         ask(make_library(tmp_path / "photos", 60), settings(url, concurrency=8), tmp_path / "j")
     assert teacher.counts()["max_in_flight"] == 8
