@@ -38,7 +38,7 @@ from vibe_assets.teacher.replay import ReplayFaults
 KINDS = ("run", "daemon", "code server", "launcher", "ui")
 IN_FLIGHT = 4  # [teacher] concurrency
 PATIENCE_S = 20.0  # until a process of the next kind is there
-HOME_S = 600.0  # from the last kill to a whole library
+SILENCE_S = 400.0  # without an event on the way home: it is stuck
 
 
 def install(folder: Path, folders: int) -> None:
@@ -135,11 +135,14 @@ def lineage(world: World, service: Service, kills: int, deadline: float) -> dict
         if not world.platform.settings.audited_file.exists() and sample_file(world.platform).exists():
             world.audit()
     last = time.monotonic()
+    heard = (0, last)
     while not at_home(world):
         service.keep()
+        newest = world.instance.event_log_storage.get_maximum_record_id() or 0
+        heard = heard if newest == heard[0] else (newest, time.monotonic())
         if not world.platform.settings.audited_file.exists() and sample_file(world.platform).exists():
             world.audit()
-        if time.monotonic() - last > HOME_S:
+        if time.monotonic() - heard[1] > SILENCE_S:
             break
         time.sleep(2)
     teacher = teacher_fingerprint(world.platform.settings.teacher)
