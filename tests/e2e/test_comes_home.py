@@ -17,6 +17,7 @@ from tests.e2e.processes import Process, running
 from tests.e2e.unattended import Unattended, install, journalled
 from tests.faults.test_disks import fill
 from tests.test_lake import mounted
+from vibe_assets.defs.retries import reason_of
 from vibe_assets.operate.ui import DAEMON
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PREDICTIONS
 from vibe_assets.stages.library import accepted_photos
@@ -96,7 +97,7 @@ def test_a_teacher_that_goes_away_for_hours_under_the_daemon_is_asked_again_when
 def test_a_disk_that_is_full_for_a_while_costs_no_answer(tmp_path: Path) -> None:
     """The library's own disk fills up in the middle of a build; somebody makes room again, and nothing else."""
     folder = install(tmp_path / "installation")
-    with contextmanager(mounted)(folder / "data", "-t", "tmpfs", "-o", "size=64m", "tmpfs") as data, opened(folder) as world:
+    with contextmanager(mounted)(folder / "data", "-t", "tmpfs", "-o", "size=512m", "tmpfs") as data, opened(folder) as world:
         teacher = teacher_fingerprint(world.platform.settings.teacher)
         world.replay.faults = ReplayFaults(latency_s=0.2)
         with ExitStack() as stack:
@@ -104,7 +105,7 @@ def test_a_disk_that_is_full_for_a_while_costs_no_answer(tmp_path: Path) -> None
             place.wait(lambda: len(journalled(world.folder, teacher)) >= 8, what="the first answers")
             filler = fill(data)
             place.wait(lambda: len(failed(place)) >= 3, what="runs that fail because the disk is full")
-            reasons = [place.story(run) for run in place.runs(dg.DagsterRunStatus.FAILURE)]
+            reasons = [reason_of(world.instance, run.run_id) for run in place.runs(dg.DagsterRunStatus.FAILURE)]
             assert all("free some space" in reason for reason in reasons), reasons
             filler.unlink()
             world.replay.faults = ReplayFaults()
