@@ -19,8 +19,8 @@ from vibe_assets.cli import main
 from vibe_assets.cli import status as cli_status
 from vibe_assets.cli.status import Status, next_step, print_status, waiting_for
 from vibe_assets.defs import foreground
-from vibe_assets.defs.retries import reason_of
-from vibe_assets.defs.standing import Again, GraphStatus, Run, ShutGate
+from vibe_assets.defs.retries import Retry, reason_of
+from vibe_assets.defs.standing import GraphStatus, Run, ShutGate
 from vibe_assets.heads.deployments import LOG_NAME
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, FOLDER_SET, PREDICTIONS, RAW_PHOTOS, Table
@@ -101,8 +101,8 @@ def test_an_empty_installation_has_a_status_and_stays_empty(home: Platform) -> N
         (replace(DONE, checked=0), MADE, "vibe audit --open"),
         (DONE, replace(MADE, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe report teacher --open"),
         (DONE, replace(MADE, gates=(ShutGate("raw_photos", "photos_readable", "repair"),)), "vibe ui"),
-        (DONE, replace(MADE, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), "vibe run"),
-        (DONE, replace(MADE, daemon=True, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), "vibe report --open"),
+        (DONE, replace(MADE, retries=(Retry("scene_head", None, "out of memory", 2, LATER),)), "vibe run"),
+        (DONE, replace(MADE, daemon=True, retries=(Retry("scene_head", None, "out of memory", 2, LATER),)), "vibe report --open"),
         (DONE, MOVED, "vibe run"),
         (DONE, replace(MOVED, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe run"),
         (DONE, replace(MOVED, daemon=True), "vibe status"),
@@ -137,7 +137,7 @@ def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.Captur
         library, headless={"object": "nothing to train"}, labelled={"scene": both, "has_text": both, "objects": {"teacher": 3}}
     )
     shut = ShutGate("teacher_report", "teacher_agrees_with_people", "check more photos")
-    again = Again("annotations", "a-1", "the server is away", 3, LATER)
+    again = Retry("annotations", "a-1", "the server is away", 3, LATER)
     assert ("you", VANISHED.refused) in waiting_for(DONE, VANISHED)
     graph = GraphStatus(
         daemon=True, to_make=tuple("abcdefg"), runs=(Run("raw_photos", "b-2", LATER),), queued=4, gates=(shut,), retries=(again,), made=9
@@ -157,13 +157,13 @@ def test_it_says_whom_each_thing_waits_for(home: Platform, capsys: pytest.Captur
     assert len(said.splitlines()) <= 30  # one screen
 
 
-NO_TRY = Again("annotations", "a-1", "teacher.base_url is not set", 1, LATER)
+NO_TRY = Retry("annotations", "a-1", "teacher.base_url is not set", 1, LATER)
 SHUT = ShutGate("teacher_report", "teacher_agrees_with_people", "check more photos")
 
 
 def test_a_setting_that_is_missing_waits_for_a_person_and_for_no_hour(home: Platform) -> None:
     library = replace(DONE, folders=1, photos=1, unanswered={"not asked yet": 1}, lacks=NO_TEACHER)
-    graph = replace(MADE, retries=(NO_TRY, Again("scene_head", None, "out of memory", 1, LATER)))
+    graph = replace(MADE, retries=(NO_TRY, Retry("scene_head", None, "out of memory", 1, LATER)))
     waits = waiting_for(library, graph)
     assert waits[:2] == [("you", NO_TEACHER), ("the teacher", "1 photo: not asked yet")]
     assert [what for whom, what in waits if whom.startswith("a retry")] == ["scene_head, failed 1 time: out of memory"]
@@ -184,7 +184,7 @@ def test_without_a_teacher_the_setting_is_named_where_photos_wait_for_it(home: P
         (LibraryStatus(), GraphStatus(), [], "no photos below /photos"),
         (DONE, MADE, ["annotations (a-1)", "scene_head"], "2 runs failed: annotations (a-1), scene_head"),
         (DONE, replace(MADE, gates=(SHUT,)), [], "the gate teacher_agrees_with_people of teacher_report is shut: check more photos"),
-        (DONE, replace(MADE, retries=(Again("scene_head", None, "out of memory", 2, LATER),)), [], "scene_head failed and waits"),
+        (DONE, replace(MADE, retries=(Retry("scene_head", None, "out of memory", 2, LATER),)), [], "scene_head failed and waits"),
         (replace(DONE, lacks=NO_TEACHER), replace(MADE, retries=(NO_TRY,)), ["annotations (a-1)"], NO_TEACHER),
         (DONE, replace(MADE, gates=(SHUT,) * 5), [], "and 2 more, see `vibe status`"),
     ],

@@ -14,11 +14,10 @@ import pytest
 from tests.defs.world import HEADS, World, build, opened, ran
 from vibe_assets.definitions import defs
 from vibe_assets.defs import plan
-from vibe_assets.defs.automation import JOBS
 from vibe_assets.defs.history import graph_of
 from vibe_assets.defs.plan import JUDGES_ITSELF, MAY_BE_ABSENT
 from vibe_assets.defs.resources import Installation
-from vibe_assets.defs.retries import pending
+from vibe_assets.defs.standing import graph_status
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages.platform import Platform
 
@@ -205,7 +204,7 @@ def test_a_gate_that_crashes_is_shut_says_why_and_opens_when_the_cause_is_gone(w
     assert record.evaluation is not None
     assert "No space left on device" in str(record.evaluation.description)
     assert world.settle() == []  # its pause is not over
-    (retry,) = pending(world.instance, graph_of(defs.resolve_asset_graph()), JOBS)
+    (retry,) = graph_status(world.instance, defs).retries
     assert (retry.asset, retry.failures) == ("auto_ground_truth", 1)
     monkeypatch.setattr(plan, "PAUSES_S", (0,))
     assert ran(world.settle())["scene_head"] == 1
@@ -218,7 +217,7 @@ def test_a_run_that_failed_is_tried_again_after_its_pause_and_what_follows_is_ma
     address = os.environ.pop("QWEN_BASE_URL")
     os.environ["QWEN_BASE_URL"] = "http://127.0.0.1:9/v1"  # nobody listens there
     assert ran(world.settle()) == {"annotations": len(world.folders())}
-    waiting = pending(world.instance, graph_of(defs.resolve_asset_graph()), JOBS)
+    waiting = graph_status(world.instance, defs).retries
     assert [retry.asset for retry in waiting] == ["annotations"] * len(world.folders())
     assert all("127.0.0.1:9" in retry.reason for retry in waiting)
     os.environ["QWEN_BASE_URL"] = address

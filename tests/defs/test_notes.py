@@ -92,6 +92,17 @@ def test_an_instance_that_is_new_keeps_the_sample_and_a_person_draws_a_new_one(s
     assert CliRunner().invoke(main, ["sample"]).exit_code == 1  # a draw of its own: there are no labels here to draw from
 
 
+def test_a_head_that_failed_its_gate_is_no_gate_that_something_waits_for(small: Small) -> None:
+    """It is not put in force, and the status says why at the heads; a shut gate of labels or of the teacher holds everything up."""
+    for asset, gate in (("object_head", "beats_majority"), ("teacher_report", "teacher_agrees_with_people")):
+        assert dg.AssetCheckKey(dg.AssetKey(asset), gate) in GRAPH.asset_check_keys
+        evaluation = dg.AssetCheckEvaluation(check_name=gate, passed=False, metadata={}, asset_key=dg.AssetKey(asset))
+        small.instance.report_runless_asset_event(evaluation)
+    assert [(gate.asset, gate.gate) for gate in graph_status(small.instance, defs).gates] == [
+        ("teacher_report", "teacher_agrees_with_people"),
+    ]
+
+
 def test_photos_that_are_gone_for_good_are_accepted_by_the_graph(small: Small) -> None:
     driver = small.driver
     driver.look(small.platform)

@@ -34,6 +34,8 @@ READERS: dict[str, Callable[[Lake], Any]] = {
     "a part": lambda lake: lake.replace(ANNOTATIONS, writers.rows(9), folder_key=writers.KEY),
 }
 
+METRIC, TRUTH = table_rows(METRICS, [{"at": writers.AT}]), table_rows(AUTO_GROUND_TRUTH, [{}])
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -66,10 +68,8 @@ def test_every_reader_says_that_a_table_is_gone(home: Path, harm: str, reader: s
 
 def test_a_query_is_refused_for_the_lost_tables_that_it_names_and_for_no_others(home: Path) -> None:
     lake = Lake(home / "lake")
-    metric = pl.DataFrame([dict.fromkeys(METRICS.columns) | {"at": writers.AT}], schema=METRICS.polars_schema())
-    lake.append(METRICS, metric)
-    truth = pl.DataFrame([dict.fromkeys(AUTO_GROUND_TRUTH.columns)], schema=AUTO_GROUND_TRUTH.polars_schema())
-    lake.replace(AUTO_GROUND_TRUTH, truth)
+    lake.append(METRICS, METRIC)
+    lake.replace(AUTO_GROUND_TRUTH, TRUTH)
     for name in (ANNOTATIONS.name, AUTO_GROUND_TRUTH.name):
         shutil.rmtree(home / "lake" / name)
     query = "select count(*) from metrics where metric is distinct from 'annotations'"
@@ -90,7 +90,7 @@ def sampled(home: Path, text: str) -> Platform:
     lake.replace(FOLDER_SET, table_rows(FOLDER_SET, [{"folder_key": "a-0", "rel_path": "a", "path_bytes": b"a"}]))
     lake.replace(AUTO_GROUND_TRUTH, table_rows(AUTO_GROUND_TRUTH, [{"image_id": "i1", "scene": "scene.food"}]))
     lake.replace(AUDIT_SAMPLE, table_rows(AUDIT_SAMPLE, [{"image_id": "i1"}]))
-    lake.append(METRICS, table_rows(METRICS, [{"at": writers.AT}]))
+    lake.append(METRICS, METRIC)
     sample_file(platform).parent.mkdir(parents=True, exist_ok=True)
     sample_file(platform).write_text(text)
     shutil.rmtree(str(lake.path(AUDIT_SAMPLE)))
@@ -129,15 +129,13 @@ def test_a_table_that_was_never_made_is_empty(home: Path) -> None:
 
 def test_an_append_to_a_history_that_is_gone_is_refused_and_a_whole_table_may_be_written(home: Path) -> None:
     lake = Lake(home / "lake")
-    metric = pl.DataFrame([dict.fromkeys(METRICS.columns) | {"at": writers.AT}], schema=METRICS.polars_schema())
-    lake.append(METRICS, metric)
-    truth = pl.DataFrame([dict.fromkeys(AUTO_GROUND_TRUTH.columns)], schema=AUTO_GROUND_TRUTH.polars_schema())
-    lake.replace(AUTO_GROUND_TRUTH, truth)
+    lake.append(METRICS, METRIC)
+    lake.replace(AUTO_GROUND_TRUTH, TRUTH)
     for name in (METRICS.name, AUTO_GROUND_TRUTH.name):
         shutil.rmtree(home / "lake" / name)
     with pytest.raises(LakeError, match=r"table metrics: .* is gone"):
-        lake.append(METRICS, metric)
-    lake.replace(AUTO_GROUND_TRUTH, truth)
+        lake.append(METRICS, METRIC)
+    lake.replace(AUTO_GROUND_TRUTH, TRUTH)
     assert lake.read(AUTO_GROUND_TRUTH).height == 1
 
 

@@ -27,8 +27,8 @@ SHOWN = 3  # reasons in one line
 def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
     """Do all that the daemon would do now, in the foreground, and end with the status.
 
-    ASSETS are made again first, whether or not anything they are made from moved. Exit status 1 when a run failed, while a blocking
-    gate is shut, and while something that failed waits for another try.
+    ASSETS are made again first, whether or not anything they are made from moved. Exit status 1 when a run failed, while a gate that
+    something waits for is shut, and while something that failed waits for another try.
 
     \b
     Examples:

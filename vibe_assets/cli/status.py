@@ -16,7 +16,8 @@ from vibe_assets.strangers import visible
 from vibe_assets.words import some
 
 if TYPE_CHECKING:
-    from vibe_assets.defs.standing import Again, GraphStatus
+    from vibe_assets.defs.retries import Retry
+    from vibe_assets.defs.standing import GraphStatus
     from vibe_assets.stages.platform import Platform
     from vibe_assets.stages.status import LibraryStatus
 
@@ -117,7 +118,7 @@ def waiting_for(library: LibraryStatus, graph: GraphStatus) -> list[tuple[str, s
     return waits
 
 
-def retries_of(library: LibraryStatus, graph: GraphStatus) -> list[Again]:
+def retries_of(library: LibraryStatus, graph: GraphStatus) -> list[Retry]:
     """What time may mend: what waits for a setting is no retry."""
     return [one for one in graph.retries if not (library.lacks and one.asset == ANNOTATIONS.name)]
 
@@ -215,7 +216,7 @@ def _head(text: str) -> None:
 
 
 def _line(name: str, text: str) -> None:
-    click.echo(f"  {visible(name):<18} {visible(text)}")
+    click.echo(f"  {visible(name):<19}  {visible(text)}")  # as wide as the longest command that is named
 
 
 def _listed(before: str, counts: dict[str, int]) -> str:

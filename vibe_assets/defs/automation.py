@@ -96,6 +96,13 @@ def source_events(platform: Platform, instance: dg.DagsterInstance) -> list[dg.A
     ]
 
 
+def untried_candidate(platform: Platform, instance: dg.DagsterInstance) -> str:
+    """Version of the candidate teacher that is to be tried, now that people's verdicts judge it; empty when there is none."""
+    version = candidate_version(platform)
+    audited = latest_version(instance, "audited_verdicts") is not None
+    return version if version and audited and not trial_file(platform.settings, version).exists() else ""
+
+
 def know_pools(instance: dg.DagsterInstance) -> None:
     """Give every pool its default limit before the first run asks for it.
 
@@ -183,9 +190,8 @@ def source_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
         return dg.SkipReason(NO_LIBRARY)  # nothing is built, not even what needs no photos, where nobody asked for it
     claim(platform.settings, context.instance)
     events = source_events(platform, context.instance)
-    candidate = candidate_version(platform)
-    audited = latest_version(context.instance, "audited_verdicts") is not None
-    wanted = candidate and audited and context.cursor != candidate and not trial_file(platform.settings, candidate).exists()
+    candidate = untried_candidate(platform, context.instance)
+    wanted = candidate and context.cursor != candidate
     requests = [dg.RunRequest(run_key=f"trial-{candidate}", job_name=trial_job.name)] if wanted else []
     if context.repository_def is not None:
         forget_lost(platform, context.instance, context.repository_def.asset_graph)

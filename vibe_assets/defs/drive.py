@@ -22,7 +22,7 @@ from vibe_assets.defs.automation import (
     order_request,
     source_events,
     wanted_runs,
-)  # fmt: skip
+)
 from vibe_assets.defs.history import UNFINISHED, graph_of, look
 from vibe_assets.defs.orders import forget_lost, open_orders
 from vibe_assets.defs.partitions import folders

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import dagster as dg
 
-from vibe_assets.defs.automation import NO_LIBRARY, latest_version
+from vibe_assets.defs.automation import NO_LIBRARY, untried_candidate
 from vibe_assets.defs.drive import Driver, Tally
 from vibe_assets.defs.orders import BY_NAME
 from vibe_assets.defs.partitions import folders as photo_folders
@@ -16,8 +16,6 @@ from vibe_assets.operate.instance import open_instance, refuse_daemon, working
 from vibe_assets.progress import stepped
 from vibe_assets.settings import SettingsError
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.sources import candidate_version
-from vibe_assets.stages.teacher import trial_file
 
 
 def run_graph(
@@ -76,9 +74,7 @@ def wanted(
 
 def try_candidate(platform: Platform, driver: Driver) -> bool:
     """Try the candidate teacher once, as the source sensor would; whether it was tried now."""
-    version = candidate_version(platform)
-    audited = latest_version(driver.instance, "audited_verdicts") is not None
-    if not version or not audited or trial_file(platform.settings, version).exists():
+    if not untried_candidate(platform, driver.instance):
         return False
     for key in stepped([dg.AssetKey("teacher_trial")], "teacher_trial", unit="run", shown=driver.progress, log=driver.log):
         return driver.run([key])

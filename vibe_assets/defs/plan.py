@@ -20,6 +20,7 @@ NONE = "none"  # version of an input that may be absent and is
 PEOPLE = frozenset({"audited_verdicts"})  # a source that people make: it may be absent for ever; the sensors bring the others at once
 MAY_BE_ABSENT = {"predictions": frozenset({"deployed_heads", "auto_ground_truth"})}  # asset -> inputs that it is made without
 JUDGES_ITSELF = {"deployed_heads": frozenset({"scene_head", "attribute_head", "object_head"})}  # a shut gate of one holds nothing up
+HOLD_NOTHING_UP = frozenset(name for names in JUDGES_ITSELF.values() for name in names)
 SHUT = "!"  # behind the version of such an input: that its gate opens is news
 
 

@@ -1,14 +1,13 @@
 """What failed and is tried again by itself: what, why, how often it was tried, and when it is tried next."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from vibe_assets.defs.history import look
-from vibe_assets.defs.plan import Cell, Graph, State, Status, plan
+from vibe_assets.defs.plan import Cell, State, Status
 from vibe_assets.strangers import visible
 
 _CLASS = re.compile(r"^(?:[a-z_]\w*\.)+(\w+)(?:: |$)")  # how Dagster begins an error: with the path of its class
@@ -24,12 +23,7 @@ class Retry:
     reason: str  # one line
     failures: int  # tries with the same inputs
     next_try: datetime  # UTC
-    run_id: str
-
-
-def pending(instance: dg.DagsterInstance, graph: Graph, jobs: Mapping[str, Iterable[str]]) -> list[Retry]:
-    """What waits for a next try, the soonest first."""
-    return paused(instance, plan(graph, look(instance, graph, jobs)))
+    run_id: str = ""
 
 
 def paused(instance: dg.DagsterInstance, statuses: Mapping[Cell, Status]) -> list[Retry]:

@@ -9,18 +9,16 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.event_log.base import AssetRecord
 
-from vibe_assets.defs.automation import JOBS, folder_events, latest_version, moved_folders, rejected_for_now, source_events
+from vibe_assets.defs.automation import JOBS, folder_events, moved_folders, rejected_for_now, source_events, untried_candidate
 from vibe_assets.defs.history import graph_of, look
 from vibe_assets.defs.orders import lost_tables, unheard
 from vibe_assets.defs.partitions import folders
-from vibe_assets.defs.plan import Cell, Graph, State, Status, plan
-from vibe_assets.defs.retries import paused
+from vibe_assets.defs.plan import HOLD_NOTHING_UP, Cell, Graph, State, Status, plan
+from vibe_assets.defs.retries import Retry, paused
 from vibe_assets.errors import UserError
 from vibe_assets.operate.instance import daemon_alive
 from vibe_assets.stages.library import folders_as_they_lie
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.sources import candidate_version
-from vibe_assets.stages.teacher import trial_file
 from vibe_assets.words import some
 
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING)
@@ -39,22 +37,11 @@ class Run:
 
 @dataclass(frozen=True)
 class ShutGate:
-    """A blocking gate that did not pass: nothing downstream moves before it does."""
+    """A blocking gate that did not pass: what follows its asset waits until it does."""
 
     asset: str
     gate: str
     remedy: str
-
-
-@dataclass(frozen=True)
-class Again:
-    """What failed, and when it is tried again."""
-
-    asset: str
-    partition: str | None
-    reason: str
-    failures: int
-    next_try: datetime  # UTC
 
 
 @dataclass(frozen=True)
@@ -65,7 +52,7 @@ class GraphStatus:
     runs: tuple[Run, ...] = ()
     queued: int = 0
     gates: tuple[ShutGate, ...] = ()
-    retries: tuple[Again, ...] = ()
+    retries: tuple[Retry, ...] = ()
     made: int = 0  # assets of the graph that were made at least once
     assets: int = 0
     to_make: tuple[str, ...] = ()  # what a look would start from: what moved, what is wanted, what commands left to do
@@ -92,7 +79,7 @@ def graph_status(instance: dg.DagsterInstance, defs: dg.Definitions, platform: P
         runs=tuple(_run(record) for record in records),
         queued=instance.get_runs_count(dg.RunsFilter(statuses=list(IN_QUEUE))),
         gates=tuple(shut_gates(instance, graph)),
-        retries=tuple(Again(one.asset, one.partition, one.reason, one.failures, one.next_try) for one in paused(instance, statuses)),
+        retries=tuple(paused(instance, statuses)),
         made=len(known),
         assets=len(kept.inputs),
         to_make=(*moved, *_wanted(kept, statuses)),
@@ -108,8 +95,7 @@ def _moved(platform: Platform, instance: dg.DagsterInstance, graph: AssetGraph) 
         yield f"{name} went back"
     for order in unheard(platform, instance, graph):
         yield str(Cell(order.asset, order.partition)) + " was left to do by a command"
-    candidate = candidate_version(platform)
-    if candidate and latest_version(instance, "audited_verdicts") is not None and not trial_file(platform.settings, candidate).exists():
+    if untried_candidate(platform, instance):
         yield "the candidate teacher was not tried"
     found = folders_as_they_lie(platform)
     known = set(instance.get_dynamic_partitions(folders.name or ""))
@@ -140,8 +126,12 @@ def _run(record: dg.RunRecord) -> Run:
 
 
 def shut_gates(instance: dg.DagsterInstance, graph: AssetGraph) -> list[ShutGate]:
-    """Blocking gates of the assets that follow each other by themselves, whose last judgement is no pass."""
-    keys = [dg.AssetCheckKey(dg.AssetKey(asset), gate) for asset, gates in graph_of(graph).gates.items() for gate in gates]
+    """Gates that hold something up: of the assets that follow each other by themselves, those whose last judgement is no pass.
+
+    A head that failed its gate holds nothing up: it is not put in force, and the status says why.
+    """
+    gates = {asset: names for asset, names in graph_of(graph).gates.items() if asset not in HOLD_NOTHING_UP}
+    keys = [dg.AssetCheckKey(dg.AssetKey(asset), gate) for asset, names in gates.items() for gate in names]
     latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     shut = []
     for key, record in sorted(latest.items(), key=lambda item: str(item[0])):
