@@ -221,6 +221,14 @@ def test_dagster_dev_serves_the_same_and_without_settings_the_sensors_say_what_t
         assert "vibe init" in tick["skipReason"]
 
 
+def test_a_daemon_whose_parent_ends_while_it_starts_ends_too(installation: Path) -> None:
+    start = f"'{sys.executable}' -m vibe_assets.operate.daemon run -m vibe_assets.definitions >/dev/null 2>&1 & echo $!; sleep 1"
+    environment = {**os.environ, "VIBE_CONFIG": str(installation / "vibe.toml"), "DAGSTER_HOME": str(installation / "dagster_home")}
+    shell = subprocess.run(["sh", "-c", start], env=environment, capture_output=True, text=True, check=True)
+    daemon = Path("/proc") / shell.stdout.strip()
+    until(lambda: not daemon.exists() or b"operate.daemon" not in (daemon / "cmdline").read_bytes(), seconds=120, what="its end")
+
+
 @pytest.mark.parametrize(
     ("send", "sent"),
     [(to_the_terminal, signal.SIGINT), (to_the_ui, signal.SIGINT), (to_the_ui, signal.SIGTERM)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +29,7 @@ from vibe_assets.stages.export import Selection, select_rows, voices
 from vibe_assets.stages.judging import evaluate_students, evaluate_teacher
 from vibe_assets.stages.model_gates import teacher_agrees
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.reports import library_shares, warehouse_tables
+from vibe_assets.stages.reports import library_shares, warehouse_tables, who_answers
 from vibe_assets.stages.search import _blocks
 from vibe_assets.stages.sidecars import qualify
 from vibe_assets.stages.students import embedded_photos, training_truth
@@ -154,3 +155,13 @@ def test_a_moved_folder_counts_once(home: Any) -> None:
     lake.replace(RAW_PHOTOS, pl.concat([lake.read(RAW_PHOTOS, folder_key=FOLDERS[1]), other]), folder_key=FOLDERS[1])
     assert lake.read_live(PREDICTIONS).height == PHOTOS - 1, "a photo that moved to another folder counts there, once it is predicted there"
     assert lake.read_live(PHOTO_GROUPS).height == PHOTOS
+
+
+def test_a_photo_that_lies_in_two_folders_is_answered_once(home: Any) -> None:
+    platform = open_platform(home)
+    for table in (RAW_PHOTOS, PREDICTIONS):
+        copy = platform.lake.read(table, folder_key=FOLDERS[0]).sort("image_id").head(1).with_columns(folder_key=pl.lit(FOLDERS[1]))
+        platform.lake.replace(table, pl.concat([platform.lake.read(table, folder_key=FOLDERS[1]), copy]), folder_key=FOLDERS[1])
+    assert platform.lake.read_live(PREDICTIONS).height == PHOTOS + 1
+    said = re.findall(r"<td>[^<]* (\d+)</td></tr>", who_answers(platform).html)
+    assert set(said) == {str(PHOTOS)}

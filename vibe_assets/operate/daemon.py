@@ -20,6 +20,8 @@ def end_with(parent: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the daemon with the arguments of `dagster-daemon`."""
+    threading.Thread(target=end_with, args=(os.getppid(),), name="watches the parent", daemon=True).start()
+
     from dagster import DagsterInstance
     from dagster._daemon.cli import main as run
 
@@ -27,7 +29,6 @@ def main(arguments: list[str]) -> None:
 
     with DagsterInstance.get() as instance:
         end_lost_starts(instance)
-    threading.Thread(target=end_with, args=(os.getppid(),), name="watches the parent", daemon=True).start()
     sys.argv = ["dagster-daemon", *arguments]
     run()
 

@@ -98,7 +98,7 @@ def report_students(platform: Platform, *, now: datetime | None = None, sections
         version=version,
         title="How far are the students from people and teacher?",
         subtitle="Deployed heads on photos of the test split, which no head has seen",
-        shares=library_shares(platform, without_teacher(platform.lake.read_live(PREDICTIONS))),
+        shares=library_shares(platform, without_teacher(_by_photo(platform))),
         calibration=calibration_pairs(platform),
         thresholds=attribute_thresholds(platform),
         sections=[who_answers(platform), *sections],
@@ -112,15 +112,23 @@ def who_answers(platform: Platform) -> Section:
 
     from vibe_assets.evaluate.report import Section
 
-    rows, lines = platform.lake.read_live(PREDICTIONS), Markup()
-    for question, head, note in standing(platform):
+    rows, lines, questions = _by_photo(platform), Markup(), standing(platform)
+    noted = any(note for _, _, note in questions)
+    for question, head, note in questions:
         shares = rows.select(source_of(question).alias("source"))["source"].value_counts(sort=True).iter_rows()
         sources = ", ".join(f"{source.replace('_', '-')} {n:,}" for source, n in shares)
-        lines += Markup("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>").format(question, head or "none", note, sources)
-    head_line = Markup("<tr><th>question</th><th>head in force</th><th>why there is no newer one</th><th>photos by who answers</th></tr>")
+        cells = (question, head or "none", *([note] if noted else []), sources)
+        lines += Markup("<tr>{}</tr>").format(Markup().join(Markup("<td>{}</td>").format(cell) for cell in cells))
+    names = ("question", "head in force", *(["why there is no newer one"] if noted else []), "photos by who answers")
+    head_line = Markup("<tr>{}</tr>").format(Markup().join(Markup("<th>{}</th>").format(name) for name in names))
     text = Markup("<p>Where no head is in force, prompts answer if the encoder reads text, otherwise the teacher.</p>")
     html = text + Markup('<div class="sheet scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(head_line, lines)
     return Section("who-answers", "Who answers", html)
+
+
+def _by_photo(platform: Platform) -> pl.DataFrame:
+    """Predictions of the library as it is now; a photo that lies in two folders counts once."""
+    return platform.lake.read_live(PREDICTIONS).unique("image_id")
 
 
 def library_shares(platform: Platform, labels: pl.DataFrame) -> dict[str, Estimate]:

@@ -384,17 +384,12 @@ def _decide(platform: Platform, kind: str, log: Deployments) -> Deployment:
 
 def standing(platform: Platform) -> list[tuple[str, str, str]]:
     """(question, version of its head in force or "", why there is none or no newer one) for every question of a photo."""
-    heads = deployed(platform)
+    heads, reasons = deployed(platform), headless(platform)
     found = []
     for question in QUESTIONS:
         kind = "object" if question == "objects" else "attribute" if question in ATTRIBUTES and question not in DERIVED else "scene"
         head, latest = heads.get(kind), latest_head(platform, kind)
-        if isinstance(latest, Untrained):
-            note = latest.reason
-        elif head is None or head.version != latest.version:
-            note = f"{latest.version} was trained last and is not deployed: deployed_heads says why"
-        else:
-            note = ""
+        note = latest.reason if isinstance(latest, Untrained) else reasons.get(kind, "")
         if head is not None and kind == "attribute" and question not in head.labels:
             head, note = None, "too few photos of the train split with it or without it: the head leaves it out"
         found.append((question, head.version if head else "", note))
