@@ -102,6 +102,7 @@ def test_an_empty_installation_has_a_status_and_stays_empty(home: Platform) -> N
         (DONE, replace(MADE, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe report teacher --open"),
         (DONE, replace(MADE, gates=(ShutGate("raw_photos", "photos_readable", "repair"),)), "vibe ui"),
         (DONE, replace(MADE, retries=(Retry("scene_head", None, "out of memory", 2, LATER),)), "vibe run"),
+        (DONE, replace(MADE, retries=(Retry("annotations", "a-1", "cannot reach it; check with `vibe doctor`", 1, LATER),)), "vibe doctor"),
         (DONE, replace(MADE, daemon=True, retries=(Retry("scene_head", None, "out of memory", 2, LATER),)), "vibe report --open"),
         (DONE, MOVED, "vibe run"),
         (DONE, replace(MOVED, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe run"),

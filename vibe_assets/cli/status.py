@@ -153,7 +153,9 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
         return Next(where, f"the gate {gate.gate} of {gate.asset} is shut: {gate.remedy}")
     if (retries := retries_of(library, graph)) and not graph.daemon:
         one = retries[0]
-        return Next("vibe run", f"{one.asset} failed ({one.reason}), and no daemon is there to try it again")
+        if "`vibe doctor`" in one.reason:
+            return Next("vibe doctor", f"{one.asset} failed, see above; once the cause is gone, `vibe run` tries it again")
+        return Next("vibe run", f"{one.asset} failed, see above, and no daemon is there to try it again")
     if graph.runs or graph.queued or graph.to_make:
         return Next("vibe status", "work goes on; look again later")
     if library.checked < library.sampled:
