@@ -381,7 +381,7 @@ def test_a_killed_run_loses_nothing_that_was_kept_and_the_next_pays_for_the_rest
     settings: Build, tmp_path: Path, kill: signal.Signals
 ) -> None:
     photos = make_library(tmp_path / "photos", 40)
-    teacher = faulty(latency_s=0.03)
+    teacher = faulty(latency_s=0.2)
     script = f"""
 import sys
 from pathlib import Path
