@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -214,7 +216,23 @@ def test_a_reason_for_people_carries_no_path_of_a_class() -> None:
         def odd() -> None:
             raise pl.exceptions.ColumnNotFoundError("scene")
 
-        for asset, said in ((broken, "teacher.base_url is not set; set it"), (odd, "ColumnNotFoundError: scene")):
+        @dg.asset
+        def full() -> None:
+            raise OSError(errno.ENOSPC, "Error writing bytes to file", "/photos/a")
+
+        @dg.asset
+        def explained() -> None:
+            try:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                raise TeacherError("journal.jsonl: there is no room for the next answer; free some space") from error
+
+        for asset, said in (
+            (broken, "teacher.base_url is not set; set it"),
+            (odd, "ColumnNotFoundError: scene"),
+            (full, "OSError: [Errno 28] Error writing bytes to file: '/photos/a'; free some space"),
+            (explained, "journal.jsonl: there is no room for the next answer; free some space"),
+        ):
             run = dg.materialize([asset], instance=instance, raise_on_error=False)
             assert reason_of(instance, run.run_id) == said
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import re
+
 
 class UserError(Exception):
     """`message` names the file or setting and what is wrong with it; `remedy`, where it is kept apart, says what to do."""
@@ -17,3 +20,11 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+_FULL = re.compile(rf"\[errno ({errno.ENOSPC}|{errno.EDQUOT})\]|no space left on device|disk quota exceeded", re.IGNORECASE)
+
+
+def with_remedy(said: str) -> str:
+    """What an error says, and what to do where only the system's own words for a full disk stand there."""
+    return f"{said}; free some space" if _FULL.search(said) and "free some space" not in said else said

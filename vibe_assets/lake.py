@@ -292,7 +292,7 @@ class Lake:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
             except (DeltaError, OSError) as error:
                 cause = store_trouble(path, error) if isinstance(path, Url) else _one_line(error)
-                remedy = "mend it" if isinstance(path, Url) else "free disk space or repair access"
+                remedy = "mend it" if isinstance(path, Url) else "free some space or repair access"
                 raise LakeError(
                     f"table {table.name} in {path}: {cause}. The last good version stays in force; {remedy}, then run again"
                 ) from error

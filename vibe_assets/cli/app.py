@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from vibe_assets.errors import UserError
+from vibe_assets.errors import UserError, with_remedy
 from vibe_assets.strangers import visible
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Vibe(click.Group):
         except BrokenPipeError:
             raise  # `vibe doctor | head`: click ends in silence
         except (UserError, OSError) as error:
-            raise click.ClickException(visible(error)) from error
+            raise click.ClickException(visible(with_remedy(str(error)))) from error
 
 
 UNCUT = 10_000  # characters: the whole first sentence of a command's help

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from vibe_assets.defs.plan import Cell, State, Status
+from vibe_assets.errors import with_remedy
 from vibe_assets.strangers import visible
 
 _CLASS = re.compile(r"^(?:[a-z_]\w*\.)+(\w+)(?:: |$)")  # how Dagster begins an error: with the path of its class
+_WRAPPED = "dagster._core.errors."  # Dagster's own layers around what a step raised; a cause below that is history, not the message
 ENDED_BADLY = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
 
 
@@ -47,8 +49,8 @@ def reason_of(instance: dg.DagsterInstance, run_id: str) -> str:
     for record in instance.get_records_for_run(run_id, of_type=ENDED_BADLY).records:
         event = record.event_log_entry.dagster_event
         error = getattr(event.event_specific_data, "error", None) if event else None
-        while error is not None and error.cause is not None:
+        while error is not None and error.cause is not None and error.message.startswith(_WRAPPED):
             error = error.cause
         if text := (error.message if error is not None else (event.message if event else "")) or "":
-            return visible(_CLASS.sub(_named, text.strip().splitlines()[0]))
+            return visible(with_remedy(_CLASS.sub(_named, text.strip().splitlines()[0])))
     return "it ended without a word"

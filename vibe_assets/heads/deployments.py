@@ -139,7 +139,7 @@ class Deployments:
         except OSError as error:
             with suppress(OSError):
                 log.truncate(whole)
-            remedy = "stop what does that" if error.errno == errno.ESTALE else "free disk space"
+            remedy = "stop what does that" if error.errno == errno.ESTALE else "free some space"
             raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: {remedy}, then deploy again") from error
         return entry
 

@@ -50,7 +50,7 @@ def save_head(head: TrainedHead, heads_dir: Path) -> str:
                 raise
         to_disk(heads_dir)
     except OSError as error:
-        raise HeadError(f"{final}: not saved: {error}; the heads in force stay: free disk space or repair access, train again") from error
+        raise HeadError(f"{final}: not saved: {error}; the heads in force stay: free some space or repair access, train again") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return head.version

@@ -5,6 +5,7 @@ The graph hears of them at its next look (the source sensor, `vibe run`), also w
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -52,7 +53,7 @@ def leave_note(platform: Platform, asset: str, partition: str | None = None, *, 
     try:
         line = ("\n" + json.dumps(asdict(note)) + "\n").encode()  # what a crash tore before it stays a line of its own
         if os.write(descriptor, line) != len(line):
-            raise OSError(f"{file}: the disk is full; free some space and run the command again")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

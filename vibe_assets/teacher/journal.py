@@ -122,7 +122,7 @@ class Journal:
                         return
                     lines = _lines_since(descriptor, self._start)
                 except OSError as error:
-                    raise TeacherError(f"{self.path}: {error}; answers kept so far stay: free disk space, then run again") from error
+                    raise TeacherError(f"{self.path}: {error}; answers kept so far stay: free some space, then run again") from error
                 self._shut()
             raise TeacherError(f"{self.path} was deleted or replaced {MOVES} times while it was written to; stop what does that, run again")
 
@@ -149,7 +149,7 @@ class Journal:
                     self._claimed = end + size
             except OSError as error:
                 raise TeacherError(
-                    f"{self.path}: {error}; there is no room for the next answer, so nobody is asked: free disk space, then run again"
+                    f"{self.path}: {error}; there is no room for the next answer, so nobody is asked: free some space, then run again"
                 ) from error
 
     def close(self) -> None:
