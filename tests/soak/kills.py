@@ -35,9 +35,9 @@ from vibe_assets.stages.truth import sample_file
 from vibe_assets.teacher.annotate import teacher_fingerprint
 from vibe_assets.teacher.replay import ReplayFaults
 
-KINDS = ("run", "daemon", "code server", "launcher", "ui")
+KINDS = ("run", "launcher", "run", "code server", "run", "daemon", "run", "ui")  # after a run's end the next is at work at once
 IN_FLIGHT = 4  # [teacher] concurrency
-PATIENCE_S = 20.0  # until a process of the next kind is there
+PATIENCE_S = 60.0  # until a run is at work, and a process of the next kind is there
 SILENCE_S = 400.0  # without an event on the way home: it is stuck
 
 
@@ -94,12 +94,12 @@ def served(world: World) -> Iterator[Service]:
 
 
 def kill_one(service: Service, kind: str) -> int:
-    """SIGKILL for a process of the kind, some moment after there is one; how many were killed."""
+    """SIGKILL for a process of the kind, some moment after a run began its work; how many were killed."""
     began = time.monotonic()
-    while not (found := of_kind(service, kind)) and time.monotonic() - began < PATIENCE_S:
+    while not (of_kind(service, "run") and of_kind(service, kind)) and time.monotonic() - began < PATIENCE_S:
         time.sleep(0.2)
-    time.sleep(random.uniform(0, 4))
-    if not (found := of_kind(service, kind) or found):
+    time.sleep(random.uniform(0, 3))
+    if not (found := of_kind(service, kind)):
         return 0
     with suppress(ProcessLookupError):
         os.kill(random.choice(found), signal.SIGKILL)
