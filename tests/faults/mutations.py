@@ -76,8 +76,8 @@ MUTATIONS = {
     "read-only": take(
         "heads/deployments.py",
         (
-            '            raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: repair',
-            '            raise\n            raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: repair',
+            '                raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: repair',
+            '                raise\n                raise HeadError(f"{self.path}: {error.strerror}; the heads in force stay: repair',
         ),
     ),
     "torn-commit": take("table_files.py", ('        file.rename(file.with_name(f"{file.name}.damaged"))', "        pass")),

@@ -1,0 +1,73 @@
+"""What our figures claim, proved by simulation: libraries of known truth go through the product's own functions, seeded.
+
+    python benchmarks/truth.py                     every row, 2,000 libraries each; hours on two cores
+    python benchmarks/truth.py bursts gates        these rows
+    python benchmarks/truth.py --quick             60 libraries a row, minutes; the range is widened by what so few can tell
+
+A row is a module of benchmarks/truths: TITLE, CLAIM and `simulate(libraries, seed)`, which yields a `Result` for every setting. Results
+go to benchmarks/results/truth.json and, unless --quick, into the table of docs/truth.md. Ends with status 1 where a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROWS = sorted(path.stem for path in (HERE / "truths").glob("*.py") if path.stem not in ("__init__", "result"))
+PAGE = HERE.parent / "docs" / "truth.md"
+START, END = "<!-- rows: written by benchmarks/truth.py -->\n", "<!-- end of rows -->"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
+    parser.add_argument("--libraries", type=int, default=2000, help="simulated libraries a setting (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="60 libraries a setting, and no page")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of truth.json")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.rows) - set(ROWS)):
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    file = options.out / "truth.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() and not options.quick else {}
+    broken = 0
+    for name in options.rows or ROWS:
+        row, began = importlib.import_module(f"truths.{name}"), time.monotonic()
+        results = list(row.simulate(60 if options.quick else options.libraries, options.seed))
+        seconds = round(time.monotonic() - began, 1)
+        broken += sum(not result.holds for result in results)
+        for result in results:
+            print(f"{name}: {result}", flush=True)
+        print(f"{name}: {len(results)} settings in {seconds} s", flush=True)
+        told = [{**asdict(one), "holds": one.holds} for one in results]
+        found[name] = {"title": row.TITLE, "claim": row.CLAIM, "s": seconds, "results": told}
+    options.out.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if not options.quick and PAGE.exists():
+        text = PAGE.read_text(encoding="utf-8")
+        head, tail = text.index(START) + len(START), text.index(END)
+        PAGE.write_text(f"{text[:head]}{table(found)}{text[tail:]}", encoding="utf-8")
+    return 1 if broken else 0
+
+
+def table(found: dict[str, dict[str, object]]) -> str:
+    """A Markdown table of all results."""
+    lines = ["| row | claim | setting | simulated before | simulated now | libraries |", "|---|---|---|---|---|---|"]
+    for name, row in sorted(found.items()):
+        results = row["results"]
+        assert isinstance(results, Iterable)
+        for one in results:
+            before = "" if one["before"] is None else f"{one['before']:.3g}"
+            lines.append(f"| {name} | {row['claim']} | {one['setting']} | {before} | {one['value']:.3g} | {one['libraries']:,} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
