@@ -188,7 +188,9 @@ class GateSettings(Section):
     min_readable_share: float = Field(0.5, ge=0, le=1, description="of the library; a folder below it warns")
     min_annotated_share: float = Field(0.8, ge=0, le=1, description="of the library; a folder below it warns")
     max_failure_share: float = Field(0.2, ge=0, le=1, description="of the library; a folder above it warns")
-    min_teacher_agreement: float = Field(0.6, ge=0, le=1, description="lower end of the interval of teacher-human scene accuracy")
+    min_teacher_agreement: float = Field(
+        0.6, ge=0, le=1, description="share of scenes on which people agree with the teacher, sure to be exceeded however often it is asked"
+    )
     min_audited: int = Field(30, ge=1, description="audited photos needed before the teacher gate can pass")
     require_audit: bool = Field(True, description="off: students may train before any audit exists (the gate then warns)")
     max_deploy_loss_p: float = Field(

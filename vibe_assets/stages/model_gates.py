@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS
+from vibe_assets.stages.agreement import teacher_agreement
 from vibe_assets.stages.gates import Gate
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import (
@@ -29,42 +30,52 @@ if TYPE_CHECKING:
 
 
 def teacher_agrees(platform: Platform) -> Gate:
-    """The lower end of the interval of teacher-human scene accuracy is above the threshold, on enough audited photos.
+    """People give the teacher's scene more often than the threshold, by a bound that holds however often it is asked, on enough photos.
 
-    In a library smaller than gates.min_audited, all photos are enough. Where even full agreement on all of them would leave the lower end
-    below the threshold, the share itself decides: more cannot be known, and a few photos train no head.
+    The blind photos decide where there are any. In a library smaller than gates.min_audited, all photos are enough; once every group of
+    the library was looked at, no chance is left and the share itself decides.
     """
-    from vibe_assets.evaluate.intervals import wilson
-    from vibe_assets.evaluate.labels import evaluate_labels
+    from vibe_assets.audit.agreement import MIN_PHOTOS
 
-    gates = platform.settings.gates
-    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
-    if audited.is_empty() and not gates.require_audit:
+    gates, found = platform.settings.gates, teacher_agreement(platform)
+    audited, threshold = found.everyone, gates.min_teacher_agreement
+    if platform.lake.read_live(AUDITED_GROUND_TRUTH).is_empty() and not gates.require_audit:
         return Gate(True, {"note": "nobody has audited the teacher; gates.require_audit is off"})
-    labels, groups = platform.lake.read_live(AUTO_GROUND_TRUTH), groups_of(platform)
-    judged = evaluate_labels(labels, audited, groups=groups, kinds=("scene",), resamples=200, subject="teacher")
-    found = judged.headline.get("scene_accuracy")
-    if found is None:
-        return Gate(
-            False, {"audited": audited.height}, "no audited photo has a scene that the teacher labelled too: check more of the sample"
-        )
-    there = len({groups.get(image_id, image_id) for image_id in labels["image_id"]})  # a sample draws one photo of each group
-    wanted, threshold = min(gates.min_audited, there), gates.min_teacher_agreement
+    if not audited.n:
+        return Gate(False, {"audited": 0}, "no audited photo has a scene: check more of the sample")
+    groups = groups_of(platform)
+    labelled = platform.lake.read_live(AUTO_GROUND_TRUTH)["image_id"]
+    there = len({groups.get(image_id, image_id) for image_id in labelled})  # a sample draws one photo of each group
+    wanted = min(gates.min_audited, there)
+    judged, everything = found.judged, audited.n_groups >= there
+    if everything and found.blind.n < MIN_PHOTOS:
+        judged = audited  # a few blind photos tell less than all that there are
+    share, lower = judged.estimate(), judged.lower_bound()
     facts = {
-        "agreement": found.value,
-        "interval": f"{found.low:.3f} to {found.high:.3f}",
+        "agreement": share.value,
+        "interval": f"{share.low:.3f} to {share.high:.3f}",
+        "lower end": round(lower, 3),  # of all looks together
         "lower end wanted": threshold,
-        "audited": found.n,
+        "audited": audited.n,
         "audited wanted": wanted,
+        "answered blind": found.blind.n,
     }
-    if found.n >= there and wilson(there, there).low < threshold <= found.value:
-        note = f"all {there} photos were audited, too few to be sure of the teacher however well it does: taken by the share itself"
-        return Gate(True, {**facts, "note": note})
-    return Gate(
-        found.low >= threshold and found.n >= wanted,
-        facts,
-        "look at the worst errors of the teacher's report; then try another teacher or prompt ([teacher.candidate]), or audit more photos",
-    )
+    if judged is not found.blind:
+        facts["note"] = "judged on answers given with the teacher's filled in, which flatter it"
+    if everything:
+        note = f"all {there} photos or bursts were checked: taken by the share itself"
+        return Gate(share.value >= threshold, {**facts, "note": note}, IMPROVE)
+    if lower >= threshold and audited.n >= wanted:
+        return Gate(True, facts)
+    more = found.checks_until(threshold)
+    if more is None:
+        return Gate(False, facts, f"no number of checks opens it at this agreement: {IMPROVE}")
+    more = max(more, wanted - audited.n, 1)
+    told = f"about {more:,} more checks open it if the teacher is as good as it looks ({share.value:.2f}); otherwise {IMPROVE}"
+    return Gate(False, {**facts, "more checks": more}, told)
+
+
+IMPROVE = "look at the worst errors of the teacher's report, then try another teacher or prompt ([teacher.candidate])"
 
 
 # -- heads ---------------------------------------------------------------------------------------------------------------
