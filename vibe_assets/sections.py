@@ -193,8 +193,12 @@ class GateSettings(Section):
     )
     min_audited: int = Field(30, ge=1, description="audited photos needed before the teacher gate can pass")
     require_audit: bool = Field(True, description="off: students may train before any audit exists (the gate then warns)")
-    max_deploy_loss_p: float = Field(
-        0.05, gt=0, lt=1, description="a head that is worse than the deployed one with a p-value below this is not deployed"
+    max_deploy_loss: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of right answers that a new head may lose at most against the deployed one and the best ever deployed (95 %); a "
+        "candidate teacher against the current one",
     )
     max_calibration_error: float = Field(0.1, ge=0, le=1)
     max_label_drift: float = Field(0.1, ge=0, le=1, description="total variation distance between the label shares of two runs")

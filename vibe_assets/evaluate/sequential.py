@@ -24,7 +24,13 @@ STAKES = (np.arange(40) + 0.5) / 40  # shares of the largest bet that cannot los
 
 
 def evidence(
-    hits: ArrayLike, threshold: float, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, largest: float = 0.0, more: float = 1.0
+    hits: ArrayLike,
+    threshold: float,
+    *,
+    weights: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    largest: float = 0.0,
+    more: float = 1.0,
 ) -> float:
     """Log of the capital against "the share is at most `threshold`" (0 < threshold <= 1); above log(1 / ALPHA) it is refused.
 

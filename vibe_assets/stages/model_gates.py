@@ -115,27 +115,24 @@ LEARN = "label more photos of what the head confuses, or choose a stronger encod
 
 
 def not_worse(platform: Platform, head: TrainedHead) -> Gate:
-    """The head does not lose to the deployed one on the audited test photos (paired test)."""
-    from vibe_assets.evaluate.compare import may_deploy
-
-    comparison, why_not = compare_with_deployed(platform, head)
+    """The head loses little on the audited test photos against the deployed one and the best ever deployed (paired, weighted, by group)."""
+    rivals, wanted = compare_with_deployed(platform, head), platform.settings.gates.max_deploy_loss
+    comparison, decision = rivals.deployed, rivals.decide(wanted)
     if comparison is None:
-        return Gate(True, {"note": why_not})
-    decision = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
+        return Gate(True, {"note": rivals.note})
     if comparison.n == 0:  # no evidence is no loss; the deployed head stays
         return Gate(True, {"photos": 0, "note": decision.reason})
-    return Gate(
-        decision.allowed,
-        {
-            "photos": comparison.n,
-            "only the new one right": comparison.n_only_b_right,
-            "only the deployed one right": comparison.n_only_a_right,
-            "p of being worse": comparison.p_worse,
-            "refused below": platform.settings.gates.max_deploy_loss_p,
-            "verdict": comparison.verdict,
-        },
-        decision.reason,
-    )
+    facts: dict[str, Any] = {
+        "photos": comparison.n,
+        "only the new one right": comparison.n_only_b_right,
+        "only the deployed one right": comparison.n_only_a_right,
+        "difference": str(comparison.delta),
+        "loss allowed": wanted,
+        "verdict": comparison.verdict,
+    }
+    if rivals.best is not None:
+        facts |= {"best ever deployed": rivals.best_version, "difference to the best": str(rivals.best.delta)}
+    return Gate(decision.allowed, facts | ({"not compared": rivals.note} if rivals.note else {}), decision.reason)
 
 
 def _absent(platform: Platform, kind: str, found: Untrained) -> Gate:
@@ -229,7 +226,7 @@ def not_worse_than_deployed(kind: str) -> Callable[[Platform], Gate]:
     """The gate of one kind of head against the one in force."""
 
     def judge(platform: Platform) -> Gate:
-        """The head does not lose to the deployed one on the audited test photos (paired test)."""
+        """The head loses little on the audited test photos against the deployed one and the best ever deployed (paired test)."""
         head = latest_head(platform, kind)
         return _absent(platform, kind, head) if isinstance(head, Untrained) else not_worse(platform, head)
 
