@@ -200,7 +200,7 @@ class GateSettings(Section):
         description="share of right answers that a new head may lose at most against the deployed one and the best ever deployed (95 %); a "
         "candidate teacher against the current one",
     )
-    max_calibration_error: float = Field(0.1, ge=0, le=1)
+    max_calibration_error: float = Field(0.1, ge=0, le=1, description="a head whose error is surely above this (95 %) warns")
     max_label_drift: float = Field(0.1, ge=0, le=1, description="total variation distance between the label shares of two runs")
 
 

@@ -211,11 +211,11 @@ def _scene_calibration(sure: NDArray[Any], right: NDArray[Any], shared: Mapping[
     accuracy = float((shared["weights"] * right).sum() / shared["weights"].sum())
     return _Part(
         headline={
-            "scene_ece": metrics.calibration_error(sure, right, **shared, **options),
+            "scene_ece": metrics.calibration_error(sure, right, **shared),
             # a constant confidence, the accuracy itself, would reach this
             "scene_brier": metrics.brier(sure, right, **shared, **options, baseline=accuracy * (1 - accuracy)),
         },
-        reliability=metrics.reliability(sure, right, shared["weights"]),
+        reliability=metrics.reliability(sure, right, **shared),
     )
 
 

@@ -25,7 +25,7 @@ def weighted_difference(
     2012, the adjusted Wald interval of paired shares): nobody is sure after 20 photos without a difference. Degrees of freedom are those
     of the groups by weight (Kish). Raises ValueError for no photos.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     difference = np.asarray(differences, dtype=np.float64)
     n = len(difference)
@@ -41,7 +41,7 @@ def weighted_difference(
     centre, share = gained.sum() / mass.sum(), mass / mass.sum()
     residual = gained / mass.sum() - centre * share
     error = np.sqrt(len(mass) / (len(mass) - 1) * np.square(residual).sum())
-    half = float(error * t.ppf(0.5 + level / 2, max(1.0, 1 / np.square(share).sum() - 1)))
+    half = float(error * stdtrit(max(1.0, 1 / np.square(share).sum() - 1), 0.5 + level / 2))
     return Estimate(value, max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half)), n, 0.0)
 
 

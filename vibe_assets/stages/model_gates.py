@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS
 from vibe_assets.stages.agreement import teacher_agreement
+from vibe_assets.stages.calibration import head_calibration
 from vibe_assets.stages.gates import Gate
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import (
@@ -237,23 +238,22 @@ def calibrated(kind: str) -> Callable[[Platform], Gate]:
     """The gate on one kind of head's calibration."""
 
     def judge(platform: Platform) -> Gate:
-        """Stated confidence and share of right answers agree on the test split."""
+        """Stated confidence and share of right answers agree on the test split: no error above the threshold is shown (95 %)."""
         head = latest_head(platform, kind)
         if isinstance(head, Untrained):
             return _absent(platform, kind, head)
-        figures = head.card.metrics.get("test", {})
-        error, wanted = figures.get("ece"), platform.settings.gates.max_calibration_error
-        if error is None:
+        if foreign := reads_others(platform, head):
+            return Gate(True, {"note": foreign})
+        found, wanted = head_calibration(platform, head), platform.settings.gates.max_calibration_error
+        if found is None:
             return Gate(True, {"note": "no photo of the test split has a known label"})
-        few = figures.get("n", 0) < ENOUGH
         return Gate(
-            error <= wanted or few,
+            found.low <= wanted,
             {
-                **({"note": f"fewer than {ENOUGH} photos of the test split tell little of calibration"} if few else {}),
-                "calibration error": error,
-                "before calibration": figures.get("ece_before"),
+                "calibration error": found.value,
+                "interval": f"{found.low:.3f} to {found.high:.3f}",  # of a few photos it reaches far: they fail nobody
                 "allowed at most": wanted,
-                "photos": figures.get("n"),
+                "photos": found.n,
             },
             "more photos in the validation split make calibration better; treat confidences of this head with care",
         )
