@@ -94,6 +94,7 @@ class Evaluation:
 
 
 HEADLINE = {
+    "scene_accuracy_blind": "Scene accuracy by blind answers",
     "scene_accuracy": "Scene accuracy",
     "scene_accuracy_answered": "Scene accuracy of the answered",
     "scene_accuracy_forced": "Scene accuracy with every photo answered",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,9 +39,9 @@ def weighted_difference(
     value = float(gained.sum() / mass.sum())
     step = float(np.abs(difference).max()) or 1.0
     gained, mass = np.append(gained, [step * mass.mean(), -step * mass.mean()]), np.append(mass, [mass.mean()] * 2)
-    centre, share = gained.sum() / mass.sum(), mass / mass.sum()
+    centre, share = float(gained.sum() / mass.sum()), mass / mass.sum()
     residual = gained / mass.sum() - centre * share
-    error = np.sqrt(len(mass) / (len(mass) - 1) * np.square(residual).sum())
+    error = math.sqrt(len(mass) / (len(mass) - 1) * np.square(residual).sum())
     half = float(error * stdtrit(max(1.0, 1 / np.square(share).sum() - 1), 0.5 + level / 2))
     return Estimate(value, max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half)), n, 0.0)
 
