@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from truths.result import Result
 
+from truths.result import Result
 from vibe_assets.evaluate.intervals import mcnemar_exact
 from vibe_assets.evaluate.paired import best_of, loses_too_much, weighted_difference
 from vibe_assets.sections import GateSettings

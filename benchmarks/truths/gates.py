@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
-from truths.result import Result
 
+from truths.result import Result
 from vibe_assets.evaluate.intervals import weighted_share
 from vibe_assets.evaluate.sequential import ALPHA, evidence
 from vibe_assets.labels.sample import draw_sample
@@ -43,7 +43,7 @@ def _opened(bursts: bool, share: float, libraries: int, seed: int) -> tuple[floa
 
 
 def _audit(rng: np.random.Generator, bursts: bool, share: float, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Marks and weights of the default sample of a library, in the order of judgement; exactly `share` of the library's photos are right."""
+    """Marks and weights of the default sample of a library, as judged; exactly `share` of the library's photos are right."""
     sizes = np.minimum(np.ceil(rng.pareto(1.2, PHOTOS)), 60).astype(int) if bursts else np.ones(PHOTOS, int)
     group = np.repeat(np.arange(PHOTOS), sizes)[:PHOTOS]
     groups = int(group[-1]) + 1
