@@ -69,7 +69,8 @@ def judge(platform: Platform, *, blind: int, agree: int, blind_agree: int) -> No
         log.append(
             Verdict(
                 f"v{at}", f"2026-03-01T09:{at // 60:02}:{at % 60:02}+00:00", row["image_id"], "ann",
-                "labelled" if at < blind else "accepted", Labels(row["image_id"], scene, {}, ()), blind=at < blind, spent_ms=900, shown={"inclusion_probability": 0.5},
+                "labelled" if at < blind else "accepted", Labels(row["image_id"], scene, {}, ()), blind=at < blind, spent_ms=900,
+                shown={"inclusion_probability": 0.5},
             )
         )  # fmt: skip
     log.close()
