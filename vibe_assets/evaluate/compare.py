@@ -11,7 +11,7 @@ import numpy as np
 from vibe_assets.evaluate.align import Aligned, align
 from vibe_assets.evaluate.intervals import mcnemar_exact, paired_randomisation, weighted_share
 from vibe_assets.evaluate.labels import KINDS
-from vibe_assets.evaluate.paired import loses_too_much, weighted_difference
+from vibe_assets.evaluate.paired import WORST_LEVEL, loses_too_much, weighted_difference
 from vibe_assets.records import ATTRIBUTES, Estimate
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Comparison:
     p_two_sided: float
     test: str  # what the p-values come from
     verdict: str
+    worst: float = -1.0  # lower end of the difference at WORST_LEVEL: what may be lost
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def compare_paired(
         p_worse = paired_randomisation(net, seed=seed)
         p_two_sided = min(1.0, 2 * min(p_worse, paired_randomisation(-net, seed=seed)))
         test = "randomisation test over groups"
-    return Comparison(what, len(difference), only_a, only_b, delta, p_worse, p_two_sided, test, _verdict(delta, only_a, only_b, p_worse))
+    worst = weighted_difference(difference, weights=weight, groups=group, level=WORST_LEVEL).low
+    verdict = _verdict(delta, only_a, only_b, p_worse)
+    return Comparison(what, len(difference), only_a, only_b, delta, p_worse, p_two_sided, test, verdict, worst)
 
 
 def photo_scores(side: Aligned, what: str) -> NDArray[np.float64]:
@@ -115,7 +118,7 @@ def _verdict(delta: Estimate, only_a: int, only_b: int, p_worse: float) -> str:
 
 
 def may_deploy(comparison: Comparison | None, max_loss: float = 0.05) -> Decision:
-    """Allow a new version unless it may lose more than `max_loss` against the one it is compared with (`loses_too_much`).
+    """Allow a new version unless it is worse or may lose more than `max_loss` against the one it is compared with (`loses_too_much`).
 
     `comparison` is None when there is none to compare with.
     """
@@ -125,7 +128,7 @@ def may_deploy(comparison: Comparison | None, max_loss: float = 0.05) -> Decisio
         return Decision(
             False, "a version is in force and no photo with a known answer can tell the two apart: audit photos of the test split first"
         )
-    if not loses_too_much(comparison.delta, max_loss):
+    if not loses_too_much(comparison.delta, comparison.worst, max_loss):
         return Decision(True, f"loses at most {100 * max_loss:g} points. {comparison.verdict}")
     if comparison.delta.high < 0:
         return Decision(False, f"worse. {comparison.verdict}")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+WORST_LEVEL = 0.98  # of the interval whose lower end may not be below the loss allowed: a head comes every week, so 1 in 100 is let by
+
+
 def weighted_difference(
     differences: ArrayLike, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, level: float = LEVEL
 ) -> Estimate:
@@ -46,13 +49,13 @@ def weighted_difference(
     return Estimate(value, max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half)), n, 0.0)
 
 
-def loses_too_much(delta: Estimate, max_loss: float) -> bool:
-    """Whether a new head (`delta`: its score minus the other's) is not shown to lose at most `max_loss`; ahead on the photos is enough.
+def loses_too_much(delta: Estimate, worst: float, max_loss: float) -> bool:
+    """Whether a new head is worse, or not shown to lose at most `max_loss`; being ahead is enough.
 
-    A non-inferiority test: the lower end of the 95 % interval must be above -max_loss (Piaggio et al. 2012, CONSORT). Absence of proof
-    that a head is worse is no proof that it is as good: with that, many small losses add up.
+    `delta`: its score minus the other's, `worst` the lower end at WORST_LEVEL. A non-inferiority test (Piaggio et al. 2012, CONSORT):
+    absence of proof that a head is worse is no proof that it is as good, and many small losses would add up.
     """
-    return delta.low < -max_loss and delta.value < 0
+    return delta.value < 0 and (worst < -max_loss or delta.high < 0)
 
 
 def best_of(scores: Sequence[Floats], *, weights: ArrayLike | None = None, groups: ArrayLike | None = None) -> int:

@@ -128,6 +128,7 @@ def not_worse(platform: Platform, head: TrainedHead) -> Gate:
         "only the new one right": comparison.n_only_b_right,
         "only the deployed one right": comparison.n_only_a_right,
         "difference": str(comparison.delta),
+        "may lose": round(max(0.0, -comparison.worst), 4),
         "loss allowed": wanted,
         "verdict": comparison.verdict,
     }
