@@ -102,13 +102,12 @@ def test_brier_agrees_with_scikit_learn(rows: list[tuple[bool, float, float]]) -
 
 
 def test_calibration_error_reads_as_worked_by_hand() -> None:
-    """The gap of each photo, with the sign of the gap of the others in its bin."""
-    confidence, right = np.array([0.95, 0.95, 0.95, 0.55, 0.55]), np.array([1.0, 0.0, 0.0, 1.0, 1.0])
+    confidence, right = np.repeat([0.95, 0.55], [60, 40]), np.append(np.tile([1.0, 0.0], 30), np.ones(40))
     curve = metrics.reliability(confidence, right, bins=10)
     assert curve.share == (0.4, 0.6)
     estimate = metrics.calibration_error(confidence, right, bins=10)
     assert estimate is not None
-    assert estimate.value == pytest.approx((-0.05 + 0.95 + 0.95 + 0.45 + 0.45) / 5)
+    assert estimate.value == pytest.approx(0.6 * abs(0.95 - 0.5) + 0.4 * abs(0.55 - 1.0))
     assert estimate.value == curve.error
 
 
