@@ -179,7 +179,7 @@ def _resampled(
 
 
 def _spread(predictions: Codes, classes: int, groups: NDArray[Any] | None, resamples: int, seed: int) -> Estimate:
-    """CV of how often names are said, without the counting noise that lifts it: from pairs of answers of different groups.
+    """CV of how often names are said; its interval is without the counting noise that lifts it: from pairs of answers of different groups.
 
     CV squared is names x (chance that two answers are the same name) - 1; pairs within a group, or of a group with its own copy in a
     resample, say nothing of that chance (Simpson 1949 for single answers). 0 where chance explains all.
@@ -195,13 +195,13 @@ def _spread(predictions: Codes, classes: int, groups: NDArray[Any] | None, resam
         same = np.square(np.bincount(name, said, classes)).sum() - np.square(said).sum()
         pairs = np.square((times * sizes).sum()) - np.square(times * sizes).sum()
         draws.append(np.sqrt(max(0.0, classes * same / pairs - 1)) if pairs > 0 else np.nan)
+    plain = np.bincount(predictions, minlength=classes)
+    value = float(
+        plain.std() / plain.mean()
+    )  # the figure of the published study, with its noise: the interval reaches down to where none is
     found = percentile_estimate(np.array(draws), n=n)
-    limit = float(np.sqrt(classes - 1))  # all answers are one name
-    return (
-        Estimate(0.0, 0.0, limit, n)
-        if found is None
-        else Estimate(found.value, min(found.low, found.value), max(found.high, found.value), n)
-    )
+    low, high = (0.0, float(np.sqrt(classes - 1))) if found is None else (found.low, found.high)
+    return Estimate(value, min(low, value), max(high, value), n)
 
 
 def _highest(loudest: NameScore, hit: NDArray[np.bool_], truth: Codes, groups: NDArray[Any] | None) -> Estimate:
