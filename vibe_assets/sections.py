@@ -188,13 +188,19 @@ class GateSettings(Section):
     min_readable_share: float = Field(0.5, ge=0, le=1, description="of the library; a folder below it warns")
     min_annotated_share: float = Field(0.8, ge=0, le=1, description="of the library; a folder below it warns")
     max_failure_share: float = Field(0.2, ge=0, le=1, description="of the library; a folder above it warns")
-    min_teacher_agreement: float = Field(0.6, ge=0, le=1, description="lower end of the interval of teacher-human scene accuracy")
+    min_teacher_agreement: float = Field(
+        0.6, ge=0, le=1, description="share of scenes on which people agree with the teacher, sure to be exceeded however often it is asked"
+    )
     min_audited: int = Field(30, ge=1, description="audited photos needed before the teacher gate can pass")
     require_audit: bool = Field(True, description="off: students may train before any audit exists (the gate then warns)")
-    max_deploy_loss_p: float = Field(
-        0.05, gt=0, lt=1, description="a head that is worse than the deployed one with a p-value below this is not deployed"
+    max_deploy_loss: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of right answers that a new head may lose at most against the deployed one and the best ever deployed (95 %); a "
+        "candidate teacher against the current one",
     )
-    max_calibration_error: float = Field(0.1, ge=0, le=1)
+    max_calibration_error: float = Field(0.1, ge=0, le=1, description="a head whose error is surely above this (95 %) warns")
     max_label_drift: float = Field(0.1, ge=0, le=1, description="total variation distance between the label shares of two runs")
 
 

@@ -102,21 +102,46 @@ def test_brier_agrees_with_scikit_learn(rows: list[tuple[bool, float, float]]) -
 
 
 def test_calibration_error_reads_as_worked_by_hand() -> None:
-    confidence, right = np.array([0.95, 0.95, 0.55, 0.55]), np.array([1.0, 0.0, 1.0, 1.0])
+    confidence, right = np.repeat([0.95, 0.55], [60, 40]), np.append(np.tile([1.0, 0.0], 30), np.ones(40))
     curve = metrics.reliability(confidence, right, bins=10)
-    assert curve.error == pytest.approx(0.5 * abs(0.95 - 0.5) + 0.5 * abs(0.55 - 1.0))
-    assert curve.share == (0.5, 0.5)
-    estimate = metrics.calibration_error(confidence, right, bins=10, resamples=50)
+    assert curve.share == (0.4, 0.6)
+    estimate = metrics.calibration_error(confidence, right, bins=10)
     assert estimate is not None
-    assert estimate.value == pytest.approx(curve.error)
+    assert estimate.value == pytest.approx(0.6 * abs(0.95 - 0.5) + 0.4 * abs(0.55 - 1.0))
+    assert estimate.value == curve.error
 
 
-def test_a_calibrated_source_has_a_small_error_and_an_overconfident_one_a_large_one() -> None:
+def test_a_calibrated_source_has_no_error_on_average_and_an_overconfident_one_its_own() -> None:
     rng = np.random.default_rng(1)
-    confidence = rng.uniform(0.2, 1, 5000)
-    right = rng.random(5000) < confidence
-    assert metrics.reliability(confidence, right).error < 0.03
-    assert metrics.reliability(np.sqrt(confidence), right).error > 0.1
+    calm, boasting = [], []
+    for _ in range(60):
+        confidence = rng.uniform(0.2, 1, 100)
+        right = rng.random(100) < confidence
+        calm.append(metrics.calibration_error(confidence, right))
+        boasting.append(metrics.calibration_error(np.sqrt(confidence), right))
+    shares = np.linspace(0.2, 1, 999)
+    truth = float(np.mean(np.sqrt(shares) - shares))
+    assert np.mean([one.value for one in calm if one]) < 0.03, "plain bins would say 0.1"
+    assert np.mean([one.low == 0 for one in calm if one]) >= 0.9
+    assert np.mean([one.low <= truth <= one.high for one in boasting if one]) >= 0.9
+    many = rng.uniform(0.2, 1, 5000)
+    found = metrics.calibration_error(np.sqrt(many), rng.random(5000) < many)
+    assert found is not None
+    assert found.value == pytest.approx(truth, abs=0.03)
+
+
+def test_calibration_counts_a_burst_once_and_keeps_the_bins_of_labels_apart() -> None:
+    confidence, right = np.full(60, 0.9), np.tile([1.0, 1.0, 0.0], 20)
+    alone = metrics.calibration_error(confidence, right)
+    bursts = metrics.calibration_error(confidence, np.sort(right), groups=np.arange(60) // 10)
+    assert alone is not None
+    assert bursts is not None
+    assert bursts.low < alone.low
+    parts = metrics.calibration_error(np.full(40, 0.5), np.repeat([0.0, 1.0], 20), parts=np.repeat(["a", "b"], 20))
+    whole = metrics.calibration_error(np.full(40, 0.5), np.repeat([0.0, 1.0], 20))
+    assert parts is not None
+    assert whole is not None
+    assert (parts.value, whole.value) == (pytest.approx(0.5), pytest.approx(0.0))
 
 
 def test_confidence_outside_0_to_1_is_refused() -> None:

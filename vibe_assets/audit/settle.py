@@ -77,6 +77,12 @@ def truth_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
     """
     import polars as pl
 
+    rows = [_settled(image_id, said) for image_id, said in counted_answers(verdicts).items()]
+    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.polars_schema())
+
+
+def counted_answers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
+    """image_id -> the standing verdicts with labels that count, one per person, sorted by image_id: see the module."""
     photos: dict[str, list[Verdict]] = defaultdict(list)
     verdicts = list(verdicts)
     files = [verdict for verdict in verdicts if verdict.source == "file"]
@@ -84,8 +90,7 @@ def truth_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
     for verdict in (*standing(files).values(), *standing(people).values()):
         if verdict.labels is not None:
             photos[verdict.image_id].append(verdict)
-    rows = [_settled(image_id, _since_the_file(said)) for image_id, said in sorted(photos.items())]
-    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.polars_schema())
+    return {image_id: _since_the_file(said) for image_id, said in sorted(photos.items())}
 
 
 def truth_version(rows: pl.DataFrame) -> str:

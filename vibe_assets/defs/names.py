@@ -132,7 +132,7 @@ class ProbeConfig(dg.Config):
     group_name="names",
     kinds={"pytorch"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     description="What a face's vector says about the first name, at best: probes chosen on val and judged on test, controls trained on "
     "permuted names, ablations without the most recalled names. A weak association over many people; it identifies nobody.",
 )
@@ -157,7 +157,7 @@ def name_probes(context: dg.AssetExecutionContext, config: ProbeConfig, installa
     group_name="names",
     kinds={"html"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     description="The study as one page: accuracy against chance, majority and permuted names, skew, best and worst names, choices as "
     "people were given them, targets met or not, and what none of it can say.",
 )

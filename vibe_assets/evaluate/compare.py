@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vibe_assets.evaluate.align import Aligned, align
-from vibe_assets.evaluate.intervals import RESAMPLES, cluster_bootstrap, mcnemar_exact, paired_randomisation, weighted_share
+from vibe_assets.evaluate.intervals import mcnemar_exact, paired_randomisation, weighted_share
 from vibe_assets.evaluate.labels import KINDS
+from vibe_assets.evaluate.paired import WORST_LEVEL, loses_too_much, weighted_difference
 from vibe_assets.records import ATTRIBUTES, Estimate
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Comparison:
     p_two_sided: float
     test: str  # what the p-values come from
     verdict: str
+    worst: float = -1.0  # lower end of the difference at WORST_LEVEL: what may be lost
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,12 @@ def compare_paired(
     weights: bool = True,
     what: str = "scene",
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Comparison:
     """Score both versions photo by photo: scene right or wrong, attributes right among the known, Jaccard of the object sets.
 
-    An abstention or a missing row scores 0 for what it leaves open. Scenes: exact McNemar test; where groups hold several photos it
-    becomes the exact sign test over groups, since near-duplicates are won and lost together. Attributes and objects: randomisation
-    test by group. The interval of the difference is a cluster bootstrap, weighted by 1 / inclusion probability when `weights`.
+    An abstention or a missing row scores 0 for what it leaves open. The difference and its interval are weighted by 1 / inclusion
+    probability when `weights`, and made over groups: near-duplicates are won and lost together. p-values: randomisation test by group;
+    where all groups that differ weigh alike and are won or lost as a whole, that is the exact McNemar (or sign) test.
     """
     if what not in KINDS:
         raise ValueError(f"expected one of {KINDS}, got {what!r}")
@@ -71,16 +72,19 @@ def compare_paired(
     only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())
     if len(difference) == 0:
         return Comparison(what, 0, 0, 0, None, 1.0, 1.0, "none", "No photo with a known answer: nothing can be compared.")
-    delta = cluster_bootstrap(difference, group, weight, resamples=resamples, seed=seed, baseline=0.0)
-    if what == "scene":
-        net = np.bincount(np.unique(group, return_inverse=True)[1], difference)
+    delta = weighted_difference(difference, weights=weight, groups=group)
+    net = np.bincount(np.unique(group, return_inverse=True)[1], difference * weight)
+    moved = np.abs(net[net != 0])
+    if what == "scene" and np.allclose(moved, moved[:1]):
         p_two_sided, p_worse = mcnemar_exact(int((net < 0).sum()), int((net > 0).sum()))
         test = "exact McNemar" if len(net) == len(group) else "exact sign test over groups"
     else:
-        p_worse = paired_randomisation(difference * weight, group, seed=seed)
-        p_two_sided = min(1.0, 2 * min(p_worse, paired_randomisation(-difference * weight, group, seed=seed)))
+        p_worse = paired_randomisation(net, seed=seed)
+        p_two_sided = min(1.0, 2 * min(p_worse, paired_randomisation(-net, seed=seed)))
         test = "randomisation test over groups"
-    return Comparison(what, len(difference), only_a, only_b, delta, p_worse, p_two_sided, test, _verdict(delta, only_a, only_b, p_worse))
+    worst = weighted_difference(difference, weights=weight, groups=group, level=WORST_LEVEL).low
+    verdict = _verdict(delta, only_a, only_b, p_worse)
+    return Comparison(what, len(difference), only_a, only_b, delta, p_worse, p_two_sided, test, verdict, worst)
 
 
 def photo_scores(side: Aligned, what: str) -> NDArray[np.float64]:
@@ -113,17 +117,24 @@ def _verdict(delta: Estimate, only_a: int, only_b: int, p_worse: float) -> str:
     return f"No clear difference: {points} {evidence} (one-sided p of being worse = {p_worse:.3g})."
 
 
-def may_deploy(comparison: Comparison | None, max_p: float = 0.05) -> Decision:
-    """Allow a new version unless it is significantly worse than the one in force. `comparison` is None when none is in force."""
+def may_deploy(comparison: Comparison | None, max_loss: float = 0.05) -> Decision:
+    """Allow a new version unless it is worse or may lose more than `max_loss` against the one it is compared with (`loses_too_much`).
+
+    `comparison` is None when there is none to compare with.
+    """
     if comparison is None:
         return Decision(True, "nothing is deployed yet, so there is nothing to lose to; no comparison was made", warn=True)
-    if comparison.n == 0:
+    if comparison.delta is None:
         return Decision(
             False, "a version is in force and no photo with a known answer can tell the two apart: audit photos of the test split first"
         )
-    if comparison.p_worse < max_p:
-        return Decision(False, f"worse than the version in force (p = {comparison.p_worse:.3g}, limit {max_p:g}). {comparison.verdict}")
-    return Decision(True, f"not worse than the version in force (p = {comparison.p_worse:.3g}, limit {max_p:g}). {comparison.verdict}")
+    if not loses_too_much(comparison.delta, comparison.worst, max_loss):
+        return Decision(True, f"loses at most {100 * max_loss:g} points. {comparison.verdict}")
+    if comparison.delta.high < 0:
+        return Decision(False, f"worse. {comparison.verdict}")
+    return Decision(
+        False, f"may lose more than {100 * max_loss:g} points: {comparison.verdict} More audited photos of the test split would tell"
+    )
 
 
 # -- label shares ----------------------------------------------------------------------------------------------------------

@@ -94,6 +94,7 @@ class Evaluation:
 
 
 HEADLINE = {
+    "scene_accuracy_blind": "Scene accuracy by blind answers",
     "scene_accuracy": "Scene accuracy",
     "scene_accuracy_answered": "Scene accuracy of the answered",
     "scene_accuracy_forced": "Scene accuracy with every photo answered",
@@ -211,11 +212,11 @@ def _scene_calibration(sure: NDArray[Any], right: NDArray[Any], shared: Mapping[
     accuracy = float((shared["weights"] * right).sum() / shared["weights"].sum())
     return _Part(
         headline={
-            "scene_ece": metrics.calibration_error(sure, right, **shared, **options),
+            "scene_ece": metrics.calibration_error(sure, right, **shared),
             # a constant confidence, the accuracy itself, would reach this
             "scene_brier": metrics.brier(sure, right, **shared, **options, baseline=accuracy * (1 - accuracy)),
         },
-        reliability=metrics.reliability(sure, right, shared["weights"]),
+        reliability=metrics.reliability(sure, right, **shared),
     )
 
 

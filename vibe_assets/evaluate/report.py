@@ -109,13 +109,15 @@ def render_index(
 
 def summary(evaluation: Evaluation) -> str:
     """The scene figures in one or two sentences; empty where no scene is known."""
-    main = evaluation.headline.get("scene_accuracy_forced") or evaluation.headline.get("scene_accuracy")
+    named = ("scene_accuracy_blind", "scene_accuracy_forced", "scene_accuracy")
+    main = next((evaluation.headline[name] for name in named if name in evaluation.headline), None)
     if main is None:
         return ""
+    blind = " when nothing is filled in" if "scene_accuracy_blind" in evaluation.headline else ""
     who = WHO.get(evaluation.subject, evaluation.subject)
     gives, they, are = ("give", "they answer", "are") if who.endswith("s") else ("gives", "it answers", "is")
     others = {"human": "people give", "auto": "the teacher gives"}.get(evaluation.truth_kind, "the truth gives")
-    text = f"{who[:1].upper()}{who[1:]} {gives} the scene that {others} for {percent(main.value, 0)} of the photos"
+    text = f"{who[:1].upper()}{who[1:]} {gives} the scene that {others}{blind} for {percent(main.value, 0)} of the photos"
     text += f" (95 % interval {percent(main.low, 0)} to {percent(main.high, 0)}, {main.n:,} photos)"
     if main.baseline is not None:
         text += f"; always giving the most frequent scene would be right for {percent(main.baseline, 0)}"

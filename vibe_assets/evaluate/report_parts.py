@@ -14,6 +14,7 @@ from vibe_assets.evaluate.voices import voices
 from vibe_assets.records import Estimate
 
 CARDS = {  # headline figure -> what it says, in the words of somebody with photos
+    "scene_accuracy_blind": "of the photos have the scene that people give with nothing filled in; filled-in answers flatter the teacher",
     "scene_accuracy": "of the photos have the right scene; a photo left open counts as wrong",
     "scene_accuracy_forced": "right when every photo must get a scene, the doubtful ones too",
     "scene_accuracy_answered": "right among the photos it is sure enough about",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vibe_assets.evaluate.intervals import percentile_estimate, weighted_share, wilson
+from vibe_assets.evaluate.intervals import percentile_estimate, weighted_share
 from vibe_assets.records import Estimate
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ def judge(
         headline["balanced_subset"] = weighted_share(
             hit[at], groups=None if groups is None else groups[at], baseline=1 / int((support > 0).sum())
         )
-    low, high = wilson(loudest.hits, loudest.support)
-    headline["max_recall"] = Estimate(loudest.recall, low, high, loudest.support)
+    headline["max_recall"] = _highest(loudest, hit, truth, groups)
     if ranks is not None:
         headline |= choices(ranks, truth, classes, groups=groups, resamples=resamples, seed=seed)
     return Scores({name: headline[name] for name in HEADLINE if name in headline}, rows, chance, loudest, n)
@@ -169,21 +168,53 @@ def _resampled(
         hits = np.bincount(truth, weight * hit, classes)
         recall = np.divide(hits, support, out=np.full(classes, np.nan), where=support > 0)
         f1 = np.divide(2 * hits, support + said, out=np.zeros(classes), where=support + said > 0)
-        draws.append((np.nanmean(recall[present]), f1[present].mean(), said.std() / said.mean()))
+        draws.append((np.nanmean(recall[present]), f1[present].mean()))
     table = np.array(draws)
     n, share_of = len(truth), float(len(truth) if groups is None else len(np.unique(groups)))
     balanced = percentile_estimate(table[:, 0], n=n, baseline=1 / int(present.sum()), share_of=share_of)
     macro = percentile_estimate(table[:, 1], n=n, share_of=share_of)
     assert balanced is not None
     assert macro is not None
-    return {"balanced_accuracy": balanced, "macro_f1": macro, "prediction_cv": _mirrored(table[:, 2], n)}
+    return {"balanced_accuracy": balanced, "macro_f1": macro, "prediction_cv": _spread(predictions, classes, groups, resamples, seed)}
 
 
-def _mirrored(draws: Floats, n: int) -> Estimate:
-    """Interval mirrored at the value (the basic bootstrap): counting noise lifts a CV in every resample as it does in the sample itself."""
-    value = float(draws[0])
-    low, high = np.quantile(draws[1:], [0.025, 0.975])
-    return Estimate(value, max(0.0, min(value, float(2 * value - high))), max(value, float(2 * value - low)), n)
+def _spread(predictions: Codes, classes: int, groups: NDArray[Any] | None, resamples: int, seed: int) -> Estimate:
+    """CV of how often names are said; its interval is without the counting noise that lifts it: from pairs of answers of different groups.
+
+    CV squared is names x (chance that two answers are the same name) - 1; pairs within a group, or of a group with its own copy in a
+    resample, say nothing of that chance (Simpson 1949 for single answers). 0 where chance explains all.
+    """
+    n = len(predictions)
+    codes = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    cells, counts = np.unique(codes * classes + predictions, return_counts=True)
+    group, name, sizes = cells // classes, cells % classes, np.bincount(codes)
+    count, rng, draws = len(sizes), np.random.default_rng(seed), []
+    for at in range(resamples + 1):
+        times = np.ones(count) if at == 0 else np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)
+        said = times[group] * counts
+        same = np.square(np.bincount(name, said, classes)).sum() - np.square(said).sum()
+        pairs = np.square((times * sizes).sum()) - np.square(times * sizes).sum()
+        draws.append(np.sqrt(max(0.0, classes * same / pairs - 1)) if pairs > 0 else np.nan)
+    plain = np.bincount(predictions, minlength=classes)
+    value = float(
+        plain.std() / plain.mean()
+    )  # the figure of the published study, with its noise: the interval reaches down to where none is
+    found = percentile_estimate(np.array(draws), n=n)
+    low, high = (0.0, float(np.sqrt(classes - 1))) if found is None else (found.low, found.high)
+    return Estimate(value, min(low, value), max(high, value), n)
+
+
+def _highest(loudest: NameScore, hit: NDArray[np.bool_], truth: Codes, groups: NDArray[Any] | None) -> Estimate:
+    """The highest recall, between the highest of all lower and the highest of all upper ends, each at 0.05 over the number of names.
+
+    The highest of many shares is high by luck too; only an interval that holds for all names at once holds for it (Bonferroni).
+    """
+    there = np.unique(truth)
+    each = [
+        weighted_share(hit[truth == at], groups=None if groups is None else groups[truth == at], level=1 - 0.05 / len(there))
+        for at in there
+    ]
+    return Estimate(loudest.recall, max(one.low for one in each), max(one.high for one in each), loudest.support)
 
 
 def _weights(n: int, groups: NDArray[Any] | None, resamples: int, seed: int) -> Any:

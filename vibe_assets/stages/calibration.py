@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vibe_assets.records import AUTO_GROUND_TRUTH
+from vibe_assets.records import AUTO_GROUND_TRUTH, PHOTO_GROUPS, Estimate
 from vibe_assets.records.answers import DERIVED
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import deployed, library_vectors, test_rows
+from vibe_assets.stages.truth import load_taxonomy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,6 +69,26 @@ def _attribute_pairs(head: TrainedHead, rows: pl.DataFrame) -> Pairs:
             true = rows[name].fill_null(False).to_numpy()[known]
             pairs[f"attr.{name}"] = (reliability(before[known, at], true), reliability(after[known, at], true))
     return pairs
+
+
+def head_calibration(platform: Platform, head: TrainedHead) -> Estimate | None:
+    """The calibration error of a head on the test split, against the teacher's labels; of several labels the mean. None for no photo."""
+    import numpy as np
+
+    from vibe_assets.evaluate.metrics import calibration_error
+    from vibe_assets.heads.dataset import training_set
+
+    truth, groups = platform.lake.read_live(AUTO_GROUND_TRUTH), platform.lake.read(PHOTO_GROUPS)
+    vectors = library_vectors(platform)
+    data = training_set(head.kind, vectors, truth, groups, labels=head.labels, closure=load_taxonomy(platform).closure)
+    test = data.rows("test")
+    p, targets, mask = head.probabilities(data.x[test]), data.targets[test], data.mask[test]
+    if head.kind == "scene":
+        return calibration_error(p.max(axis=1, initial=0.0), p.argmax(axis=1) == targets, groups=data.groups[test])
+    photo, label = np.nonzero(mask)
+    weights = 1 / mask.sum(axis=0)[label]
+    found = calibration_error(p[mask], targets[mask] == 1, groups=data.groups[test][photo], weights=weights, parts=label)
+    return None if found is None else replace(found, n=len(test))
 
 
 def attribute_thresholds(platform: Platform) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
 from vibe_assets.records.answers import NOBODY, source_of, without_teacher
+from vibe_assets.stages.agreement import teacher_agreement
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import headline_of, heads_named, last_report, previous_labels, said_by
 from vibe_assets.stages.platform import Platform
@@ -40,10 +41,22 @@ class Before:
 
 # -- judging -------------------------------------------------------------------------------------------------------------
 def evaluate_teacher(platform: Platform) -> Evaluation:
-    """The teacher's labels against people's, weighted to the whole library."""
-    return judge_labels(
+    """The teacher's labels against people's, weighted to the whole library; first of all, against those who answered blind.
+
+    A photo on which people are divided counts for the scene accuracy by the teacher's part of the first place.
+    """
+    from vibe_assets.audit.agreement import MIN_PHOTOS
+
+    found = judge_labels(
         platform, platform.lake.read_live(AUTO_GROUND_TRUTH), platform.lake.read_live(AUDITED_GROUND_TRUTH), "teacher", "human"
     )
+    agreement, headline = teacher_agreement(platform), dict(found.headline)
+    if agreement.everyone.n:
+        baseline = headline["scene_accuracy"].baseline if "scene_accuracy" in headline else None
+        headline["scene_accuracy"] = dataclasses.replace(agreement.everyone.estimate(), baseline=baseline)
+        if agreement.blind.n >= MIN_PHOTOS:
+            headline = {"scene_accuracy_blind": dataclasses.replace(agreement.blind.estimate(), baseline=baseline), **headline}
+    return dataclasses.replace(found, headline=headline)
 
 
 def evaluate_students(platform: Platform) -> list[Evaluation]:

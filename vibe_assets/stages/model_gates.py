@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS
+from vibe_assets.stages.agreement import teacher_agreement
+from vibe_assets.stages.calibration import head_calibration
 from vibe_assets.stages.gates import Gate
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import (
@@ -29,42 +31,52 @@ if TYPE_CHECKING:
 
 
 def teacher_agrees(platform: Platform) -> Gate:
-    """The lower end of the interval of teacher-human scene accuracy is above the threshold, on enough audited photos.
+    """People give the teacher's scene more often than the threshold, by a bound that holds however often it is asked, on enough photos.
 
-    In a library smaller than gates.min_audited, all photos are enough. Where even full agreement on all of them would leave the lower end
-    below the threshold, the share itself decides: more cannot be known, and a few photos train no head.
+    The blind photos decide where there are any. In a library smaller than gates.min_audited, all photos are enough; once every group of
+    the library was looked at, no chance is left and the share itself decides.
     """
-    from vibe_assets.evaluate.intervals import wilson
-    from vibe_assets.evaluate.labels import evaluate_labels
+    from vibe_assets.audit.agreement import MIN_PHOTOS
 
-    gates = platform.settings.gates
-    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
-    if audited.is_empty() and not gates.require_audit:
+    gates, found = platform.settings.gates, teacher_agreement(platform)
+    audited, threshold = found.everyone, gates.min_teacher_agreement
+    if platform.lake.read_live(AUDITED_GROUND_TRUTH).is_empty() and not gates.require_audit:
         return Gate(True, {"note": "nobody has audited the teacher; gates.require_audit is off"})
-    labels, groups = platform.lake.read_live(AUTO_GROUND_TRUTH), groups_of(platform)
-    judged = evaluate_labels(labels, audited, groups=groups, kinds=("scene",), resamples=200, subject="teacher")
-    found = judged.headline.get("scene_accuracy")
-    if found is None:
-        return Gate(
-            False, {"audited": audited.height}, "no audited photo has a scene that the teacher labelled too: check more of the sample"
-        )
-    there = len({groups.get(image_id, image_id) for image_id in labels["image_id"]})  # a sample draws one photo of each group
-    wanted, threshold = min(gates.min_audited, there), gates.min_teacher_agreement
+    if not audited.n:
+        return Gate(False, {"audited": 0}, "no audited photo has a scene: check more of the sample")
+    groups = groups_of(platform)
+    labelled = platform.lake.read_live(AUTO_GROUND_TRUTH)["image_id"]
+    there = len({groups.get(image_id, image_id) for image_id in labelled})  # a sample draws one photo of each group
+    wanted = min(gates.min_audited, there)
+    judged, everything = found.judged, audited.n_groups >= there
+    if everything and found.blind.n < MIN_PHOTOS:
+        judged = audited  # a few blind photos tell less than all that there are
+    share, lower = judged.estimate(), judged.lower_bound()
     facts = {
-        "agreement": found.value,
-        "interval": f"{found.low:.3f} to {found.high:.3f}",
+        "agreement": share.value,
+        "interval": f"{share.low:.3f} to {share.high:.3f}",
+        "lower end": round(lower, 3),  # of all looks together
         "lower end wanted": threshold,
-        "audited": found.n,
+        "audited": audited.n,
         "audited wanted": wanted,
+        "answered blind": found.blind.n,
     }
-    if found.n >= there and wilson(there, there).low < threshold <= found.value:
-        note = f"all {there} photos were audited, too few to be sure of the teacher however well it does: taken by the share itself"
-        return Gate(True, {**facts, "note": note})
-    return Gate(
-        found.low >= threshold and found.n >= wanted,
-        facts,
-        "look at the worst errors of the teacher's report; then try another teacher or prompt ([teacher.candidate]), or audit more photos",
-    )
+    if judged is not found.blind:
+        facts["note"] = "judged on answers given with the teacher's filled in, which flatter it"
+    if everything:
+        note = f"all {there} photos or bursts were checked: taken by the share itself"
+        return Gate(share.value >= threshold, {**facts, "note": note}, IMPROVE)
+    if lower >= threshold and audited.n >= wanted:
+        return Gate(True, facts)
+    more = found.checks_until(threshold)
+    if more is None:
+        return Gate(False, facts, f"no number of checks opens it at this agreement: {IMPROVE}")
+    more = max(more, wanted - audited.n, 1)
+    told = f"about {more:,} more checks open it if the teacher is as good as it looks ({share.value:.2f}); otherwise {IMPROVE}"
+    return Gate(False, {**facts, "more checks": more}, told)
+
+
+IMPROVE = "look at the worst errors of the teacher's report, then try another teacher or prompt ([teacher.candidate])"
 
 
 # -- heads ---------------------------------------------------------------------------------------------------------------
@@ -104,27 +116,25 @@ LEARN = "label more photos of what the head confuses, or choose a stronger encod
 
 
 def not_worse(platform: Platform, head: TrainedHead) -> Gate:
-    """The head does not lose to the deployed one on the audited test photos (paired test)."""
-    from vibe_assets.evaluate.compare import may_deploy
-
-    comparison, why_not = compare_with_deployed(platform, head)
+    """The head loses little on the audited test photos against the deployed one and the best ever deployed (paired, weighted, by group)."""
+    rivals, wanted = compare_with_deployed(platform, head), platform.settings.gates.max_deploy_loss
+    comparison, decision = rivals.deployed, rivals.decide(wanted)
     if comparison is None:
-        return Gate(True, {"note": why_not})
-    decision = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
+        return Gate(True, {"note": rivals.note})
     if comparison.n == 0:  # no evidence is no loss; the deployed head stays
         return Gate(True, {"photos": 0, "note": decision.reason})
-    return Gate(
-        decision.allowed,
-        {
-            "photos": comparison.n,
-            "only the new one right": comparison.n_only_b_right,
-            "only the deployed one right": comparison.n_only_a_right,
-            "p of being worse": comparison.p_worse,
-            "refused below": platform.settings.gates.max_deploy_loss_p,
-            "verdict": comparison.verdict,
-        },
-        decision.reason,
-    )
+    facts: dict[str, Any] = {
+        "photos": comparison.n,
+        "only the new one right": comparison.n_only_b_right,
+        "only the deployed one right": comparison.n_only_a_right,
+        "difference": str(comparison.delta),
+        "may lose": round(max(0.0, -comparison.worst), 4),
+        "loss allowed": wanted,
+        "verdict": comparison.verdict,
+    }
+    if rivals.best is not None:
+        facts |= {"best ever deployed": rivals.best_version, "difference to the best": str(rivals.best.delta)}
+    return Gate(decision.allowed, facts | ({"not compared": rivals.note} if rivals.note else {}), decision.reason)
 
 
 def _absent(platform: Platform, kind: str, found: Untrained) -> Gate:
@@ -218,7 +228,7 @@ def not_worse_than_deployed(kind: str) -> Callable[[Platform], Gate]:
     """The gate of one kind of head against the one in force."""
 
     def judge(platform: Platform) -> Gate:
-        """The head does not lose to the deployed one on the audited test photos (paired test)."""
+        """The head loses little on the audited test photos against the deployed one and the best ever deployed (paired test)."""
         head = latest_head(platform, kind)
         return _absent(platform, kind, head) if isinstance(head, Untrained) else not_worse(platform, head)
 
@@ -229,23 +239,22 @@ def calibrated(kind: str) -> Callable[[Platform], Gate]:
     """The gate on one kind of head's calibration."""
 
     def judge(platform: Platform) -> Gate:
-        """Stated confidence and share of right answers agree on the test split."""
+        """Stated confidence and share of right answers agree on the test split: no error above the threshold is shown (95 %)."""
         head = latest_head(platform, kind)
         if isinstance(head, Untrained):
             return _absent(platform, kind, head)
-        figures = head.card.metrics.get("test", {})
-        error, wanted = figures.get("ece"), platform.settings.gates.max_calibration_error
-        if error is None:
+        if foreign := reads_others(platform, head):
+            return Gate(True, {"note": foreign})
+        found, wanted = head_calibration(platform, head), platform.settings.gates.max_calibration_error
+        if found is None:
             return Gate(True, {"note": "no photo of the test split has a known label"})
-        few = figures.get("n", 0) < ENOUGH
         return Gate(
-            error <= wanted or few,
+            found.low <= wanted,
             {
-                **({"note": f"fewer than {ENOUGH} photos of the test split tell little of calibration"} if few else {}),
-                "calibration error": error,
-                "before calibration": figures.get("ece_before"),
+                "calibration error": found.value,
+                "interval": f"{found.low:.3f} to {found.high:.3f}",  # of a few photos it reaches far: they fail nobody
                 "allowed at most": wanted,
-                "photos": figures.get("n"),
+                "photos": found.n,
             },
             "more photos in the validation split make calibration better; treat confidences of this head with care",
         )

@@ -71,6 +71,7 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
     truth, evaluation = platform.lake.read_live(AUTO_GROUND_TRUTH), evaluate_teacher(platform)
     version = str(truth["teacher"][0]) if truth.height else "none"
     audit = figures_of_audit(platform)
+    sections = [gate_section(platform), *([] if audit is None else [audit_section(audit)]), *sections]
     report = _write(
         platform,
         "teacher_report",
@@ -80,7 +81,7 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
         title="How far is the teacher from people?",
         subtitle="Automatic ground truth against the audited sample, weighted to the whole library",
         shares=library_shares(platform, truth),
-        sections=sections if audit is None else [audit_section(audit), *sections],
+        sections=sections,
         now=now,
     )
     return report if audit is None else replace(report, tables={**report.tables, "the audit itself": audit_markdown(audit)})
@@ -104,6 +105,20 @@ def report_students(platform: Platform, *, now: datetime | None = None, sections
         sections=[who_answers(platform), *sections],
         now=now,
     )
+
+
+def gate_section(platform: Platform) -> Section:
+    """Whether students may train on these labels, and about how many more checks until they may."""
+    from markupsafe import Markup
+
+    from vibe_assets.evaluate.report import Section
+    from vibe_assets.stages.model_gates import teacher_agrees
+
+    gate = teacher_agrees(platform)
+    told = [f"{name}: {value}" for name, value in gate.facts.items()]
+    text = "Students may train on these labels." if gate.passed else f"Students may not train yet: {gate.remedy}."
+    why = "The lower end holds however often it is asked, and is therefore further down than the interval's, which is for one look."
+    return Section("gate", "May students train on it?", Markup("<p>{}</p><p>{}.</p><p>{}</p>").format(text, "; ".join(told), why))
 
 
 def who_answers(platform: Platform) -> Section:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from vibe_assets.evaluate.compare import Comparison
+    from vibe_assets.evaluate.compare import Comparison, Decision
     from vibe_assets.evaluate.labels import Evaluation
     from vibe_assets.heads.deployments import Deployments
     from vibe_assets.heads.models import TrainedHead
@@ -306,23 +307,84 @@ def _decisions(folder: Path) -> dict[str, str]:
     return {name: said for name, said in found.items() if isinstance(said, str)} if isinstance(found, dict) else {}
 
 
-def compare_with_deployed(platform: Platform, new: TrainedHead) -> tuple[Comparison | None, str]:
-    """A head against the one in force, pairwise on the audited test photos; None when they cannot be compared.
+@dataclass(frozen=True)
+class Rivals:
+    """A new head against earlier ones, pairwise on the audited test photos as they are now; `note` says whom it was not compared with.
 
-    The string says why not: nothing is deployed, it is the same head, or the deployed one reads another encoder's vectors.
+    Both None: there is nothing to compare with. `best` alone is None where that is the deployed head, or no other can be scored.
     """
-    from vibe_assets.evaluate.compare import compare_paired
+
+    deployed: Comparison | None = None
+    best: Comparison | None = None
+    best_version: str = ""
+    note: str = ""
+
+    def decide(self, max_loss: float) -> Decision:
+        """Whether the head may be deployed: it loses at most `max_loss` to either."""
+        from vibe_assets.evaluate.compare import may_deploy
+
+        found = may_deploy(self.deployed, max_loss)
+        if not found.allowed or self.deployed is None:
+            return replace(found, reason=self.note or found.reason)
+        if self.best is not None and not (best := may_deploy(self.best, max_loss)).allowed:
+            return replace(best, reason=f"against {self.best_version}, the best ever deployed: {best.reason}")
+        return replace(found, reason="; ".join(filter(None, (found.reason, self.note))))
+
+
+def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
+    """A head against the one in force and against the best ever deployed: step by step, many small losses add up unseen.
+
+    The best is found on the same photos (`best_of`), among heads that read these vectors and were not rolled back.
+    """
+    import numpy as np
+
+    from vibe_assets.evaluate.align import align
+    from vibe_assets.evaluate.compare import compare_paired, photo_scores
+    from vibe_assets.evaluate.paired import best_of
 
     old = deployed(platform).get(new.kind)
     if old is None:
-        return None, "nothing was deployed before"
+        return Rivals(note="nothing was deployed before")
     if old.version == new.version:
-        return None, "the same head is in force already"
+        return Rivals(note="the same head is in force already")
     if old.card.encoder != new.card.encoder:
-        return None, "the deployed head reads vectors of another encoder and cannot be used any more"
-    vectors = library_vectors(platform)
-    truth = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH))
-    return compare_paired(label_rows(old, vectors), label_rows(new, vectors), truth, groups=groups_of(platform), what=new.kind), ""
+        return Rivals(note="the deployed head reads vectors of another encoder and cannot be used any more")
+    truth, groups = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH)), groups_of(platform)
+    vectors = library_vectors(platform).join(truth.select("image_id"), on="image_id", how="semi")
+    said = label_rows(new, vectors)
+    found = Rivals(compare_paired(label_rows(old, vectors), said, truth, groups=groups, what=new.kind))
+    earlier, unread = _deployed_before(platform, new)
+    if unread:
+        found = replace(found, note=f"not compared with {unread} earlier heads, which are gone or read vectors of another encoder")
+    if truth.is_empty() or len(earlier) < 2:
+        return found
+    sides = [align(label_rows(head, vectors), truth, groups=groups) for head in earlier]
+    scores = [photo_scores(side, new.kind) for side in sides]
+    known = np.isfinite(scores[0])
+    if not known.any():
+        return found
+    at = best_of([score[known] for score in scores], weights=sides[0].weights[known], groups=sides[0].groups[known])
+    if (best := earlier[at]).version == old.version:
+        return found
+    against = compare_paired(label_rows(best, vectors), said, truth, groups=groups, what=new.kind)
+    return replace(found, best=against, best_version=best.version)
+
+
+def _deployed_before(platform: Platform, new: TrainedHead) -> tuple[list[TrainedHead], int]:
+    """Heads of this kind that were ever deployed and not rolled back, in order, without the new one; and how many cannot be scored."""
+    from vibe_assets.heads.deployments import Deployments
+    from vibe_assets.heads.models import HeadError
+    from vibe_assets.heads.store import load_head
+
+    log = Deployments(platform.settings.heads_dir)
+    left_out = {*log.withdrawn(new.kind), new.version, ""}
+    versions = [version for version in dict.fromkeys(entry.version for entry in log.history(new.kind)) if version not in left_out]
+    heads = []
+    for version in versions:
+        with suppress(HeadError):
+            head = load_head(log.heads_dir / version)
+            heads += [head] if head.card.encoder == new.card.encoder else []
+    return heads, len(versions) - len(heads)
 
 
 @dataclass(frozen=True)
@@ -336,7 +398,7 @@ class Deployment:
 
 
 def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[str, Deployment]:
-    """Deploy every latest head that is shown to be of use and is not significantly worse than the one in force.
+    """Deploy every latest head that is shown to be of use and to lose little against the one in force and the best ever deployed.
 
     A kind without a head keeps what is in force. What is in force and reads vectors that the library has no more is taken out of force.
     """
@@ -360,7 +422,6 @@ def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[
 
 def _decide(platform: Platform, kind: str, log: Deployments) -> Deployment:
     """What is to be in force, from the gates of the head that was trained last; nothing is written."""
-    from vibe_assets.evaluate.compare import may_deploy
     from vibe_assets.stages.model_gates import of_use
 
     current = log.current().get(kind, "")
@@ -377,9 +438,8 @@ def _decide(platform: Platform, kind: str, log: Deployments) -> Deployment:
     found = of_use(platform, head)
     if not found.passed:
         return Deployment(head.version, current, False, f"{found.facts['note']}{stays}")
-    comparison, why_not = compare_with_deployed(platform, head)
-    verdict = may_deploy(comparison, platform.settings.gates.max_deploy_loss_p)
-    return Deployment(head.version, head.version if verdict.allowed else current, verdict.allowed, why_not or verdict.reason)
+    verdict = compare_with_deployed(platform, head).decide(platform.settings.gates.max_deploy_loss)
+    return Deployment(head.version, head.version if verdict.allowed else current, verdict.allowed, verdict.reason)
 
 
 def standing(platform: Platform) -> list[tuple[str, str, str]]:

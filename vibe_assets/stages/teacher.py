@@ -93,7 +93,7 @@ class Trial:
     comparison: Comparison
     evaluation: Evaluation  # of the candidate
     failed: int  # photos the candidate gave no answer for
-    max_p: float  # gates.max_deploy_loss_p
+    max_loss: float  # gates.max_deploy_loss
 
     @property
     def version(self) -> str:
@@ -105,7 +105,7 @@ class Trial:
         """Whether `vibe teacher promote` may make the candidate the teacher."""
         from vibe_assets.evaluate.compare import may_deploy
 
-        return may_deploy(self.comparison, self.max_p).allowed
+        return may_deploy(self.comparison, self.max_loss).allowed
 
 
 def try_candidate(platform: Platform) -> Trial:
@@ -132,10 +132,8 @@ def try_candidate(platform: Platform) -> Trial:
     comparison = compare_paired(labels["current"], labels["candidate"], audited, groups=groups, what="scene")
     evaluation = evaluate_labels(labels["candidate"], audited, groups=groups, scenes=_scenes(platform), subject="trial", truth_kind="human")
     failed = rows["candidate"].filter(pl.col("reason").is_not_null()).height
-    max_p = settings.gates.max_deploy_loss_p
-    trial = Trial(
-        teacher_fingerprint(settings.teacher.candidate), teacher_fingerprint(settings.teacher), comparison, evaluation, failed, max_p
-    )
+    versions = (teacher_fingerprint(settings.teacher.candidate), teacher_fingerprint(settings.teacher))
+    trial = Trial(*versions, comparison, evaluation, failed, settings.gates.max_deploy_loss)
     outcome = {
         "candidate": settings.teacher.candidate.model,
         "allowed": trial.allowed,

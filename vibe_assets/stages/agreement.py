@@ -1,0 +1,92 @@
+"""The audit of an installation -> how often people give the teacher's scene: all of them, and those who were shown nothing first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vibe_assets.records import AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, Estimate
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.truth import groups_of
+from vibe_assets.stages.verdicts import counted_verdicts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """Photos that people and teacher gave a scene, with what a bound on their share needs; arrays are (n,)."""
+
+    agreed: NDArray[np.float64]  # 0..1
+    weights: NDArray[np.float64]
+    groups: NDArray[np.str_]
+    largest: float  # weight of a photo, of all that were drawn
+
+    @property
+    def n(self) -> int:
+        return len(self.agreed)
+
+    @property
+    def n_groups(self) -> int:
+        return len(set(self.groups.tolist()))
+
+    def estimate(self) -> Estimate:
+        """The weighted share with its interval. Raises ValueError for no photos."""
+        from vibe_assets.evaluate.intervals import weighted_share
+
+        return weighted_share(self.agreed, weights=self.weights, groups=self.groups)
+
+    def lower_bound(self) -> float:
+        """What the share lies above, with 95 % over all looks together."""
+        from vibe_assets.evaluate.sequential import lower_bound
+
+        return lower_bound(self.agreed, weights=self.weights, groups=self.groups, largest=self.largest)
+
+    def checks_until(self, threshold: float) -> int | None:
+        """How many more of such photos bring the lower bound to a threshold, if they turn out like these; None: no number does."""
+        from vibe_assets.evaluate.sequential import checks_until
+
+        if threshold <= 0:
+            return 0
+        return checks_until(self.agreed, threshold, weights=self.weights, groups=self.groups, largest=self.largest)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`everyone`: all audited photos with a scene; `blind`: those that somebody answered with nothing filled in."""
+
+    everyone: Agreed
+    blind: Agreed
+
+    @property
+    def judged(self) -> Agreed:
+        """The blind photos where there are any: filled-in answers flatter the teacher."""
+        return self.blind if self.blind.n else self.everyone
+
+    def checks_until(self, threshold: float) -> int | None:
+        """As of `judged`, in checks of any kind: of which the blind are a part."""
+        more = self.judged.checks_until(threshold)
+        return more if more is None else math.ceil(more * self.everyone.n / self.judged.n)
+
+
+def teacher_agreement(platform: Platform) -> Agreement:
+    """People's answers that count beside the teacher's labels of the library as it is now."""
+    import numpy as np
+    import polars as pl
+
+    from vibe_assets.audit.blind import scene_agreement
+
+    lake, groups = platform.lake, groups_of(platform)
+    rows = scene_agreement(counted_verdicts(platform), lake.read_live(AUDITED_GROUND_TRUTH), lake.read_live(AUTO_GROUND_TRUTH))
+    drawn = lake.read_live(AUDIT_SAMPLE, columns=["image_id", "inclusion_probability"])["inclusion_probability"].min()
+    largest = max([*rows["weight"], *([1 / drawn] if isinstance(drawn, float) else [])], default=1.0)
+
+    def part(column: str) -> Agreed:
+        known = rows.filter(pl.col(column).is_not_null())
+        named = np.array([groups.get(image_id, image_id) for image_id in known["image_id"]], dtype=np.str_)
+        return Agreed(known[column].to_numpy(), known["weight"].to_numpy(), named, largest)
+
+    return Agreement(part("agreed"), part("agreed_blind"))
