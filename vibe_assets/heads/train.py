@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibe_assets.heads.calibrate import MIN_ROWS, calibrate, choose_thresholds
+from vibe_assets.heads.calibrate import MIN_ROWS, calibrate, choose_thresholds, why_open
 from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
 from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated
 from vibe_assets.heads.scores import score_split
@@ -33,15 +33,28 @@ BLOCK = 65_536  # rows whose numbers are checked at a time
 
 
 @dataclass(frozen=True, eq=False)
+class _Held:
+    """Photos that did not train: their positions (n,), logits (n, c) and, like the mask, where the label is known and was trained on."""
+
+    at: NDArray[np.intp]
+    logits: NDArray[np.float32]
+    taught: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
 class _Fit:
-    """Weights on standardised vectors, and the logits of photos that the choice was made on (`held_rows`: their positions)."""
+    """Weights on standardised vectors, and the photos that the choice was made on.
+
+    `held` chose strength and thresholds; `by_folder`: each without its folder in training. `familiar` are then val: folders that trained.
+    """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
-    held_rows: NDArray[np.intp]
-    held_logits: NDArray[np.float32]
+    held: _Held
+    familiar: _Held
+    by_folder: bool
     selection: dict[str, Any]
     history: tuple[dict[str, Any], ...]
     test_logits: NDArray[np.float32]
@@ -51,7 +64,11 @@ def train_head(
     kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any],
     threads: int | None = None, progress: bool = False,
 ) -> TrainedHead:  # fmt: skip
-    """Train a `scene`, `attribute` or `object` head on the train split; the val split chooses, calibrates and sets thresholds.
+    """Train a `scene`, `attribute` or `object` head on the train split; folds of its folders choose strength and thresholds.
+
+    Whole folders (`data.sources`) are held out, because photos of a folder that trained are too easy to choose on: a head that is right on
+    99 % of them would never abstain. Calibration weighs them and the val split alike. Without several folders the val split does it all.
+    Labels that do not beat a constant answer on these photos are left open: `card.open` names them.
 
     `labels` are the columns of the targets (scenes: all classes of the taxonomy; a class without photos keeps its slot). Objects with
     fewer than `settings.min_positives` positives in the train split, and attributes without both outcomes there, are left out and
@@ -66,20 +83,27 @@ def train_head(
     kept, left_out = _learnable(kind, data, labels, train, settings)
     names = tuple(labels[at] for at in kept)
     if kind != "scene":
-        data = TrainingSet(data.x, data.targets[:, kept], data.mask[:, kept], data.splits, data.groups, data.image_ids)
+        data = replace(data, targets=data.targets[:, kept], mask=data.mask[:, kept])
     fit = _fit(kind, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
 
-    seen = np.bincount(data.targets[train], minlength=len(names)) > 0 if kind == "scene" else np.ones(len(names), bool)
-    calibration = calibrate(kind, names, fit.held_logits, data.targets[fit.held_rows], data.mask[fit.held_rows], seen)
-    held_p = calibrated(fit.held_logits, names, calibration)
+    held, near = fit.held, fit.familiar
+    pooled = [rows for rows in (held, near) if len(rows.at)]
+    logits = np.concatenate([rows.logits for rows in pooled or [held]])
+    targets = np.concatenate([data.targets[rows.at] for rows in pooled or [held]])
+    taught = np.concatenate([rows.taught for rows in pooled or [held]])
+    calibration = calibrate(kind, names, logits, targets, taught, _even([len(rows.at) for rows in pooled]))
+    p = calibrated(logits, names, calibration)
     thresholds = choose_thresholds(
-        kind, names, held_p, data.targets[fit.held_rows], data.mask[fit.held_rows], settings.target_precision, settings.max_open
-    )
+        kind, names, p[: len(held.at)], data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught,
+        settings.target_precision, settings.max_open, p[len(held.at) :] if fit.by_folder else None,
+    )  # fmt: skip
+    left_open = {} if kind == "scene" or not pooled else _open(names, p, targets == 1, taught, thresholds)
+    metrics = _metrics(kind, names, data, fit, calibration, thresholds)
     card = HeadCard(
         kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
         n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,
         history=fit.history, calibration=calibration, thresholds=thresholds,
-        metrics=_metrics(kind, names, data, fit, calibration, thresholds),
+        metrics=metrics, open=left_open, carry_over=_carry_over(kind, metrics, fit, settings.target_precision),
         **{**provenance, "data_versions": dict(provenance.get("data_versions", {}))},
     )  # fmt: skip
     return TrainedHead(fit.weight, fit.bias, fit.mean, fit.std, card)
@@ -148,6 +172,7 @@ def _fit(
     kind: str, data: TrainingSet, train: NDArray[np.intp], *, classes: int, settings: StudentSettings, threads: int | None, progress: bool
 ) -> _Fit:
     import torch
+    from sklearn.model_selection import GroupKFold
 
     from vibe_assets.heads import fit, picked
 
@@ -155,26 +180,104 @@ def _fit(
     with fit.deterministic(seed=settings.seed, threads=1):  # `threads` share out rows, each on its own: no sum is split among them
         loss, correction = _loss(kind, data, train)
         rows = _standardised(data, train, threads)
-        val, groups = data.rows("val"), data.groups[train]
+        val, folders = data.rows("val"), _by_folder(kind, data, train, settings.seed)
         model = fit.linear(data.x.shape[1], classes)
-        if _can_choose(kind, data, train, val):
-            held = _picked(data, val, rows)
-            path, selection = _along_path(model, rows, _selectable(kind, held, rows), loss, settings=settings, progress=progress)
+        held, taught = train[:0], data.mask[:0]
+        if folders is not None:
+            path, logits, selection = _over_folders(kind, rows, folders, loss, model, settings=settings, progress=progress)
+            held, taught = train[folders.rows], folders.taught
+        elif _can_choose(kind, data, train, val):
+            rows_held = _picked(data, val, rows)
+            path, selection = _along_path(model, rows, _selectable(kind, rows_held, rows), loss, settings=settings, progress=progress)
             selection |= {"by": "val", "n": len(val)}
-            held_rows, logits = val, picked.logits(model, held)
-        elif (folds := min(FOLDS, len(np.unique(groups)))) >= 2:
-            path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
-            selection = {"by": f"{folds} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
-            held_rows = train
+            held, logits, taught = val, picked.logits(model, rows_held), _selectable(kind, rows_held, rows).mask.numpy()
+        elif (count := min(FOLDS, len(np.unique(data.groups[train])))) >= 2:
+            splits = list(GroupKFold(count, shuffle=True, random_state=settings.seed).split(train, groups=data.groups[train]))
+            path, logits, losses = _cross_validate(kind, rows, splits, loss, model, settings=settings, progress=progress)
+            selection = {"by": f"{count} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
+            held, taught = train, data.mask[train]
         else:
             path = fit.fit_path(model, rows, None, loss, strengths=(FALLBACK_STRENGTH,), max_iterations=settings.max_epochs)
-            selection = {"by": "nothing: one group only", "n": 0}
-            held_rows, logits = train[:0], torch.zeros(0, classes)
+            selection, logits = {"by": "nothing: one group only", "n": 0}, torch.zeros(0, classes)
         best = path.stops[-1] if selection["by"] != "val" else path.best
         selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8)} | selection
         weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy() - correction
+        near = val if folders is not None else val[:0]
+        beside = _picked(data, near, rows)
+        familiar = _Held(near, picked.logits(model, beside).numpy() - correction, _selectable(kind, beside, rows).mask.numpy())
         tested = picked.logits(model, _picked(data, data.rows("test"), rows)).numpy() - correction
-    return _Fit(weight, bias, rows.mean.numpy(), rows.std.numpy(), held_rows, logits.numpy() - correction, selection, path.history, tested)
+    return _Fit(
+        weight, bias, rows.mean.numpy(), rows.std.numpy(), _Held(held, logits.numpy() - correction, taught), familiar, folders is not None,
+        selection, path.history, tested,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Folders:
+    """Folds that hold whole folders out. `rows`: places in train; `splits` (inside, outside) and `taught` are of these rows."""
+
+    rows: NDArray[np.intp]
+    splits: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+    taught: NDArray[np.bool_]
+    count: int  # folders
+
+
+def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int) -> _Folders | None:
+    """Folds of folders (a group lies in that of its first photo); None where there is one only, or where each shows labels of its own.
+
+    On more than LARGE rows a sample of them: what is chosen is one number, and every fold costs a fit.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    if data.sources is None:
+        return None
+    _, first, of = np.unique(data.groups[train], return_index=True, return_inverse=True)
+    sources = data.sources[train][first][of]
+    rows = np.arange(len(train))
+    if len(train) > LARGE:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(train))[: SAMPLES[-1]])
+    count = len(np.unique(sources[rows]))
+    if count < 2:
+        return None
+    targets, taught = data.targets[train[rows]], data.mask[train[rows]].copy()
+    splits = list(GroupKFold(min(FOLDS, count), shuffle=True, random_state=seed).split(rows, groups=sources[rows]))
+    for inside, outside in splits:
+        if kind == "scene":
+            taught[outside] &= np.isin(targets[outside], targets[inside][taught[inside]])
+        else:
+            positive = (targets[inside] == 1) & data.mask[train[rows]][inside]
+            taught[outside] &= positive.any(axis=0) & (data.mask[train[rows]][inside] & ~positive).any(axis=0)
+    shown = data.mask[train[rows]] if kind == "scene" else data.mask[train[rows]] & (targets == 1)
+    if 2 * (taught & shown).sum() < shown.sum():
+        return None
+    return _Folders(rows, splits, taught, count)
+
+
+def _over_folders(
+    kind: str, rows: PickedRows, folders: _Folders, loss: Loss, model: Any, *, settings: StudentSettings, progress: bool
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Folds of folders choose the strength, `model` is then fitted on all rows; also the logits of the folds' rows."""
+    import torch
+
+    from vibe_assets.heads import fit, picked
+
+    whole = len(folders.rows) == len(rows)
+    tried = rows if whole else rows.only(torch.from_numpy(folders.rows)).copied()
+    path, logits, losses = _cross_validate(kind, tried, folders.splits, loss, model, settings=settings, patient=False, progress=progress)
+    if not whole:
+        chosen = path.stops[-1].strength
+        path = fit.fit_path(
+            model,
+            rows,
+            None,
+            loss,
+            strengths=(chosen,),
+            max_iterations=settings.max_epochs,
+            spectrum=picked.spectrum(rows),
+            progress=progress,
+        )
+    by = f"{len(folders.splits)} folds of {some(folders.count, 'folder')} in train"
+    return path, logits, {"by": by, "n": len(tried), "loss": min(losses), "losses": losses}
 
 
 def _along_path(
@@ -255,11 +358,12 @@ def _picked(data: TrainingSet, at: NDArray[np.intp], like: PickedRows) -> Picked
 
 
 def _selectable(kind: str, held: PickedRows, train: PickedRows) -> PickedRows:
-    """Held-out rows without scenes that training never saw: their loss grows with every step and would stop training at once."""
+    """Held-out rows without what training never saw (a scene; a label's one outcome): that loss grows with every step."""
     import torch
 
     if kind != "scene":
-        return held
+        positive = (train.targets == 1) & train.mask
+        return replace(held, mask=held.mask & positive.any(dim=0) & (train.mask & ~positive).any(dim=0))
     return replace(held, mask=held.mask & torch.isin(held.targets, train.targets[train.mask].unique()))
 
 
@@ -272,38 +376,84 @@ def _can_choose(kind: str, data: TrainingSet, train: NDArray[np.intp], val: NDAr
 
 
 def _cross_validate(
-    kind: str, rows: PickedRows, groups: NDArray[np.str_], loss: Loss, model: Any, *, folds: int, settings: StudentSettings, progress: bool
-) -> tuple[Any, Any, list[float]]:
-    """Folds of groups choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
+    kind: str, rows: PickedRows, splits: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], loss: Loss, model: Any, *,
+    settings: StudentSettings, patient: bool = True, progress: bool = False,
+) -> tuple[Any, Any, list[float]]:  # fmt: skip
+    """Folds choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
 
-    Returns the final path, the logits of every row from the fold that did not train on it, and the held-out loss per strength.
+    `splits`: (inside, outside) of every fold. Returns the final path, the logits of every row from the fold that did not train on it, and
+    the held-out loss per strength. `patient=False`: a fold whose loss rises tries no weaker strengths; its last one stands for them.
     """
     import torch
-    from sklearn.model_selection import GroupKFold
 
     from vibe_assets.heads import fit, picked
 
-    splitter = GroupKFold(folds, shuffle=True, random_state=settings.seed)
-    plan: list[tuple[NDArray[np.intp], Any]] = []
-    strengths = fit.strengths_of(len(groups))
-    for inside, outside in splitter.split(np.zeros(len(groups)), groups=groups):
+    plan: list[tuple[NDArray[np.intp], int, Any]] = []
+    strengths = fit.strengths_of(len(rows))
+    for inside, outside in splits:
         train = rows.only(torch.from_numpy(inside))
         held = _selectable(kind, rows.only(torch.from_numpy(outside)), train)
         fold = fit.linear(rows.x.shape[1], model.out_features)
+        if not bool(held.mask.any()):
+            held = replace(held, mask=rows.only(torch.from_numpy(outside)).mask)  # nothing to choose on: it only is answered
         path = fit.fit_path(
-            fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=True, progress=progress
+            fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=patient, progress=progress
         )
-        plan.append((outside, path))
-    losses = [sum(path.stops[at].loss * len(outside) for outside, path in plan) / len(groups) for at in range(len(strengths))]
+        plan.append((outside, int(held.mask.sum()) if not patient else len(outside), path))
+    losses = [
+        sum(path.stops[min(at, len(path.stops) - 1)].loss * weight for _, weight, path in plan) / sum(weight for _, weight, _ in plan)
+        for at in range(max(len(path.stops) for _, _, path in plan))
+    ]
     chosen = int(np.argmin(losses))
-    logits = torch.zeros(len(groups), model.out_features)
-    for outside, path in plan:
-        model.load_state_dict(path.stops[chosen].state)
+    logits = torch.zeros(len(rows), model.out_features)
+    for outside, _, path in plan:
+        model.load_state_dict(path.stops[min(chosen, len(path.stops) - 1)].state)
         logits[torch.from_numpy(outside)] = picked.logits(model, rows.only(torch.from_numpy(outside)))
     model.load_state_dict(fit.linear(rows.x.shape[1], model.out_features).state_dict())
-    budgets = [int(np.median([path.stops[at].iteration for _, path in plan])) for at in range(chosen + 1)]
+    budgets = [int(np.median([path.stops[min(at, len(path.stops) - 1)].iteration for _, _, path in plan])) for at in range(chosen + 1)]
     final = fit.fit_path(model, rows, None, loss, strengths=strengths[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets)
     return final, logits, [round(value, 8) for value in losses]
+
+
+# -- the card ------------------------------------------------------------------------------------------------------------
+def _even(sizes: Sequence[int]) -> NDArray[np.float64] | None:
+    """Weights with which parts of these sizes weigh alike, of mean one: photos of new and of known folders are equally likely to come."""
+    return np.concatenate([np.full(size, sum(sizes) / (len(sizes) * size)) for size in sizes]) if len(sizes) > 1 else None
+
+
+def _open(
+    names: Sequence[str], p: NDArray[np.float64], positive: NDArray[np.bool_], known: NDArray[np.bool_],
+    thresholds: Mapping[str, Mapping[str, Any]],
+) -> dict[str, str]:  # fmt: skip
+    """Label -> why it is left open, of labels that were not shown to beat a constant answer on held-out photos; all are (n, labels)."""
+    found = {}
+    for at, name in enumerate(names):
+        upper = float(thresholds[name]["upper"])
+        lower = float(thresholds[name].get("lower", np.nextafter(upper, 0)))
+        if why := why_open(p[known[:, at], at], positive[known[:, at], at], upper=upper, lower=lower):
+            found[name] = why
+    return found
+
+
+def _carry_over(kind: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, target: float) -> dict[str, Any]:
+    """What held-out folders tell of photos from a folder never seen; the target is the precision among those answered."""
+    if not fit.by_folder:
+        return {"carries_over": None, "note": "no folder could be held out, so nothing tells how it does on photos of another"}
+    figures = metrics["new_folders"]
+    if kind != "scene":
+        return {"n": figures["n"], "macro_average_precision": figures["macro_average_precision"]}
+    right, kept = figures["accuracy_kept"], figures["kept"]
+    holds = right is not None and right >= target
+    return {
+        "carries_over": holds,
+        "n": figures["n"],
+        "answered": kept,
+        "accuracy_answered": right,
+        "accuracy": figures["accuracy"],
+        "note": f"of {figures['n']} photos of held-out folders it answers {kept or 0:.0%}"
+        + (f", {right:.0%} of them right" if right is not None else "")
+        + ("" if holds else f": does not carry over to new folders (wanted: {target:.0%})"),
+    }
 
 
 def _metrics(
@@ -320,8 +470,9 @@ def _metrics(
             uncalibrated=calibrated(logits, names, raw), majority=majority,
         )  # fmt: skip
 
-    chosen_on = "val" if fit.selection["by"] == "val" else "cross_validated"
-    metrics = {chosen_on: figures(fit.held_logits, fit.held_rows)} if len(fit.held_rows) else {}
+    chosen_on = "new_folders" if fit.by_folder else "val" if fit.selection["by"] == "val" else "cross_validated"
+    parts = {chosen_on: fit.held, "val": fit.familiar} if fit.by_folder else {chosen_on: fit.held}
+    metrics = {name: figures(part.logits, part.at) for name, part in parts.items() if len(part.at)}
     if len(test := data.rows("test")):
         metrics["test"] = figures(fit.test_logits, test)
     return metrics

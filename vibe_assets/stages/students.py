@@ -229,12 +229,20 @@ def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def test_rows(platform: Platform, truth: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a truth table that lie in the test split, which no head has seen."""
+def test_rows(platform: Platform, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of photos on which students may be judged: see `untrained_photos`."""
+    return rows.join(untrained_photos(platform.lake.read(PHOTO_GROUPS)), on="image_id", how="semi", maintain_order="left")
+
+
+def untrained_photos(groups: pl.DataFrame) -> pl.DataFrame:
+    """image_id of the photos of the test split without a photo of another split in their group (`groups`: PHOTO_GROUPS rows).
+
+    Neither they nor a burst mate of theirs trained, calibrated or chose a head.
+    """
     import polars as pl
 
-    test = platform.lake.read(PHOTO_GROUPS).filter(pl.col("split") == "test").select("image_id")
-    return truth.join(test, on="image_id", how="semi")
+    mixed = groups.filter(pl.col("split").is_in(["train", "val"])).select("group_id")
+    return groups.filter(pl.col("split") == "test").join(mixed, on="group_id", how="anti").select("image_id")
 
 
 def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evaluation:
