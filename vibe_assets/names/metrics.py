@@ -61,6 +61,7 @@ class Scores:
 
 HEADLINE = {
     "accuracy": "accuracy",
+    "unusable": "unusable answers (none of the names, or several)",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
     "top5": "top-5 accuracy",
@@ -88,8 +89,9 @@ def judge(
     predictions: Codes, truth: Codes, names: Sequence[str], *, groups: NDArray[Any] | None = None, ranks: Floats | None = None,
     most_frequent: Sequence[int] | None = None, majority: int | None = None, resamples: int = RESAMPLES, seed: int = 0,
 ) -> Scores:  # fmt: skip
-    """Judge answers (n,) against true names (n,), both as positions in `names`.
+    """Judge answers (n,) against true names (n,), both as positions in `names`; an answer len(names) is none of them.
 
+    Such unusable answers are wrong, have a share of their own, and are no further name in any other figure.
     `groups` (n,): faces of one person or near-duplicates, drawn together by the intervals. `ranks` (n,): rank of the true name, for the
     top-5 and the choices; without them those are left out. `most_frequent`: the names that top-30 counts, most frequent in training first
     (default: by support). `majority`: the name most frequent in training (default: in the truth). Raises ValueError for no faces.
@@ -97,9 +99,9 @@ def judge(
     classes, n = len(names), len(truth)
     if n == 0 or len(predictions) != n:
         raise ValueError(f"expected as many answers as true names and at least one, got {len(predictions)} and {n}")
-    if min(predictions.min(), truth.min()) < 0 or max(predictions.max(), truth.max()) >= classes:
+    if min(predictions.min(), truth.min()) < 0 or truth.max() >= classes or predictions.max() > classes:
         raise ValueError(f"expected names 0..{classes - 1}, got {truth.min()}..{truth.max()} and answers up to {predictions.max()}")
-    support, said = np.bincount(truth, minlength=classes), np.bincount(predictions, minlength=classes)
+    support, said = np.bincount(truth, minlength=classes), np.bincount(predictions, minlength=classes)[:classes]
     hit = predictions == truth
     hits = np.bincount(truth[hit], minlength=classes)
     rows = tuple(NameScore(name, int(support[at]), int(said[at]), int(hits[at])) for at, name in enumerate(names))
@@ -107,6 +109,8 @@ def judge(
     chance = chance_accuracy(predictions, truth, classes)
     loudest = max(rows, key=lambda one: (one.recall, one.support))
     headline = {"accuracy": weighted_share(hit, groups=groups, baseline=float(support[frequent] / n))}
+    if (unusable := predictions == classes).any():
+        headline["unusable"] = weighted_share(unusable, groups=groups)
     headline |= _resampled(predictions, truth, classes, groups, resamples=resamples, seed=seed)
     if ranks is not None and classes > 5:
         headline["top5"] = weighted_share(ranks <= 5, groups=groups, baseline=5 / classes)
@@ -162,14 +166,15 @@ def _resampled(
     """Balanced accuracy, macro-F1 and prediction CV, each with the interval of resampled groups."""
     present = np.bincount(truth, minlength=classes) > 0
     hit = predictions == truth
+    skewest = np.sqrt(classes - 1)  # of all answers on one name; nothing that can be used is no better
     draws = []
     for weight in _weights(len(truth), groups, resamples, seed):
         support = np.bincount(truth, weight, classes)
-        said = np.bincount(predictions, weight, classes)
+        said = np.bincount(predictions, weight, classes)[:classes]
         hits = np.bincount(truth, weight * hit, classes)
         recall = np.divide(hits, support, out=np.full(classes, np.nan), where=support > 0)
         f1 = np.divide(2 * hits, support + said, out=np.zeros(classes), where=support + said > 0)
-        draws.append((np.nanmean(recall[present]), f1[present].mean(), said.std() / said.mean()))
+        draws.append((np.nanmean(recall[present]), f1[present].mean(), said.std() / said.mean() if said.any() else skewest))
     table = np.array(draws)
     n, share_of = len(truth), float(len(truth) if groups is None else len(np.unique(groups)))
     balanced = percentile_estimate(table[:, 0], n=n, baseline=1 / int(present.sum()), share_of=share_of)
