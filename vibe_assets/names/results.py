@@ -47,7 +47,10 @@ class ResultsError(UserError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """What one method said of the faces it was judged on; an answer len(names) is none of the names. `config` says how it came about; its `kind` is probe, control or ablation."""
+    """What one method said of the faces it was judged on; an answer len(names) is none of the names.
+
+    `config` says how it came about; its `kind` is probe, control or ablation.
+    """
 
     name: str
     names: tuple[str, ...]
