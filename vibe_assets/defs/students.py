@@ -71,7 +71,7 @@ scene_head, attribute_head, object_head = (head_asset(kind) for kind in HEADS)
     group_name="students",
     kinds={"python", "json"},
     owners=OWNERS,
-    code_version="2",
+    code_version="3",
     tags=FOLLOWS,
     description="The heads in force. A new head of use on the test split replaces the deployed one unless it is significantly worse "
     "on the audited test photos (paired test); a kind without a head says why. The history is kept and `vibe heads rollback` returns to "

@@ -18,7 +18,7 @@ from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.heads.losses import Loss
-    from vibe_assets.heads.picked import PickedRows
+    from vibe_assets.heads.picked import PickedRows, Spectrum
 
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
@@ -235,7 +235,7 @@ def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int)
     sources = data.sources[train][first][of]
     rows = np.arange(len(train))
     if len(train) > LARGE:
-        rows = np.sort(np.random.default_rng(seed).permutation(len(train))[: SAMPLES[-1]])
+        rows = np.sort(np.random.default_rng(seed).permutation(len(train))[: SAMPLES[1]])
     count = len(np.unique(sources[rows]))
     if count < 2:
         return None
@@ -263,18 +263,14 @@ def _over_folders(
 
     whole = len(folders.rows) == len(rows)
     tried = rows if whole else rows.only(torch.from_numpy(folders.rows)).copied()
-    path, logits, losses = _cross_validate(kind, tried, folders.splits, loss, model, settings=settings, patient=False, progress=progress)
+    spectrum = None if whole else picked.spectrum(rows)
+    path, logits, losses = _cross_validate(
+        kind, tried, folders.splits, loss, model, settings=settings, patient=False, spectrum=spectrum, progress=progress
+    )
     if not whole:
         chosen = path.stops[-1].strength
         path = fit.fit_path(
-            model,
-            rows,
-            None,
-            loss,
-            strengths=(chosen,),
-            max_iterations=settings.max_epochs,
-            spectrum=picked.spectrum(rows),
-            progress=progress,
+            model, rows, None, loss, strengths=(chosen,), max_iterations=settings.max_epochs, spectrum=spectrum, progress=progress
         )
     by = f"{len(folders.splits)} folds of {some(folders.count, 'folder')} in train"
     return path, logits, {"by": by, "n": len(tried), "loss": min(losses), "losses": losses}
@@ -377,7 +373,7 @@ def _can_choose(kind: str, data: TrainingSet, train: NDArray[np.intp], val: NDAr
 
 def _cross_validate(
     kind: str, rows: PickedRows, splits: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], loss: Loss, model: Any, *,
-    settings: StudentSettings, patient: bool = True, progress: bool = False,
+    settings: StudentSettings, patient: bool = True, spectrum: Spectrum | None = None, progress: bool = False,
 ) -> tuple[Any, Any, list[float]]:  # fmt: skip
     """Folds choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
 
@@ -397,8 +393,9 @@ def _cross_validate(
         if not bool(held.mask.any()):
             held = replace(held, mask=rows.only(torch.from_numpy(outside)).mask)  # nothing to choose on: it only is answered
         path = fit.fit_path(
-            fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=patient, progress=progress
-        )
+            fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=patient, spectrum=spectrum,
+            progress=progress,
+        )  # fmt: skip
         plan.append((outside, int(held.mask.sum()) if not patient else len(outside), path))
     losses = [
         sum(path.stops[min(at, len(path.stops) - 1)].loss * weight for _, weight, path in plan) / sum(weight for _, weight, _ in plan)
@@ -411,7 +408,9 @@ def _cross_validate(
         logits[torch.from_numpy(outside)] = picked.logits(model, rows.only(torch.from_numpy(outside)))
     model.load_state_dict(fit.linear(rows.x.shape[1], model.out_features).state_dict())
     budgets = [int(np.median([path.stops[min(at, len(path.stops) - 1)].iteration for _, _, path in plan])) for at in range(chosen + 1)]
-    final = fit.fit_path(model, rows, None, loss, strengths=strengths[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets)
+    final = fit.fit_path(
+        model, rows, None, loss, strengths=strengths[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets, spectrum=spectrum
+    )
     return final, logits, [round(value, 8) for value in losses]
 
 

@@ -80,9 +80,8 @@ def of_use(platform: Platform, head: TrainedHead) -> Gate:
     if foreign := reads_others(platform, head):
         return Gate(False, {"note": foreign}, "train the head on the current vectors: `vibe train`")
     if len(head.card.open) == len(head.labels):
-        return Gate(
-            False, {"left open": dict(head.card.open), "note": "no label was shown to beat a constant answer: all are left open"}, LEARN
-        )
+        photos, note = int(head.card.metrics.get("test", {}).get("n", 0)), "no label was shown to beat a constant answer: all are left open"
+        return Gate(False, {"photos": photos, "left open": dict(head.card.open), "note": note}, LEARN)
     facts = _scene_against_majority(platform, head) if head.kind == "scene" else _labels_against_chance(platform, head)
     if facts is None:
         facts = {"photos": 0}
