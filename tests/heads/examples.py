@@ -36,7 +36,7 @@ def scene_set(n: int = 240, *, dim: int = 12, classes: int = 3, noise: float = 1
     return TrainingSet(x, y, np.ones(n, bool), splits, groups, np.array([f"p{at:05}" for at in range(n)]))
 
 
-def folder_set(n: int = 480, *, folders: int = 6, shift: float = 1.5, noise: float = 0.5, dim: int = 24, seed: int = 0) -> TrainingSet:
+def folder_set(n: int = 480, *, folders: int = 6, shift: float = 3.0, noise: float = 0.5, dim: int = 24, seed: int = 0) -> TrainingSet:
     """Three clouds, moved a little elsewhere in every folder: a folder that trained is easy, one that did not is not."""
     rng = np.random.default_rng(seed)
     y, folder = rng.integers(0, 3, n), np.arange(n) % folders

@@ -102,6 +102,17 @@ def test_the_share_left_open_is_counted_on_familiar_photos_where_there_are_some(
     assert (chosen.value, chosen.rule) == (0.7, "unreached")
 
 
+def test_a_target_for_new_folders_must_be_reached_at_the_lower_end_over_folders():
+    rng = np.random.default_rng(0)
+    folders, confidence = np.arange(800) % 8, rng.uniform(0.5, 1, 800)
+    alike = rng.random(800) < 0.95
+    one_is_wrong = folders != 3
+    options = {"target_precision": 0.85, "max_open": 0.25, "familiar": np.linspace(0.5, 1, 101)}
+    assert pick_confidence(confidence, alike, folders=folders, **options).rule == "precision"
+    assert pick_confidence(confidence, one_is_wrong, **options).rule == "precision", "seven of eight, taken as 700 photos of 800"
+    assert pick_confidence(confidence, one_is_wrong, folders=folders, **options).rule != "precision"
+
+
 def test_the_scene_threshold_leaves_open_what_is_too_often_wrong():
     confidence = np.repeat([0.4, 0.9], 20)
     correct = np.array([True, False] * 10 + [True] * 20)

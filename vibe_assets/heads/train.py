@@ -18,7 +18,7 @@ from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.heads.losses import Loss
-    from vibe_assets.heads.picked import PickedRows, Spectrum
+    from vibe_assets.heads.picked import PickedRows
 
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
@@ -64,10 +64,10 @@ def train_head(
     kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any],
     threads: int | None = None, progress: bool = False,
 ) -> TrainedHead:  # fmt: skip
-    """Train a `scene`, `attribute` or `object` head on the train split; folds of its folders choose strength and thresholds.
+    """Train a `scene`, `attribute` or `object` head on the train split; folds of its folders choose, calibrate and set thresholds.
 
     Whole folders (`data.sources`) are held out, because photos of a folder that trained are too easy to choose on: a head that is right on
-    99 % of them would never abstain. Calibration weighs them and the val split alike. Without several folders the val split does it all.
+    99 % of them would never abstain. Without several folders the val split does it all.
     Labels that do not beat a constant answer on these photos are left open: `card.open` names them.
 
     `labels` are the columns of the targets (scenes: all classes of the taxonomy; a class without photos keeps its slot). Objects with
@@ -87,23 +87,20 @@ def train_head(
     fit = _fit(kind, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
 
     held, near = fit.held, fit.familiar
-    pooled = [rows for rows in (held, near) if len(rows.at)]
-    logits = np.concatenate([rows.logits for rows in pooled or [held]])
-    targets = np.concatenate([data.targets[rows.at] for rows in pooled or [held]])
-    taught = np.concatenate([rows.taught for rows in pooled or [held]])
-    calibration = calibrate(kind, names, logits, targets, taught, _even([len(rows.at) for rows in pooled]))
-    p = calibrated(logits, names, calibration)
+    calibration = calibrate(kind, names, held.logits, data.targets[held.at], held.taught)
+    held_p, near_p = (calibrated(rows.logits, names, calibration) for rows in (held, near))
     thresholds = choose_thresholds(
-        kind, names, p[: len(held.at)], data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught,
-        settings.target_precision, settings.max_open, p[len(held.at) :] if fit.by_folder else None,
+        kind, names, held_p, data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught, settings.target_precision,
+        settings.max_open, near_p if fit.by_folder else None, data.sources[held.at] if fit.by_folder and data.sources is not None else None,
     )  # fmt: skip
-    left_open = {} if kind == "scene" or not pooled else _open(names, p, targets == 1, taught, thresholds)
+    p, at, taught = np.concatenate([held_p, near_p]), np.concatenate([held.at, near.at]), np.concatenate([held.taught, near.taught])
+    left_open = {} if kind == "scene" or not len(at) else _open(names, p, data.targets[at] == 1, taught, thresholds)
     metrics = _metrics(kind, names, data, fit, calibration, thresholds)
     card = HeadCard(
         kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
         n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,
         history=fit.history, calibration=calibration, thresholds=thresholds,
-        metrics=metrics, open=left_open, carry_over=_carry_over(kind, metrics, fit, settings.target_precision),
+        metrics=metrics, open=left_open, carry_over=_carry_over(kind, metrics, fit, thresholds, settings.target_precision),
         **{**provenance, "data_versions": dict(provenance.get("data_versions", {}))},
     )  # fmt: skip
     return TrainedHead(fit.weight, fit.bias, fit.mean, fit.std, card)
@@ -172,7 +169,6 @@ def _fit(
     kind: str, data: TrainingSet, train: NDArray[np.intp], *, classes: int, settings: StudentSettings, threads: int | None, progress: bool
 ) -> _Fit:
     import torch
-    from sklearn.model_selection import GroupKFold
 
     from vibe_assets.heads import fit, picked
 
@@ -180,7 +176,8 @@ def _fit(
     with fit.deterministic(seed=settings.seed, threads=1):  # `threads` share out rows, each on its own: no sum is split among them
         loss, correction = _loss(kind, data, train)
         rows = _standardised(data, train, threads)
-        val, folders = data.rows("val"), _by_folder(kind, data, train, settings.seed)
+        val, groups = data.rows("val"), data.groups[train]
+        folders = _by_folder(kind, data, train, settings.seed)
         model = fit.linear(data.x.shape[1], classes)
         held, taught = train[:0], data.mask[:0]
         if folders is not None:
@@ -191,9 +188,8 @@ def _fit(
             path, selection = _along_path(model, rows, _selectable(kind, rows_held, rows), loss, settings=settings, progress=progress)
             selection |= {"by": "val", "n": len(val)}
             held, logits, taught = val, picked.logits(model, rows_held), _selectable(kind, rows_held, rows).mask.numpy()
-        elif (count := min(FOLDS, len(np.unique(data.groups[train])))) >= 2:
-            splits = list(GroupKFold(count, shuffle=True, random_state=settings.seed).split(train, groups=data.groups[train]))
-            path, logits, losses = _cross_validate(kind, rows, splits, loss, model, settings=settings, progress=progress)
+        elif (count := min(FOLDS, len(np.unique(groups)))) >= 2:
+            path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=count, settings=settings, progress=progress)
             selection = {"by": f"{count} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
             held, taught = train, data.mask[train]
         else:
@@ -239,15 +235,16 @@ def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int)
     count = len(np.unique(sources[rows]))
     if count < 2:
         return None
-    targets, taught = data.targets[train[rows]], data.mask[train[rows]].copy()
+    targets, known = data.targets[train[rows]], data.mask[train[rows]]
     splits = list(GroupKFold(min(FOLDS, count), shuffle=True, random_state=seed).split(rows, groups=sources[rows]))
+    taught = known.copy()
     for inside, outside in splits:
         if kind == "scene":
-            taught[outside] &= np.isin(targets[outside], targets[inside][taught[inside]])
+            taught[outside] &= np.isin(targets[outside], targets[inside][known[inside]])
         else:
-            positive = (targets[inside] == 1) & data.mask[train[rows]][inside]
-            taught[outside] &= positive.any(axis=0) & (data.mask[train[rows]][inside] & ~positive).any(axis=0)
-    shown = data.mask[train[rows]] if kind == "scene" else data.mask[train[rows]] & (targets == 1)
+            positive = (targets[inside] == 1) & known[inside]
+            taught[outside] &= positive.any(axis=0) & (known[inside] & ~positive).any(axis=0)
+    shown = known if kind == "scene" else known & (targets == 1)
     if 2 * (taught & shown).sum() < shown.sum():
         return None
     return _Folders(rows, splits, taught, count)
@@ -256,24 +253,41 @@ def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int)
 def _over_folders(
     kind: str, rows: PickedRows, folders: _Folders, loss: Loss, model: Any, *, settings: StudentSettings, progress: bool
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Folds of folders choose the strength, `model` is then fitted on all rows; also the logits of the folds' rows."""
+    """Folds of folders choose the strength, `model` is then fitted with it on all rows; also the logits of the folds' rows.
+
+    Every fold is fitted to the optimum of a strength, from the strongest on, until the held-out loss gains no more: where each fold stopped
+    at its own best iteration, their logits would be of different scales, and no temperature would fit them and the head.
+    """
     import torch
+    from tqdm import tqdm
 
     from vibe_assets.heads import fit, picked
 
     whole = len(folders.rows) == len(rows)
     tried = rows if whole else rows.only(torch.from_numpy(folders.rows)).copied()
-    spectrum = None if whole else picked.spectrum(rows)
-    path, logits, losses = _cross_validate(
-        kind, tried, folders.splits, loss, model, settings=settings, patient=False, spectrum=spectrum, progress=progress
+    spectrum = picked.spectrum(rows) if len(rows) >= LARGE else None
+    parts = [
+        (tried.only(torch.from_numpy(inside)), torch.from_numpy(outside), fit.linear(rows.x.shape[1], model.out_features))
+        for inside, outside in folders.splits
+    ]
+    held = replace(tried, mask=torch.from_numpy(folders.taught))
+    strengths, losses, best = fit.strengths_of(len(tried)), list[float](), torch.zeros(len(tried), model.out_features)
+    chosen = strengths[0]
+    for strength in tqdm(strengths, desc="strengths", unit="", disable=None if progress else True):
+        logits = torch.zeros(len(tried), model.out_features)
+        for train, outside, fold in parts:
+            fit.fit_path(fold, train, None, loss, strengths=(strength,), max_iterations=settings.max_epochs, spectrum=spectrum)
+            logits[outside] = picked.logits(fold, tried.only(outside))
+        before = min(losses, default=float("inf"))
+        losses.append(float(loss(logits, held.targets, held.mask)))
+        if losses[-1] > (1 - fit.MIN_GAIN) * before:
+            break
+        best, chosen = logits, strength
+    path = fit.fit_path(
+        model, rows, None, loss, strengths=(chosen,), max_iterations=settings.max_epochs, spectrum=spectrum, progress=progress
     )
-    if not whole:
-        chosen = path.stops[-1].strength
-        path = fit.fit_path(
-            model, rows, None, loss, strengths=(chosen,), max_iterations=settings.max_epochs, spectrum=spectrum, progress=progress
-        )
     by = f"{len(folders.splits)} folds of {some(folders.count, 'folder')} in train"
-    return path, logits, {"by": by, "n": len(tried), "loss": min(losses), "losses": losses}
+    return path, best, {"by": by, "n": len(tried), "loss": round(min(losses), 8), "losses": [round(value, 8) for value in losses]}
 
 
 def _along_path(
@@ -372,54 +386,41 @@ def _can_choose(kind: str, data: TrainingSet, train: NDArray[np.intp], val: NDAr
 
 
 def _cross_validate(
-    kind: str, rows: PickedRows, splits: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], loss: Loss, model: Any, *,
-    settings: StudentSettings, patient: bool = True, spectrum: Spectrum | None = None, progress: bool = False,
-) -> tuple[Any, Any, list[float]]:  # fmt: skip
-    """Folds choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
+    kind: str, rows: PickedRows, groups: NDArray[np.str_], loss: Loss, model: Any, *, folds: int, settings: StudentSettings, progress: bool
+) -> tuple[Any, Any, list[float]]:
+    """Folds of groups choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
 
-    `splits`: (inside, outside) of every fold. Returns the final path, the logits of every row from the fold that did not train on it, and
-    the held-out loss per strength. `patient=False`: a fold whose loss rises tries no weaker strengths; its last one stands for them.
+    Returns the final path, the logits of every row from the fold that did not train on it, and the held-out loss per strength.
     """
     import torch
+    from sklearn.model_selection import GroupKFold
 
     from vibe_assets.heads import fit, picked
 
-    plan: list[tuple[NDArray[np.intp], int, Any]] = []
-    strengths = fit.strengths_of(len(rows))
-    for inside, outside in splits:
+    splitter = GroupKFold(folds, shuffle=True, random_state=settings.seed)
+    plan: list[tuple[NDArray[np.intp], Any]] = []
+    strengths = fit.strengths_of(len(groups))
+    for inside, outside in splitter.split(np.zeros(len(groups)), groups=groups):
         train = rows.only(torch.from_numpy(inside))
         held = _selectable(kind, rows.only(torch.from_numpy(outside)), train)
         fold = fit.linear(rows.x.shape[1], model.out_features)
-        if not bool(held.mask.any()):
-            held = replace(held, mask=rows.only(torch.from_numpy(outside)).mask)  # nothing to choose on: it only is answered
         path = fit.fit_path(
-            fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=patient, spectrum=spectrum,
-            progress=progress,
-        )  # fmt: skip
-        plan.append((outside, int(held.mask.sum()) if not patient else len(outside), path))
-    losses = [
-        sum(path.stops[min(at, len(path.stops) - 1)].loss * weight for _, weight, path in plan) / sum(weight for _, weight, _ in plan)
-        for at in range(max(len(path.stops) for _, _, path in plan))
-    ]
+            fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=True, progress=progress
+        )
+        plan.append((outside, path))
+    losses = [sum(path.stops[at].loss * len(outside) for outside, path in plan) / len(groups) for at in range(len(strengths))]
     chosen = int(np.argmin(losses))
-    logits = torch.zeros(len(rows), model.out_features)
-    for outside, _, path in plan:
-        model.load_state_dict(path.stops[min(chosen, len(path.stops) - 1)].state)
+    logits = torch.zeros(len(groups), model.out_features)
+    for outside, path in plan:
+        model.load_state_dict(path.stops[chosen].state)
         logits[torch.from_numpy(outside)] = picked.logits(model, rows.only(torch.from_numpy(outside)))
     model.load_state_dict(fit.linear(rows.x.shape[1], model.out_features).state_dict())
-    budgets = [int(np.median([path.stops[min(at, len(path.stops) - 1)].iteration for _, _, path in plan])) for at in range(chosen + 1)]
-    final = fit.fit_path(
-        model, rows, None, loss, strengths=strengths[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets, spectrum=spectrum
-    )
+    budgets = [int(np.median([path.stops[at].iteration for _, path in plan])) for at in range(chosen + 1)]
+    final = fit.fit_path(model, rows, None, loss, strengths=strengths[: chosen + 1], max_iterations=settings.max_epochs, budgets=budgets)
     return final, logits, [round(value, 8) for value in losses]
 
 
 # -- the card ------------------------------------------------------------------------------------------------------------
-def _even(sizes: Sequence[int]) -> NDArray[np.float64] | None:
-    """Weights with which parts of these sizes weigh alike, of mean one: photos of new and of known folders are equally likely to come."""
-    return np.concatenate([np.full(size, sum(sizes) / (len(sizes) * size)) for size in sizes]) if len(sizes) > 1 else None
-
-
 def _open(
     names: Sequence[str], p: NDArray[np.float64], positive: NDArray[np.bool_], known: NDArray[np.bool_],
     thresholds: Mapping[str, Mapping[str, Any]],
@@ -434,15 +435,17 @@ def _open(
     return found
 
 
-def _carry_over(kind: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, target: float) -> dict[str, Any]:
-    """What held-out folders tell of photos from a folder never seen; the target is the precision among those answered."""
+def _carry_over(
+    kind: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, thresholds: Mapping[str, Mapping[str, Any]], target: float
+) -> dict[str, Any]:
+    """What held-out folders tell of photos from a folder never seen; it carries over where the threshold reaches the target there."""
     if not fit.by_folder:
         return {"carries_over": None, "note": "no folder could be held out, so nothing tells how it does on photos of another"}
     figures = metrics["new_folders"]
     if kind != "scene":
         return {"n": figures["n"], "macro_average_precision": figures["macro_average_precision"]}
     right, kept = figures["accuracy_kept"], figures["kept"]
-    holds = right is not None and right >= target
+    holds = thresholds["scene"]["rule"] == "precision"
     return {
         "carries_over": holds,
         "n": figures["n"],
@@ -451,7 +454,7 @@ def _carry_over(kind: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, 
         "accuracy": figures["accuracy"],
         "note": f"of {figures['n']} photos of held-out folders it answers {kept or 0:.0%}"
         + (f", {right:.0%} of them right" if right is not None else "")
-        + ("" if holds else f": does not carry over to new folders (wanted: {target:.0%})"),
+        + ("" if holds else f": not shown to carry over to new folders (wanted: {target:.0%} at the lower end)"),
     }
 
 
