@@ -37,14 +37,15 @@ def calibrate(
     logits: NDArray[np.float32],
     targets: NDArray[np.integer],
     mask: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """The `calibration` of a card from held-out logits (n, c); `mask` without labels that their training did not see."""
+    """The `calibration` of a card from held-out logits (n, c); `weights` (n,), `mask` without labels that their training did not see."""
     if kind == "scene":
-        return {"temperature": fit_temperature(logits[mask], targets[mask])}
+        return {"temperature": fit_temperature(logits[mask], targets[mask], None if weights is None else weights[mask])}
     pairs = {}
     for at, name in enumerate(names):
         known = mask[:, at]
-        pairs[name] = list(fit_platt(logits[known, at], targets[known, at] == 1))
+        pairs[name] = list(fit_platt(logits[known, at], targets[known, at] == 1, None if weights is None else weights[known]))
     return {"platt": pairs}
 
 
@@ -109,8 +110,8 @@ def why_open(p: NDArray[np.floating], positive: NDArray[np.bool_], *, upper: flo
     return ""
 
 
-def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
-    """T that minimises the mean cross-entropy of softmax(logits / T); logits (n, c), targets (n,). Guo et al. 2017.
+def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray[np.float64] | None = None) -> float:
+    """T that minimises the mean cross-entropy of softmax(logits / T); logits (n, c), targets and weights (n,). Guo et al. 2017.
 
     1.0 with fewer than MIN_ROWS rows; bounded to 0.05..20; a weak prior on log T (one photo's worth) keeps perfect rows finite.
     """
@@ -119,16 +120,17 @@ def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.integer]) 
     if len(targets) < MIN_ROWS:
         return 1.0
     scores, rows = logits.astype(np.float64), np.arange(len(targets))
+    weight = np.ones(len(targets)) if weights is None else weights
 
     def cost(log_t: float) -> float:
         p = softmax(scores / np.exp(log_t))[rows, targets]
-        return float(-np.log(np.maximum(p, 1e-300)).sum() + 0.5 * log_t**2)
+        return float(-(weight * np.log(np.maximum(p, 1e-300))).sum() + 0.5 * log_t**2)
 
     return float(np.exp(minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 
 
-def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """(a, b) of probability = sigmoid(a * logit + b) for one label, a > 0; logits and positive (n,).
+def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_], weights: NDArray[np.float64] | None = None) -> tuple[float, float]:
+    """(a, b) of probability = sigmoid(a * logit + b) for one label, a > 0; logits, positive and weights (n,).
 
     A prior holds log a and b near the identity (standard deviations 0.5 and 1), so that few photos move them little; with fewer than
     MIN_EACH positives or negatives it is the identity itself.
@@ -138,12 +140,13 @@ def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_]) -> tupl
     if not _enough(positive):
         return 1.0, 0.0
     scores, sign = logits.astype(np.float64), np.where(positive, 1.0, -1.0)
+    weight = np.ones(len(positive)) if weights is None else weights
 
     def cost(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         a = np.exp(at[0])
         margin = sign * (a * scores + at[1])
-        slope = -sign * sigmoid(-margin)  # d loss / d (a * logit + b)
-        value = np.logaddexp(0.0, -margin).sum() + 2.0 * at[0] ** 2 + 0.5 * at[1] ** 2
+        slope = -weight * sign * sigmoid(-margin)  # d loss / d (a * logit + b)
+        value = (weight * np.logaddexp(0.0, -margin)).sum() + 2.0 * at[0] ** 2 + 0.5 * at[1] ** 2
         return float(value), np.array([(slope * scores).sum() * a + 4.0 * at[0], slope.sum() + at[1]])
 
     found = minimize(cost, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3.0, 3.0), (-20.0, 20.0)]).x

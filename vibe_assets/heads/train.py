@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
 FOLDS = 5
+FOLDER_STRENGTHS = (10.0, 1.0, 0.1, 0.01)  # tried on held-out folders: few, because each costs FOLDS fits
 FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
 PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
 SMALL = 50_000_000  # numbers in the training vectors below which one thread is used: a second one gains little and waits for busy cores
@@ -67,7 +68,7 @@ def train_head(
     """Train a `scene`, `attribute` or `object` head on the train split; folds of its folders choose, calibrate and set thresholds.
 
     Whole folders (`data.sources`) are held out, because photos of a folder that trained are too easy to choose on: a head that is right on
-    99 % of them would never abstain. Without several folders the val split does it all.
+    99 % of them would never abstain. Calibration weighs them and the val split alike. Without several folders the val split does it all.
     Labels that do not beat a constant answer on these photos are left open: `card.open` names them.
 
     `labels` are the columns of the targets (scenes: all classes of the taxonomy; a class without photos keeps its slot). Objects with
@@ -87,13 +88,16 @@ def train_head(
     fit = _fit(kind, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
 
     held, near = fit.held, fit.familiar
-    calibration = calibrate(kind, names, held.logits, data.targets[held.at], held.taught)
+    parts = [rows for rows in (held, near) if len(rows.at)] or [held]
+    at, taught = np.concatenate([rows.at for rows in parts]), np.concatenate([rows.taught for rows in parts])
+    logits = np.concatenate([rows.logits for rows in parts])
+    calibration = calibrate(kind, names, logits, data.targets[at], taught, _even([len(rows.at) for rows in parts]))
     held_p, near_p = (calibrated(rows.logits, names, calibration) for rows in (held, near))
     thresholds = choose_thresholds(
         kind, names, held_p, data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught, settings.target_precision,
         settings.max_open, near_p if fit.by_folder else None, data.sources[held.at] if fit.by_folder and data.sources is not None else None,
     )  # fmt: skip
-    p, at, taught = np.concatenate([held_p, near_p]), np.concatenate([held.at, near.at]), np.concatenate([held.taught, near.taught])
+    p = calibrated(logits, names, calibration)
     left_open = {} if kind == "scene" or not len(at) else _open(names, p, data.targets[at] == 1, taught, thresholds)
     metrics = _metrics(kind, names, data, fit, calibration, thresholds)
     card = HeadCard(
@@ -255,8 +259,9 @@ def _over_folders(
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Folds of folders choose the strength, `model` is then fitted with it on all rows; also the logits of the folds' rows.
 
-    Every fold is fitted to the optimum of a strength, from the strongest on, until the held-out loss gains no more: where each fold stopped
-    at its own best iteration, their logits would be of different scales, and no temperature would fit them and the head.
+    The strongest penalty whose mean loss is within one standard error, over folds, of the best (Breiman et al. 1984): folders differ, and
+    the next one is like none of them. Every fold is fitted to the optimum: where each stopped at its own best iteration, their logits
+    would be of different scales, and no temperature would fit them and the head.
     """
     import torch
     from tqdm import tqdm
@@ -271,23 +276,27 @@ def _over_folders(
         for inside, outside in folders.splits
     ]
     held = replace(tried, mask=torch.from_numpy(folders.taught))
-    strengths, losses, best = fit.strengths_of(len(tried)), list[float](), torch.zeros(len(tried), model.out_features)
-    chosen = strengths[0]
-    for strength in tqdm(strengths, desc="strengths", unit="", disable=None if progress else True):
+    found: list[tuple[Any, NDArray[np.float64]]] = []  # logits of all folds, and the loss of each, by strength
+    usable = [at for at, (_, outside, _) in enumerate(parts) if bool(held.mask[outside].any())]
+    for strength in tqdm(FOLDER_STRENGTHS, desc="strengths", unit="", disable=None if progress else True):
         logits = torch.zeros(len(tried), model.out_features)
         for train, outside, fold in parts:
             fit.fit_path(fold, train, None, loss, strengths=(strength,), max_iterations=settings.max_epochs, spectrum=spectrum)
             logits[outside] = picked.logits(fold, tried.only(outside))
-        before = min(losses, default=float("inf"))
-        losses.append(float(loss(logits, held.targets, held.mask)))
-        if losses[-1] > (1 - fit.MIN_GAIN) * before:
+        each = [float(loss(logits[outside], held.targets[outside], held.mask[outside])) for _, outside, _ in (parts[at] for at in usable)]
+        found.append((logits, np.array(each)))
+        if len(found) > 1 and found[-1][1].mean() > found[-2][1].mean():
             break
-        best, chosen = logits, strength
+    losses = [float(each.mean()) for _, each in found]
+    lowest = found[int(np.argmin(losses))][1]
+    bound = float(lowest.mean() + lowest.std(ddof=min(1, len(lowest) - 1)) / np.sqrt(len(lowest)))
+    place = next(at for at, value in enumerate(losses) if value <= bound)
+    best, chosen = found[place][0], FOLDER_STRENGTHS[place]
     path = fit.fit_path(
         model, rows, None, loss, strengths=(chosen,), max_iterations=settings.max_epochs, spectrum=spectrum, progress=progress
     )
     by = f"{len(folders.splits)} folds of {some(folders.count, 'folder')} in train"
-    return path, best, {"by": by, "n": len(tried), "loss": round(min(losses), 8), "losses": [round(value, 8) for value in losses]}
+    return path, best, {"by": by, "n": len(tried), "loss": round(losses[place], 8), "losses": [round(value, 8) for value in losses]}
 
 
 def _along_path(
@@ -421,6 +430,11 @@ def _cross_validate(
 
 
 # -- the card ------------------------------------------------------------------------------------------------------------
+def _even(sizes: Sequence[int]) -> NDArray[np.float64] | None:
+    """Weights with which parts of these sizes weigh alike, of mean one: photos of new and of known folders are equally likely to come."""
+    return np.concatenate([np.full(size, sum(sizes) / (len(sizes) * size)) for size in sizes]) if len(sizes) > 1 else None
+
+
 def _open(
     names: Sequence[str], p: NDArray[np.float64], positive: NDArray[np.bool_], known: NDArray[np.bool_],
     thresholds: Mapping[str, Mapping[str, Any]],
