@@ -203,9 +203,9 @@ def never_seen(data: TrainingSet, folder: str) -> tuple[TrainingSet, np.ndarray]
     return with_splits(data, np.where(out, "aside", data.splits)), np.flatnonzero(out)
 
 
-def test_whole_folders_are_held_out_to_choose_and_the_card_says_how_far_it_carries():
+def test_whole_folders_are_held_out_to_set_thresholds_and_the_card_says_how_far_it_carries():
     head = train("scene", folder_set())
-    assert head.card.selection["by"] == "5 folds of 6 folders in train"
+    assert head.card.selection["folders"] == "5 folds of 6 folders"
     assert head.card.metrics["new_folders"]["n"] == head.card.n_train
     assert head.card.metrics["new_folders"]["accuracy"] < head.card.metrics["val"]["accuracy"] - 0.05
     carried = head.card.carry_over
@@ -226,8 +226,8 @@ def test_photos_of_a_folder_never_seen_are_left_open_more_often_than_before():
 def test_folders_that_show_one_scene_each_are_not_held_out():
     data = replace(scene_set(), groups=scene_set().image_ids)
     head = train("scene", replace(data, sources=np.array([f"folder {scene}" for scene in data.targets])))
-    assert head.card.selection["by"] == "val"
-    np.testing.assert_array_equal(head.weight, train("scene", data).weight)
+    assert "folders" not in head.card.selection
+    assert head.card.thresholds == train("scene", data).card.thresholds
 
 
 def test_labels_that_learnt_nothing_are_left_open_with_the_reason_and_others_are_not():

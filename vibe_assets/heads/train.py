@@ -17,13 +17,13 @@ from vibe_assets.settings import StudentSettings
 from vibe_assets.words import some
 
 if TYPE_CHECKING:
+    from vibe_assets.heads.fit import Path
     from vibe_assets.heads.losses import Loss
     from vibe_assets.heads.picked import PickedRows
 
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
 FOLDS = 5
-FOLDER_STRENGTHS = (10.0, 1.0, 0.1, 0.01)  # tried on held-out folders: few, because each costs FOLDS fits
 FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
 PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
 SMALL = 50_000_000  # numbers in the training vectors below which one thread is used: a second one gains little and waits for busy cores
@@ -44,18 +44,17 @@ class _Held:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Weights on standardised vectors, and the photos that the choice was made on.
+    """Weights on standardised vectors, and the photos that did not train: `familiar` chose them, of folders that trained.
 
-    `held` chose strength and thresholds; `by_folder`: each without its folder in training. `familiar` are then val: folders that trained.
+    `new`: each predicted without its folder in training; None where no folder can be held out.
     """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
-    held: _Held
     familiar: _Held
-    by_folder: bool
+    new: _Held | None
     selection: dict[str, Any]
     history: tuple[dict[str, Any], ...]
     test_logits: NDArray[np.float32]
@@ -65,10 +64,11 @@ def train_head(
     kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any],
     threads: int | None = None, progress: bool = False,
 ) -> TrainedHead:  # fmt: skip
-    """Train a `scene`, `attribute` or `object` head on the train split; folds of its folders choose, calibrate and set thresholds.
+    """Train a `scene`, `attribute` or `object` head on the train split; val chooses, held-out folders set thresholds.
 
-    Whole folders (`data.sources`) are held out, because photos of a folder that trained are too easy to choose on: a head that is right on
-    99 % of them would never abstain. Calibration weighs them and the val split alike. Without several folders the val split does it all.
+    Photos of a folder that trained are too easy to set thresholds on: a head that is right on 99 % of them would never abstain. So every
+    fold of whole folders (`data.sources`) is predicted by a fit without it; calibration weighs these photos and the val split alike.
+    Without several folders the val split does it all.
     Labels that do not beat a constant answer on these photos are left open: `card.open` names them.
 
     `labels` are the columns of the targets (scenes: all classes of the taxonomy; a class without photos keeps its slot). Objects with
@@ -87,17 +87,17 @@ def train_head(
         data = replace(data, targets=data.targets[:, kept], mask=data.mask[:, kept])
     fit = _fit(kind, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
 
-    held, near = fit.held, fit.familiar
-    parts = [rows for rows in (held, near) if len(rows.at)] or [held]
+    held = fit.new or fit.familiar
+    parts = [held, fit.familiar] if fit.new else [held]
     at, taught = np.concatenate([rows.at for rows in parts]), np.concatenate([rows.taught for rows in parts])
     logits = np.concatenate([rows.logits for rows in parts])
     calibration = calibrate(kind, names, logits, data.targets[at], taught, _even([len(rows.at) for rows in parts]))
-    held_p, near_p = (calibrated(rows.logits, names, calibration) for rows in (held, near))
-    thresholds = choose_thresholds(
-        kind, names, held_p, data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught, settings.target_precision,
-        settings.max_open, near_p if fit.by_folder else None, data.sources[held.at] if fit.by_folder and data.sources is not None else None,
-    )  # fmt: skip
     p = calibrated(logits, names, calibration)
+    near_p, folders = (p[len(held.at) :], data.sources[held.at]) if fit.new and data.sources is not None else (None, None)
+    thresholds = choose_thresholds(
+        kind, names, p[: len(held.at)], data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught,
+        settings.target_precision, settings.max_open, near_p, folders,
+    )  # fmt: skip
     left_open = {} if kind == "scene" or not len(at) else _open(names, p, data.targets[at] == 1, taught, thresholds)
     metrics = _metrics(kind, names, data, fit, calibration, thresholds)
     card = HeadCard(
@@ -181,35 +181,30 @@ def _fit(
         loss, correction = _loss(kind, data, train)
         rows = _standardised(data, train, threads)
         val, groups = data.rows("val"), data.groups[train]
-        folders = _by_folder(kind, data, train, settings.seed)
         model = fit.linear(data.x.shape[1], classes)
-        held, taught = train[:0], data.mask[:0]
-        if folders is not None:
-            path, logits, selection = _over_folders(kind, rows, folders, loss, model, settings=settings, progress=progress)
-            held, taught = train[folders.rows], folders.taught
-        elif _can_choose(kind, data, train, val):
-            rows_held = _picked(data, val, rows)
-            path, selection = _along_path(model, rows, _selectable(kind, rows_held, rows), loss, settings=settings, progress=progress)
+        at, taught = train[:0], data.mask[:0]
+        if _can_choose(kind, data, train, val):
+            held = _picked(data, val, rows)
+            path, selection = _along_path(model, rows, _selectable(kind, held, rows), loss, settings=settings, progress=progress)
             selection |= {"by": "val", "n": len(val)}
-            held, logits, taught = val, picked.logits(model, rows_held), _selectable(kind, rows_held, rows).mask.numpy()
-        elif (count := min(FOLDS, len(np.unique(groups)))) >= 2:
-            path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=count, settings=settings, progress=progress)
-            selection = {"by": f"{count} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
-            held, taught = train, data.mask[train]
+            at, logits, taught = val, picked.logits(model, held), _selectable(kind, held, rows).mask.numpy()
+        elif (folds := min(FOLDS, len(np.unique(groups)))) >= 2:
+            path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
+            selection = {"by": f"{folds} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
+            at, taught = train, data.mask[train]
         else:
             path = fit.fit_path(model, rows, None, loss, strengths=(FALLBACK_STRENGTH,), max_iterations=settings.max_epochs)
             selection, logits = {"by": "nothing: one group only", "n": 0}, torch.zeros(0, classes)
         best = path.stops[-1] if selection["by"] != "val" else path.best
         selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8)} | selection
         weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy() - correction
-        near = val if folders is not None else val[:0]
-        beside = _picked(data, near, rows)
-        familiar = _Held(near, picked.logits(model, beside).numpy() - correction, _selectable(kind, beside, rows).mask.numpy())
+        familiar, new = _Held(at, logits.numpy() - correction, taught), None
+        if len(at) and (folders := _by_folder(kind, data, train, settings.seed)) is not None:
+            found = _over_folders(rows, folders, loss, model, path, best.strength, settings=settings)
+            new = _Held(train[folders.rows], found.numpy() - correction, folders.taught)
+            selection["folders"] = f"{len(folders.splits)} folds of {some(folders.count, 'folder')}"
         tested = picked.logits(model, _picked(data, data.rows("test"), rows)).numpy() - correction
-    return _Fit(
-        weight, bias, rows.mean.numpy(), rows.std.numpy(), _Held(held, logits.numpy() - correction, taught), familiar, folders is not None,
-        selection, path.history, tested,
-    )  # fmt: skip
+    return _Fit(weight, bias, rows.mean.numpy(), rows.std.numpy(), familiar, new, selection, path.history, tested)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,48 +250,26 @@ def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int)
 
 
 def _over_folders(
-    kind: str, rows: PickedRows, folders: _Folders, loss: Loss, model: Any, *, settings: StudentSettings, progress: bool
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Folds of folders choose the strength, `model` is then fitted with it on all rows; also the logits of the folds' rows.
-
-    The strongest penalty whose mean loss is within one standard error, over folds, of the best (Breiman et al. 1984): folders differ, and
-    the next one is like none of them. Every fold is fitted to the optimum: where each stopped at its own best iteration, their logits
-    would be of different scales, and no temperature would fit them and the head.
-    """
+    rows: PickedRows, folders: _Folders, loss: Loss, model: Any, path: Path, strength: float, *, settings: StudentSettings
+) -> Any:
+    """Logits of the folds' rows, each from a fit without its folder, with the strengths and iterations that the head was fitted with."""
     import torch
-    from tqdm import tqdm
 
     from vibe_assets.heads import fit, picked
 
-    whole = len(folders.rows) == len(rows)
-    tried = rows if whole else rows.only(torch.from_numpy(folders.rows)).copied()
-    spectrum = picked.spectrum(rows) if len(rows) >= LARGE else None
-    parts = [
-        (tried.only(torch.from_numpy(inside)), torch.from_numpy(outside), fit.linear(rows.x.shape[1], model.out_features))
-        for inside, outside in folders.splits
-    ]
-    held = replace(tried, mask=torch.from_numpy(folders.taught))
-    found: list[tuple[Any, NDArray[np.float64]]] = []  # logits of all folds, and the loss of each, by strength
-    usable = [at for at, (_, outside, _) in enumerate(parts) if bool(held.mask[outside].any())]
-    for strength in tqdm(FOLDER_STRENGTHS, desc="strengths", unit="", disable=None if progress else True):
-        logits = torch.zeros(len(tried), model.out_features)
-        for train, outside, fold in parts:
-            fit.fit_path(fold, train, None, loss, strengths=(strength,), max_iterations=settings.max_epochs, spectrum=spectrum)
-            logits[outside] = picked.logits(fold, tried.only(outside))
-        each = [float(loss(logits[outside], held.targets[outside], held.mask[outside])) for _, outside, _ in (parts[at] for at in usable)]
-        found.append((logits, np.array(each)))
-        if len(found) > 1 and found[-1][1].mean() > found[-2][1].mean():
-            break
-    losses = [float(each.mean()) for _, each in found]
-    lowest = found[int(np.argmin(losses))][1]
-    bound = float(lowest.mean() + lowest.std(ddof=min(1, len(lowest) - 1)) / np.sqrt(len(lowest)))
-    place = next(at for at, value in enumerate(losses) if value <= bound)
-    best, chosen = found[place][0], FOLDER_STRENGTHS[place]
-    path = fit.fit_path(
-        model, rows, None, loss, strengths=(chosen,), max_iterations=settings.max_epochs, spectrum=spectrum, progress=progress
-    )
-    by = f"{len(folders.splits)} folds of {some(folders.count, 'folder')} in train"
-    return path, best, {"by": by, "n": len(tried), "loss": round(losses[place], 8), "losses": [round(value, 8) for value in losses]}
+    tried = rows if len(folders.rows) == len(rows) else rows.only(torch.from_numpy(folders.rows)).copied()
+    large = len(rows) >= LARGE  # then the head was fitted in whitened coordinates, from a start that the folds do not have
+    stops = sorted((stop for stop in path.stops if stop.strength >= strength), key=lambda stop: -stop.strength)
+    logits = torch.zeros(len(tried), model.out_features)
+    for inside, outside in folders.splits:
+        fold, held = fit.linear(rows.x.shape[1], model.out_features), torch.from_numpy(outside)
+        fit.fit_path(
+            fold, tried.only(torch.from_numpy(inside)), None, loss, max_iterations=settings.max_epochs,
+            strengths=(strength,) if large else [stop.strength for stop in stops],
+            budgets=None if large else [stop.iteration for stop in stops], spectrum=picked.spectrum(rows) if large else None,
+        )  # fmt: skip
+        logits[held] = picked.logits(fold, tried.only(held))
+    return logits
 
 
 def _along_path(
@@ -453,7 +426,7 @@ def _carry_over(
     kind: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, thresholds: Mapping[str, Mapping[str, Any]], target: float
 ) -> dict[str, Any]:
     """What held-out folders tell of photos from a folder never seen; it carries over where the threshold reaches the target there."""
-    if not fit.by_folder:
+    if fit.new is None:
         return {"carries_over": None, "note": "no folder could be held out, so nothing tells how it does on photos of another"}
     figures = metrics["new_folders"]
     if kind != "scene":
@@ -486,8 +459,7 @@ def _metrics(
             uncalibrated=calibrated(logits, names, raw), majority=majority,
         )  # fmt: skip
 
-    chosen_on = "new_folders" if fit.by_folder else "val" if fit.selection["by"] == "val" else "cross_validated"
-    parts = {chosen_on: fit.held, "val": fit.familiar} if fit.by_folder else {chosen_on: fit.held}
+    parts = {"val" if fit.selection["by"] == "val" else "cross_validated": fit.familiar} | ({"new_folders": fit.new} if fit.new else {})
     metrics = {name: figures(part.logits, part.at) for name, part in parts.items() if len(part.at)}
     if len(test := data.rows("test")):
         metrics["test"] = figures(fit.test_logits, test)
