@@ -220,7 +220,7 @@ def test_photos_of_a_folder_never_seen_are_left_open_more_often_than_before():
         data, new = never_seen(folder_set(seed=seed), "folder 2")
         for head, kept in ((train("scene", data), answered), (train("scene", replace(data, sources=None)), before)):
             kept.append((head.probabilities(data.x[new]).max(axis=1) >= head.thresholds()[0]).mean())
-    assert np.mean(answered) < np.mean(before) - 0.2, (answered, before)
+    assert np.mean(answered) < np.mean(before) - 0.1, (answered, before)
 
 
 def test_folders_that_show_one_scene_each_are_not_held_out():

@@ -92,6 +92,9 @@ def train_head(
     at, taught = np.concatenate([rows.at for rows in parts]), np.concatenate([rows.taught for rows in parts])
     logits = np.concatenate([rows.logits for rows in parts])
     calibration = calibrate(kind, names, logits, data.targets[at], taught, _even([len(rows.at) for rows in parts]))
+    if kind == "scene" and fit.new:  # held-out folders make it more cautious, never bolder: the next one may be further away
+        familiar = calibrate(kind, names, fit.familiar.logits, data.targets[fit.familiar.at], fit.familiar.taught)
+        calibration = {"temperature": max(calibration["temperature"], familiar["temperature"])}
     p = calibrated(logits, names, calibration)
     near_p, folders = (p[len(held.at) :], data.sources[held.at]) if fit.new and data.sources is not None else (None, None)
     thresholds = choose_thresholds(
