@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
 FOLDS = 5
+FOLDER_FOLDS = 3  # each costs a fit: training takes twice the time with them
+TAUGHT = 0.25  # share of the photos in held-out folders whose scene (label) another folder shows; below, folders are the labels themselves
 FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
 PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
 SMALL = 50_000_000  # numbers in the training vectors below which one thread is used: a second one gains little and waits for busy cores
@@ -238,7 +240,7 @@ def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int)
     if count < 2:
         return None
     targets, known = data.targets[train[rows]], data.mask[train[rows]]
-    splits = list(GroupKFold(min(FOLDS, count), shuffle=True, random_state=seed).split(rows, groups=sources[rows]))
+    splits = list(GroupKFold(min(FOLDER_FOLDS, count), shuffle=True, random_state=seed).split(rows, groups=sources[rows]))
     taught = known.copy()
     for inside, outside in splits:
         if kind == "scene":
@@ -247,7 +249,7 @@ def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int)
             positive = (targets[inside] == 1) & known[inside]
             taught[outside] &= positive.any(axis=0) & (known[inside] & ~positive).any(axis=0)
     shown = known if kind == "scene" else known & (targets == 1)
-    if 2 * (taught & shown).sum() < shown.sum():
+    if (taught & shown).sum() < TAUGHT * shown.sum():
         return None
     return _Folders(rows, splits, taught, count)
 
