@@ -174,7 +174,8 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Eva
     student_human, student_auto = human, auto
     if sources.held_out:
         test = untrained_photos(sources.groups)
-        student_human, student_auto = (None if truth is None else truth.join(test, on="image_id", how="semi") for truth in (human, auto))
+        student_human = human.join(test, on="image_id", how="semi")
+        student_auto = None if auto is None else auto.join(test, on="image_id", how="semi")
     pairs = [
         ("student", "human", sources.students, student_human),
         ("student", "auto", sources.students, student_auto),

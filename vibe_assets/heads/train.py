@@ -203,7 +203,8 @@ def _fit(
         best = path.stops[-1] if selection["by"] != "val" else path.best
         selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8)} | selection
         weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy() - correction
-        familiar, new = _Held(at, logits.numpy() - correction, taught), None
+        familiar = _Held(at, logits.numpy() - correction, taught)
+        new: _Held | None = None
         if len(at) and (folders := _by_folder(kind, data, train, settings.seed)) is not None:
             found = _over_folders(rows, folders, loss, model, path, best.strength, settings=settings)
             new = _Held(train[folders.rows], found.numpy() - correction, folders.taught)
