@@ -17,7 +17,7 @@ CLAIM = (
     "its log loss there is not above the one of a head that saw no folder held out"
 )
 PHOTOS, FOLDERS, DIM, TARGET = 480, 8, 24, 0.9
-SHIFTS = (0.5, 1.0, 1.5)  # how far the clouds of a folder lie from those of the library; the clouds themselves are 2 long an axis
+SHIFTS = (2.0, 3.0, 4.0)  # how far the clouds of a folder lie from those of the library; the clouds themselves are 2 long an axis
 
 
 def simulate(libraries: int, seed: int) -> Iterator[Result]:

@@ -70,7 +70,7 @@ class HeadCard:
             found = values.get("format") if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"expected a head card of format {FORMAT}, got {found!r}")
         known = {item.name for item in fields(cls)}
-        if wrong := sorted(set(values) ^ known - set(LATER) | set(values) - known):
+        if wrong := sorted((known - set(LATER) - set(values)) | (set(values) - known)):
             raise ValueError(f"missing or unexpected fields {wrong}")
         return cls(**{**values, "labels": tuple(values["labels"]), "history": tuple(values["history"])})
 
