@@ -1,6 +1,7 @@
 """A library of labelled photos from several sources goes in; how well students label photos they never saw comes out, source by source.
 
     python benchmarks/real_library.py --data FOLDER   (holds library/ and labels.jsonl: path, scene, objects, attributes, source)
+    python benchmarks/real_library.py --encoder siglip:NAME --out FILE   any encoder of the settings; the page shows the handcrafted one's
 
 The platform's own stages scan, group and embed the photos; `train_head` trains; `classify` answers. Only what is held out differs:
 the platform's split (groups of near-duplicates stay together), five folds of groups, five folds of photos drawn at random, and one
@@ -62,10 +63,12 @@ class Library:
     groups: np.ndarray
 
 
-def read_library(data: Path, home: Path) -> Library:
+def read_library(data: Path, home: Path, encoder: str = "handcrafted") -> Library:
     """Scan, group and embed with the platform's stages; labels from labels.jsonl, the last line per path."""
     config = home / "vibe.toml"
-    config.write_text(f'[library]\nroot = {json.dumps(str(data / "library"))}\nhome = "data"\n', encoding="utf-8")
+    config.write_text(
+        f'[library]\nroot = {json.dumps(str(data / "library"))}\nhome = "data"\n[encoder]\nname = {json.dumps(encoder)}\n', encoding="utf-8"
+    )
     platform = Platform(load_settings(config), run_id="benchmark", progress=False)
     folders = look_at_folders(platform).folders["folder_key"].to_list()
     for key in tqdm(folders, desc="scan and embed", unit="folder"):
@@ -170,10 +173,11 @@ def _train(library: Library, kind: str, sides: np.ndarray) -> TrainedHead | None
     """A head of the platform on these sides; None where there is nothing to learn (no label with both outcomes)."""
     taxonomy = load_taxonomy(library.platform)
     labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
-    groups = pl.DataFrame({"image_id": library.truth["image_id"], "group_id": library.groups, "split": sides})
+    groups = pl.DataFrame({"image_id": library.truth["image_id"], "group_id": library.groups, "split": sides, "source": library.sources})
     truth = library.truth.select("image_id", "scene", *ATTRIBUTES, "objects")
     data = training_set(kind, library.vectors, truth, groups, labels=labels, closure=taxonomy.closure)
-    if not np.array_equal(data.splits, sides[np.isin(library.truth["image_id"].to_numpy(), data.image_ids)]):
+    side = dict(zip(library.truth["image_id"], sides.tolist(), strict=True))
+    if data.splits.tolist() != [side[image_id] for image_id in data.image_ids.tolist()]:
         raise AssertionError(f"{kind}: the sides that the head trains on are not those of the fold")
     settings = library.platform.settings.students.model_copy(update={"seed": SEED})
     try:
@@ -298,7 +302,7 @@ def report(library: Library, rows: list[dict[str, Any]], left_out: dict[str, Any
             "python": machine.python_version(), "torch": torch.__version__, "numpy": np.__version__, "scikit-learn": sklearn.__version__,
             "polars": pl.__version__,
         },
-        "command": "python benchmarks/real_library.py",
+        "command": f"python benchmarks/real_library.py --encoder {settings.encoder.name}",
         "seed": SEED,
         "work": {
             "photos": library.truth.height,
@@ -374,21 +378,25 @@ def _cpu() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--encoder", default="handcrafted", help="as in [encoder] name (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--page", type=Path, default=PAGE, help="its figures are written anew")
     options = parser.parse_args()
+    if options.encoder != "handcrafted" and options.out == RESULT:
+        parser.error("--encoder: name a file with --out; the page and its result are the handcrafted encoder's")
     if not (options.data / "labels.jsonl").is_file():
         parser.error(f"{options.data / 'labels.jsonl'}: no such file; name the folder that holds library/ and labels.jsonl with --data")
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
-        library = read_library(options.data, Path(home))
+        library = read_library(options.data, Path(home), options.encoder)
         rows, left_out = measure(library)
         result = report(library, rows, left_out, time.perf_counter() - started)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    options.page.write_text(with_figures(options.page.read_text(encoding="utf-8"), result), encoding="utf-8")
+    if options.encoder == "handcrafted":
+        options.page.write_text(with_figures(options.page.read_text(encoding="utf-8"), result), encoding="utf-8")
     print(tables(result))
-    print(options.out, options.page)
+    print(options.out)
 
 
 if __name__ == "__main__":

@@ -172,12 +172,14 @@ class StudentSettings(Section):
     seed: int = Field(42, ge=0, le=2**32 - 1)
     min_positives: int = Field(8, ge=1, description="objects with fewer positives in the training split are left out and named")
     max_epochs: int = Field(300, ge=1)
-    target_precision: float = Field(0.9, gt=0, lt=1, description="precision that per-label thresholds aim for on the validation split")
+    target_precision: float = Field(
+        0.9, gt=0, lt=1, description="precision that thresholds aim for on photos of held-out folders, else the val split"
+    )
     max_open: float = Field(
         0.25,
         ge=0,
         le=1,
-        description="share of the validation photos that a head may leave open to reach target_precision",
+        description="share of the validation photos, of folders that trained, that a head may leave open to reach target_precision",
     )
     train_on: Literal["auto", "auto+audited"] = Field(
         "auto", description="auto+audited: people's labels replace the teacher's in the training split"

@@ -71,8 +71,22 @@ def test_without_files_the_lake_is_judged_and_students_only_on_their_test_split(
     shown = capsys.readouterr().out
     assert "teacher against people's labels: 80 photos" in shown
     assert "student against people's labels: 30 photos" in shown
-    assert main(["--students", "--split", "all", "--resamples", "50"]) == 0
-    assert "student against people's labels: 80 photos" in capsys.readouterr().out
+    assert main(["--students", "--split", "all"]) == 1, "no figure about students on photos that trained them"
+    assert "trained on photos of the other splits" in capsys.readouterr().err
+    exported = write_labels(said, home.parent / "exported.jsonl")
+    assert main(["--pred", str(exported), "--resamples", "50"]) == 0
+    assert "student against people's labels: 30 photos" in capsys.readouterr().out
+    lake.replace(
+        PHOTO_GROUPS,
+        filled(
+            rows.with_columns(
+                group_id=pl.when(pl.col("image_id") == rows["image_id"][0]).then(pl.lit(rows["group_id"][79])).otherwise("group_id")
+            ),
+            PHOTO_GROUPS,
+        ),
+    )
+    assert main(["--students", "--resamples", "50"]) == 0
+    assert "student against people's labels: 29 photos" in capsys.readouterr().out, "one has a burst mate that trained"
 
 
 @pytest.mark.parametrize(

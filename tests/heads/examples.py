@@ -36,6 +36,18 @@ def scene_set(n: int = 240, *, dim: int = 12, classes: int = 3, noise: float = 1
     return TrainingSet(x, y, np.ones(n, bool), splits, groups, np.array([f"p{at:05}" for at in range(n)]))
 
 
+def folder_set(n: int = 480, *, folders: int = 6, shift: float = 3.0, noise: float = 0.5, dim: int = 24, seed: int = 0) -> TrainingSet:
+    """Three clouds, moved a little elsewhere in every folder: a folder that trained is easy, one that did not is not."""
+    rng = np.random.default_rng(seed)
+    y, folder = rng.integers(0, 3, n), np.arange(n) % folders
+    moved = rng.normal(size=(folders, 3, dim)) * shift
+    x = unit(np.random.default_rng(7).normal(size=(3, dim))[y] * 2 + moved[folder, y] + noise * rng.normal(size=(n, dim)))
+    draw = rng.random(n)
+    splits = np.where(draw < 0.2, "val", np.where(draw < 0.4, "test", "train"))
+    ids = np.array([f"p{at:05}" for at in range(n)])
+    return TrainingSet(x, y, np.ones(n, bool), splits, ids, ids, np.array([f"folder {at}" for at in folder]))
+
+
 def label_set(n: int = 300, *, labels: int = 3, dim: int = 12, noise: float = 0.7, seed: int = 0, rate: float = 0.4) -> TrainingSet:
     """Labels that each follow one direction of the vectors, with noise."""
     rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from vibe_assets.heads.calibrate import (
     pick_band,
     pick_confidence,
     pick_threshold,
+    why_open,
 )  # fmt: skip
 from vibe_assets.heads.models import sigmoid, softmax
 
@@ -83,6 +84,33 @@ def test_the_band_of_an_attribute_is_ordered_and_mirrors_itself(scored, target):
     assert 0 <= band["lower"] <= band["upper"] <= 1
     if band["lower_rule"] == "precision" and band["lower"] < band["upper"] and (p <= band["lower"]).any():
         assert (~positive[p <= band["lower"] - 1e-9]).mean() >= target or not (p <= band["lower"] - 1e-9).any()
+
+
+def test_a_label_that_says_true_nearly_always_is_left_open():
+    positive = np.arange(400) % 20 == 0
+    p = np.where(np.arange(400) % 50 == 1, 0.01, 0.06)
+    assert "no better than always false" in why_open(p, positive, upper=0.05, lower=0.04)
+    assert why_open(np.where(positive, 0.9, 0.1), positive, upper=0.5, lower=0.5) == ""
+    assert "0 of 400" in why_open(p, np.zeros(400, bool), upper=0.5, lower=0.5)
+    lucky = np.where(np.arange(400) == 0, 0.9, np.random.default_rng(0).uniform(0, 0.1, 400))
+    assert "no better than chance" in why_open(lucky, positive, upper=0.5, lower=0.2)
+
+
+def test_the_share_left_open_is_counted_on_familiar_photos_where_there_are_some():
+    unfamiliar, wrong = np.linspace(0, 1, 50), np.zeros(50, bool)
+    chosen = pick_confidence(unfamiliar, wrong, target_precision=0.9, max_open=0.25, familiar=np.linspace(0.6, 1, 101))
+    assert (chosen.value, chosen.rule) == (0.7, "unreached")
+
+
+def test_a_target_for_new_folders_must_be_reached_at_the_lower_end_over_folders():
+    rng = np.random.default_rng(0)
+    folders, confidence = np.arange(800) % 8, rng.uniform(0.5, 1, 800)
+    alike = rng.random(800) < 0.95
+    one_is_wrong = folders != 3
+    options = {"target_precision": 0.85, "max_open": 0.25, "familiar": np.linspace(0.5, 1, 101)}
+    assert pick_confidence(confidence, alike, folders=folders, **options).rule == "precision"
+    assert pick_confidence(confidence, one_is_wrong, **options).rule == "precision", "seven of eight, taken as 700 photos of 800"
+    assert pick_confidence(confidence, one_is_wrong, folders=folders, **options).rule != "precision"
 
 
 def test_the_scene_threshold_leaves_open_what_is_too_often_wrong():

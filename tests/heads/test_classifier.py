@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -50,6 +51,25 @@ def prompts(vectors: dict, *, scale=10.0, bias=None, encoder="enc-1"):
 def only(rows: pl.DataFrame) -> dict:
     assert len(rows) == 1
     return rows.row(0, named=True)
+
+
+def left_open(head, *labels):
+    return replace(head, card=replace(head.card, open=dict.fromkeys(labels, "no better than always false")))
+
+
+def test_labels_that_the_card_leaves_open_are_answered_as_if_there_were_no_head_for_them():
+    head = left_open(attribute_head([9.0] * len(ATTRIBUTES)), "has_text", "has_animal")
+    row = only(classify(photos([EYE[0]]), {"attribute": head}))
+    assert (row["has_person"], row["has_text"], row["has_text_confidence"]) == (True, None, None)
+    assert "has_text" not in row["abstained"], "nobody was asked, so the teacher's label may stand"
+    assert "has_text" not in row["source"]
+    by_prompt = only(
+        classify(photos([EYE[0]]), {"attribute": head}, prompts_rows=prompts({"attr.has_text": EYE[0], "attr.not_has_text": EYE[1]}))
+    )
+    assert by_prompt["has_person"] is True
+    objects = plain_head("object", ("object.a", "object.b"), EYE[:2] * 0, [9.0, 9.0])
+    assert only(classify(photos([EYE[0]]), {"object": left_open(objects, "object.b")}))["objects"] == ["object.a"]
+    assert only(classify(photos([EYE[0]]), {"object": left_open(objects, "object.a", "object.b")}))["objects"] is None
 
 
 def scene_head(scale=10.0, **more):

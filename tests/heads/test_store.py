@@ -56,6 +56,19 @@ def test_the_same_content_is_the_same_version_whenever_it_was_made(head, tmp_pat
     assert replace(head, card=replace(head.card, teacher="other")).version != head.version
 
 
+def test_a_card_of_an_earlier_version_without_the_later_fields_is_the_same_head(tmp_path):
+    older = plain_head("scene", SCENES, np.eye(4))
+    file = tmp_path / save_head(older, tmp_path) / "card.json"
+    values = json.loads(file.read_text())
+    assert (values.pop("open"), values.pop("carry_over")) == ({}, {})
+    file.write_text(json.dumps(values))
+    assert load_head(tmp_path / older.version).version == older.version
+    values.pop("seed")
+    file.write_text(json.dumps(values))
+    with pytest.raises(HeadError, match="missing or unexpected fields"):
+        load_head(tmp_path / older.version)
+
+
 def test_changed_weights_are_refused_with_the_name_of_the_file(head, tmp_path):
     file = tmp_path / save_head(head, tmp_path) / "head.safetensors"
     content = bytearray(file.read_bytes())

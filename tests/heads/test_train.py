@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 
-from tests.heads.examples import PROVENANCE, SCENES, SETTINGS, label_set, scene_set
+from tests.heads.examples import PROVENANCE, SCENES, SETTINGS, folder_set, label_set, scene_set
 from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.train import TrainingSet, build_targets, train_head, training_set
 from vibe_assets.records import ATTRIBUTES, Labels
@@ -195,6 +195,50 @@ def test_without_validation_photos_folds_of_groups_choose(kind):
     assert head.card.metrics["cross_validated"]["n"] == head.card.n_train
     figure = head.card.metrics["cross_validated"]["accuracy" if kind == "scene" else "macro_average_precision"]
     assert figure > 0.7
+
+
+def never_seen(data: TrainingSet, folder: str) -> tuple[TrainingSet, np.ndarray]:
+    """The set with a folder set aside, and its positions."""
+    out = data.sources == folder
+    return with_splits(data, np.where(out, "aside", data.splits)), np.flatnonzero(out)
+
+
+def test_whole_folders_are_held_out_to_set_thresholds_and_the_card_says_how_far_it_carries():
+    head = train("scene", folder_set())
+    assert head.card.selection["folders"] == "3 folds of 6 folders"
+    assert head.card.metrics["new_folders"]["n"] == head.card.n_train
+    assert head.card.metrics["new_folders"]["accuracy"] < head.card.metrics["val"]["accuracy"] - 0.05
+    carried = head.card.carry_over
+    assert carried["carries_over"] is (head.card.thresholds["scene"]["rule"] == "precision")
+    assert f"answers {carried['answered']:.0%}" in carried["note"]
+    assert train("scene", scene_set()).card.carry_over["carries_over"] is None, "without folders nothing tells"
+
+
+def test_photos_of_a_folder_never_seen_are_left_open_more_often_than_before():
+    answered, before = [], []
+    for seed in range(4):
+        data, new = never_seen(folder_set(seed=seed), "folder 2")
+        for head, kept in ((train("scene", data), answered), (train("scene", replace(data, sources=None)), before)):
+            kept.append((head.probabilities(data.x[new]).max(axis=1) >= head.thresholds()[0]).mean())
+    assert np.mean(answered) < np.mean(before) - 0.1, (answered, before)
+
+
+def test_folders_that_show_one_scene_each_are_not_held_out():
+    data = replace(scene_set(), groups=scene_set().image_ids)
+    head = train("scene", replace(data, sources=np.array([f"folder {scene}" for scene in data.targets])))
+    assert "folders" not in head.card.selection
+    assert head.card.thresholds == train("scene", data).card.thresholds
+
+
+def test_labels_that_learnt_nothing_are_left_open_with_the_reason_and_others_are_not():
+    data = label_set(600, labels=3, noise=0.3, rate=0.3)
+    targets = data.targets.copy()
+    targets[:, 1] = np.random.default_rng(5).random(600) < 0.05
+    for kind, names in (("attribute", ("has_person", "has_animal", "has_text")), ("object", ("object.a", "object.b", "object.c"))):
+        head = train(kind, replace(data, targets=targets), names)
+        assert list(head.card.open) == [names[1]]
+        assert "held-out photos" in head.card.open[names[1]]
+        assert head.labels == names, "it is known, and left open"
 
 
 def test_validation_without_any_positive_falls_back_to_folds():

@@ -26,6 +26,20 @@ def test_the_figures_of_a_small_table_are_those_by_hand() -> None:
     assert scores.chance == pytest.approx(4 / 6 * 3 / 6 + 2 / 6 * 2 / 6)
 
 
+def test_unusable_answers_are_wrong_and_counted_apart_not_as_one_more_name() -> None:
+    truth, said = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 3, 3, 2])
+    scores = judge(said, truth, ["a", "b", "c"])
+    head = scores.headline
+    assert [one.name for one in scores.names] == ["a", "b", "c"]
+    assert (head["unusable"].value, head["accuracy"].value) == (pytest.approx(2 / 6), pytest.approx(3 / 6))
+    counts = np.array([1, 2, 1])
+    assert head["prediction_cv"].value == pytest.approx(counts.std() / counts.mean()), "three names, no fourth"
+    assert most_confused(["a", "b", "c"], said, truth) == []
+    assert "unusable" not in judge(truth, truth, ["a", "b", "c"]).headline
+    none = judge(np.full(6, 3), truth, ["a", "b", "c"]).headline
+    assert (none["accuracy"].value, none["unusable"].value) == (0, 1)
+
+
 def test_top_30_accuracy_counts_answers_outside_the_30_as_wrong() -> None:
     truth = np.repeat(np.arange(40), 3)
     said = truth.copy()

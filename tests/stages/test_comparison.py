@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from tests.stages.rows import FOLDERS, PHOTOS, SCENES, damage, photo_id, scene_of
 from vibe_assets.cli import main
 from vibe_assets.labels.files import write_labels
-from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PREDICTIONS
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS
 from vibe_assets.stages.comparison import compare_versions, page_name
 from vibe_assets.stages.index import write_index
 from vibe_assets.stages.platform import Platform, StageError
-from vibe_assets.stages.students import deployments
+from vibe_assets.stages.students import deployments, untrained_photos
 from vibe_assets.stages.versions import label_version
 from vibe_assets.teacher.journal import Journal
 
@@ -139,6 +139,26 @@ def test_students_are_held_against_people_on_the_test_split_only(changed: Platfo
     assert scene.n == tested
 
 
+def test_students_beside_people_agree_on_the_test_split_only(changed: Platform) -> None:
+    written = compare_versions(changed, "predictions", "audited_ground_truth", what="scene")
+    tested = sum(1 for at in range(PHOTOS // 2) if at % 8 in (4, 7))
+    assert written.flow.n == tested, "agreement with people is a figure about students too"
+    page = written.path.read_text(encoding="utf-8")
+    assert f"{tested} photos of the test split" in page
+    assert "Audited photos of the test split only" in page
+
+
+def test_a_burst_mate_of_a_training_photo_judges_no_student(changed: Platform) -> None:
+    before = compare_versions(changed, "predictions", "audited_ground_truth", what="scene").flow.n
+    groups = changed.lake.read(PHOTO_GROUPS)
+    tested, trained = (groups.filter(split=split)["image_id"][0] for split in ("test", "train"))
+    mate = groups.filter(image_id=trained)["group_id"][0]
+    moved = pl.when(pl.col("image_id") == tested).then(pl.lit(mate)).otherwise("group_id").alias("group_id")
+    changed.lake.replace(PHOTO_GROUPS, groups.with_columns(moved))
+    assert tested not in untrained_photos(changed.lake.read(PHOTO_GROUPS))["image_id"]
+    assert compare_versions(changed, "predictions", "audited_ground_truth", what="scene").flow.n == before - 1
+
+
 def test_people_are_compared_but_not_judged_against_themselves(changed: Platform) -> None:
     written = compare_versions(changed, "audited_ground_truth", "auto_ground_truth", what="scene")
     assert written.comparisons == ()
@@ -181,7 +201,9 @@ def test_a_page_has_a_name_that_every_file_system_takes(name: str) -> None:
 def test_a_version_of_the_predictions_is_read_as_it_was(platform: Platform) -> None:
     before = platform.lake.version(PREDICTIONS)
     damage(platform, PREDICTIONS, lambda rows: rows.with_columns(scene=pl.lit("scene.food")))
-    other = sum(1 for at in range(0, PHOTOS, len(FOLDERS)) if scene_of(at) != "scene.food")
+    tested = set(untrained_photos(platform.lake.read(PHOTO_GROUPS))["image_id"])
+    other = sum(1 for at in range(0, PHOTOS, len(FOLDERS)) if scene_of(at) != "scene.food" and photo_id(at) in tested)
+    assert other
     assert compare_versions(platform, f"predictions@{before}", "predictions", what="scene").flow.n_differing == other
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.stages.rows import FOLDERS, PHOTOS, SCENES, damage, open_platform
+from tests.stages.rows import FOLDERS, OBJECTS, PHOTOS, SCENES, damage, open_platform
 from vibe_assets.audit.verdicts import Verdict
 from vibe_assets.heads.deployments import Deployments
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, Labels
@@ -16,7 +16,17 @@ from vibe_assets.stages.judging import evaluate_teacher
 from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit, not_worse_than_deployed, teacher_agrees
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.reports import report_teacher
-from vibe_assets.stages.students import KINDS, Trained, Untrained, deploy_students, deployments, train_student
+from vibe_assets.stages.students import (
+    KINDS,
+    Trained,
+    Untrained,
+    deploy_students,
+    deployments,
+    label_rows,
+    library_vectors,
+    standing,
+    train_student,
+)
 from vibe_assets.stages.truth import settle_audit
 from vibe_assets.stages.verdicts import verdict_log
 
@@ -124,6 +134,38 @@ def test_a_head_that_learned_nothing_of_use_is_stopped(settled: Platform, kind: 
     found = beats_majority(kind)(settled)
     assert not found.passed, found
     assert found.facts["score"] <= found.facts["to beat"]
+
+
+def test_a_label_that_learnt_nothing_stays_open_and_is_named_by_gate_and_report(settled: Platform) -> None:
+    noise = (pl.int_range(pl.len()) * 7919 % 31 == 0).alias("has_text")
+    damage(settled, AUTO_GROUND_TRUTH, lambda rows: rows.with_columns(noise))
+    trained = train_student(settled, "attribute")
+    assert not isinstance(trained, Untrained)
+    assert list(trained.head.card.open) == ["has_text"]
+    found = beats_majority("attribute")(settled)
+    assert found.passed, found
+    assert list(found.facts["left open"]) == ["has_text"]
+    assert "has_text" not in found.facts["labels"]
+    assert deploy_students(settled)["attribute"].deployed
+    (_, version, note) = next(row for row in standing(settled) if row[0] == "has_text")
+    assert version == ""
+    assert note.startswith("left open: ")
+    assert label_rows(trained.head, library_vectors(settled))["has_text"].is_null().all()
+
+
+def test_an_object_head_that_names_main_objects_worse_than_a_constant_list_is_not_deployed(settled: Platform) -> None:
+    def one_mostly(rows: pl.DataFrame) -> pl.DataFrame:
+        """Nearly every photo has the same main object, and the object that the head knows beside it."""
+        first = pl.when(pl.int_range(pl.len()) % 10 == 0).then(pl.lit(OBJECTS[1])).otherwise(pl.lit(OBJECTS[3]))
+        return rows.with_columns(objects=pl.concat_list(first, pl.col("objects").list.first()))
+
+    trained = train_student(settled, "object")
+    assert not isinstance(trained, Untrained)
+    damage(settled, AUTO_GROUND_TRUTH, one_mostly)
+    damage(settled, PHOTO_GROUPS, lambda rows: rows.with_columns(split=pl.lit("test")))
+    found = beats_majority("object")(settled)
+    assert not found.passed, found
+    assert "always the same three" in found.facts["note"]
 
 
 def test_a_head_that_loses_to_the_deployed_one_is_stopped_and_the_old_one_stays(settled: Platform) -> None:

@@ -29,7 +29,7 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
         group_name="students",
         kinds={"pytorch", "safetensors"},
         owners=OWNERS,
-        code_version="3",
+        code_version="4",
         tags=FOLLOWS,
         description=f"{HEADS[kind]} Trains once the teacher's report has passed its gate. Too little to learn is a result: "
         "there is no head then, and the materialisation says why.",
@@ -54,7 +54,9 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
                 "seconds": round(trained.seconds, 2),
                 "left out (too few positives)": counts_table("label", dict(card.left_out)),
                 "file": dg.MetadataValue.path(str(trained.path)),
-                "validation and test": dg.MetadataValue.md(students.scores_markdown(trained)),
+                "left open": "; ".join(f"{label}: {why}" for label, why in card.open.items()) or "no label",
+                "new folders": str(card.carry_over.get("note", "")),
+                "test split": dg.MetadataValue.md(students.scores_markdown(trained)),
             },
         )
 

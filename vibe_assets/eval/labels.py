@@ -24,7 +24,6 @@ from vibe_assets.records import (
     PHOTO_GROUPS,
     PREDICTIONS,
     RAW_PHOTOS,
-    SPLITS,
 )
 from vibe_assets.records.answers import without_teacher
 from vibe_assets.settings import Settings, load_settings
@@ -48,7 +47,7 @@ class Sources:
     auto: pl.DataFrame | None
     students: pl.DataFrame | None
     groups: pl.DataFrame  # PHOTO_GROUPS rows, empty without a lake
-    student_split: str | None  # None: all photos
+    held_out: bool  # students are judged on photos of the test split alone, which no head has seen
 
 
 class InputError(UserError, ValueError):
@@ -83,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--auto", nargs="?", const=LAKE, metavar="FILE", help="judge the teacher's labels: a file, or the lake's when none is named")
     add("--pred", nargs="?", const=LAKE, metavar="FILE", help="judge the students' labels: a file, or the lake's when none is named")
     add("--students", dest="pred", action="store_const", const=LAKE, help="same as --pred without a file")
-    add("--split", choices=[*SPLITS, "all"], help="photos that students are judged on (default: test for the lake's, all for a file)")
+    add("--split", choices=["test", "all"], help="photos that students are judged on (default: test, which no head has seen, where the "
+        "library has a split; all for files of other systems)")  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="write report.html, metrics as JSON and lists of errors here")
     add("--json", action="store_true", help="one JSON list of evaluations instead of tables")
     add("--seed", type=_seed, default=0, help="seed of the bootstrap (default 0)")
@@ -118,16 +118,17 @@ def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
         pred = LAKE if lake.exists(PREDICTIONS) else None
         if auto is None and pred is None:
             raise InputError(f"nothing to judge: give --auto FILE or --pred FILE, or fill {lake.root} with `vibe run`")
-    split = options.split or ("test" if pred == LAKE and len(groups) else "all")
-    if split != "all" and not len(groups):
-        raise InputError(f"--split {split}: no photo groups in {lake.root}, so no photo has a split; leave --split out")
+    if options.split == "test" and not len(groups):
+        raise InputError(f"--split test: no photo groups in {lake.root}, so no photo has a split; leave --split out")
+    if options.split == "all" and pred == LAKE and len(groups):
+        raise InputError("--split all: the lake's students trained on photos of the other splits; leave --split out")
     return Sources(
         taxonomy,
         _human(options.gt, lake, taxonomy),
         _labels(auto, AUTO_GROUND_TRUTH.name, lake, taxonomy),
         _labels(pred, PREDICTIONS.name, lake, taxonomy),
         groups,
-        None if split == "all" else split,
+        options.split != "all" and bool(len(groups)),
     )
 
 
@@ -166,17 +167,15 @@ def _labels(source: str | None, table: str, lake: Lake, taxonomy: Taxonomy) -> p
 # -- judging and showing ---------------------------------------------------------------------------------------------------
 def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Evaluation]:
     """Teacher against people, students against people, students against the teacher: those whose labels are given."""
-    import polars as pl
-
     from vibe_assets.evaluate.labels import evaluate_labels
+    from vibe_assets.stages.students import untrained_photos
 
     human, auto = sources.human, sources.auto
-    if sources.student_split is not None:
-        test = sources.groups.filter(pl.col("split") == sources.student_split)["image_id"].to_list()
-        student_human = human.filter(pl.col("image_id").is_in(test))
-        student_auto = None if auto is None else auto.filter(pl.col("image_id").is_in(test))
-    else:
-        student_human, student_auto = human, auto
+    student_human, student_auto = human, auto
+    if sources.held_out:
+        test = untrained_photos(sources.groups)
+        student_human = human.join(test, on="image_id", how="semi")
+        student_auto = None if auto is None else auto.join(test, on="image_id", how="semi")
     pairs = [
         ("student", "human", sources.students, student_human),
         ("student", "auto", sources.students, student_auto),
@@ -191,7 +190,7 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Eva
         if predicted is not None and truth is not None and len(truth)
     ]  # fmt: skip
     if not evaluations:
-        raise InputError(f"no audited photo is in the split {sources.student_split!r}: audit some of it, or judge on all with --split all")
+        raise InputError("no audited photo is in the test split, the one that no head has seen: audit some of it")
     unseen = [evaluation for evaluation in evaluations if evaluation.n_missing == evaluation.n]
     if unseen:
         raise InputError(f"the {unseen[0].subject}'s labels and the truth have no photo in common: are the files of the same library?")

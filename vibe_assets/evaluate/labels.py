@@ -101,7 +101,8 @@ HEADLINE = {
     "scene_macro_f1": "Scene macro-F1",
     "attributes_macro_f1": "Attributes macro-F1",
     "objects_top1": "Main object found (top-1)",
-    "objects_top3": "Object in the first three (top-3)",
+    "objects_top3": "Main object in the first three (top-3)",
+    "objects_top1_with_parents": "First object is true, or a parent of a true one",
     "objects_macro_f1": "Objects macro-F1",
     "scene_ece": "Scene calibration error",
     "scene_brier": "Scene Brier score",
@@ -129,7 +130,8 @@ def evaluate_labels(
 
     `groups`: image_id -> group, or PHOTO_GROUPS rows; photos not named are groups of their own. `use_weights`: weight by
     1 / inclusion_probability of the truth (null: 1). `scores`: rows with image_id and *_confidence columns, where `predicted` lacks them.
-    `scenes`: order of the classes. `closure` (Taxonomy.closure): a predicted parent of a true object then counts as right.
+    `scenes`: order of the classes. `closure` (Taxonomy.closure): parents of objects then count as labels of their own; the main object is
+    the first of a photo that is no parent, and only naming it itself finds it (top-1, top-3).
     `slices`: image_id and further columns; scene accuracy is given for each of their values. `kinds`: what the predictions speak of
     (a single head knows one kind; the others would count as abstentions). Raises ValueError on missing columns
     and repeated photos in the truth.
@@ -272,13 +274,17 @@ def _object_part(side: Aligned, closure: Closure | None, options: Mapping[str, A
     if some.any():
         asked = np.flatnonzero(some)
         shared: dict[str, Any] = {"groups": groups[some], "weights": weights[some]}
-        wanted = [truth[k] for k in asked]
-        for k in (1, 3):
+        leaves, named = ([_leaves(rows[at], expand) for at in asked] for rows in (raw_truth, guess))
+        main: list[set[str]] = [set(keys[:1]) for keys in leaves]
+        for name, said, wanted, k in (
+            ("objects_top1", named, main, 1),
+            ("objects_top3", named, main, 3),
+            ("objects_top1_with_parents", [guess[at] for at in asked], [truth[at] for at in asked], 1),
+        ):
             constant = metrics.most_common(wanted, shared["weights"], k)
             always = metrics.top_k_hits([constant] * len(wanted), wanted, k)
             baseline = float((always * shared["weights"]).sum() / shared["weights"].sum())
-            hits = metrics.top_k_hits([guess[at] for at in asked], wanted, k)
-            headline[f"objects_top{k}"] = weighted_share(hits, **shared, baseline=baseline)
+            headline[name] = weighted_share(metrics.top_k_hits(said, wanted, k), **shared, baseline=baseline)
     said_nothing = np.array([objects is None for objects in found])
     return _Part(
         headline=headline,
@@ -286,6 +292,11 @@ def _object_part(side: Aligned, closure: Closure | None, options: Mapping[str, A
         abstained={"objects": weighted_share(said_nothing, groups=groups, weights=weights)},
         mistakes=_object_mistakes(side, known, guess, raw_truth, truth),
     )
+
+
+def _leaves(keys: Sequence[str], closure: Closure) -> list[str]:
+    """The keys of a photo that are no parent of another one of it, in their order."""
+    return [key for key in keys if not any(key != other and key in closure([other]) for other in keys)]
 
 
 def _object_mistakes(

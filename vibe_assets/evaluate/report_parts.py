@@ -20,7 +20,7 @@ CARDS = {  # headline figure -> what it says, in the words of somebody with phot
     "scene_accuracy_answered": "right among the photos it is sure enough about",
     "scene_macro_f1": "every scene counts alike, however rare: found where it is, not claimed where it is not",
     "attributes_macro_f1": "yes-or-no questions such as “is a person in it?”, each counting alike",
-    "objects_top1": "of the photos that show a known object: the first object named is one of them",
+    "objects_top1": "of the photos that show a known object: the first object named is the main one, the most specific name of it",
     "objects_top3": "the same, for the first three objects named",
     "scene_ece": "how far the stated confidence is from the share that is right",
 }

@@ -13,6 +13,9 @@ from vibe_assets.heads.models import sigmoid, softmax
 
 MIN_ROWS = 10  # held-out photos below which the scene temperature stays 1
 MIN_EACH = 5  # held-out positives, and negatives, below which a label keeps its probabilities and the default threshold
+FEW = 30  # held-out photos below which no test excludes chance: being ahead of the constant answer is enough there
+CHANCE = 0.01  # p-value below which a label's ranking is taken for more than luck
+Z = 1.6449  # normal quantile of a one-sided 95 %
 MIN_KEPT = 5  # kept photos below which an accuracy does not justify a scene threshold
 GRID = np.linspace(0.0, 1.0, 101).round(2)
 DEFAULT_THRESHOLD = 0.5
@@ -34,16 +37,15 @@ def calibrate(
     logits: NDArray[np.float32],
     targets: NDArray[np.integer],
     mask: NDArray[np.bool_],
-    seen: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """The `calibration` of a card from held-out logits (n, c); `seen` (c,) marks the scenes that training saw."""
+    """The `calibration` of a card from held-out logits (n, c); `weights` (n,), `mask` without labels that their training did not see."""
     if kind == "scene":
-        usable = mask & seen[np.maximum(targets, 0)]
-        return {"temperature": fit_temperature(logits[usable], targets[usable])}
+        return {"temperature": fit_temperature(logits[mask], targets[mask], None if weights is None else weights[mask])}
     pairs = {}
     for at, name in enumerate(names):
         known = mask[:, at]
-        pairs[name] = list(fit_platt(logits[known, at], targets[known, at] == 1))
+        pairs[name] = list(fit_platt(logits[known, at], targets[known, at] == 1, None if weights is None else weights[known]))
     return {"platt": pairs}
 
 
@@ -55,24 +57,61 @@ def choose_thresholds(
     mask: NDArray[np.bool_],
     target: float,
     max_open: float = 1.0,
+    familiar: NDArray[np.float64] | None = None,
+    folders: NDArray[Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The `thresholds` of a card from held-out calibrated probabilities (n, c)."""
+    """The `thresholds` of a card from held-out calibrated probabilities (n, c).
+
+    `familiar` (m, c): those of photos from folders that trained, where the others are of held-out ones, their `folders` (n,); `max_open`
+    is a share of the familiar.
+    """
     if kind == "scene":
-        chosen = pick_confidence(p.max(axis=1, initial=0.0), p.argmax(axis=1) == targets, target_precision=target, max_open=max_open)
+        chosen = pick_confidence(
+            p[mask].max(axis=1, initial=0.0), (p.argmax(axis=1) == targets)[mask], target_precision=target, max_open=max_open,
+            familiar=None if familiar is None else familiar.max(axis=1, initial=0.0), folders=None if folders is None else folders[mask],
+        )  # fmt: skip
         return {"scene": {"upper": chosen.value, "rule": chosen.rule}}
     thresholds: dict[str, dict[str, Any]] = {}
     for at, name in enumerate(names):
         known, positive = p[mask[:, at], at], targets[mask[:, at], at] == 1
         if kind == "attribute":
-            thresholds[name] = pick_band(known, positive, target_precision=target, max_open=max_open)
+            near = None if familiar is None else familiar[:, at]
+            thresholds[name] = pick_band(known, positive, target_precision=target, max_open=max_open, familiar=near)
         else:
             one = pick_threshold(known, positive, target_precision=target)
             thresholds[name] = {"upper": one.value, "rule": one.rule}
     return thresholds
 
 
-def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.integer]) -> float:
-    """T that minimises the mean cross-entropy of softmax(logits / T); logits (n, c), targets (n,). Guo et al. 2017.
+def why_open(p: NDArray[np.floating], positive: NDArray[np.bool_], *, upper: float, lower: float) -> str:
+    """Why a label is left open, "" where it is put in force: it beats the answer that is the same for every photo.
+
+    On held-out photos (n,): its answers (true from `upper` on, false up to `lower`) are right where the more frequent answer is wrong more
+    often than the other way round, and it ranks photos with the label first (Mann-Whitney test), unless there are FEW photos.
+    """
+    from scipy.stats import mannwhitneyu
+
+    n, positives = len(positive), int(positive.sum())
+    if not 0 < positives < n:
+        return f"{positives} of {n} held-out photos show it, so nothing tells whether it learnt anything"
+    constant = 2 * positives >= n
+    said, answered = p >= upper, (p >= upper) | (p <= lower)
+    better, worse = (
+        (answered & (said == positive) & (positive != constant)).sum(),
+        (answered & (said != positive) & (positive == constant)).sum(),
+    )
+    if better <= worse:
+        return (
+            f"no better than always {str(constant).lower()}: right where that is wrong on {better}, wrong where that is right on {worse} "
+            f"of {n} held-out photos"
+        )
+    if n >= FEW and (chance := float(mannwhitneyu(p[positive], p[~positive], alternative="greater").pvalue)) > CHANCE:
+        return f"ranks {n} held-out photos no better than chance (p = {chance:.2g})"
+    return ""
+
+
+def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.integer], weights: NDArray[np.float64] | None = None) -> float:
+    """T that minimises the mean cross-entropy of softmax(logits / T); logits (n, c), targets and weights (n,). Guo et al. 2017.
 
     1.0 with fewer than MIN_ROWS rows; bounded to 0.05..20; a weak prior on log T (one photo's worth) keeps perfect rows finite.
     """
@@ -81,16 +120,17 @@ def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.integer]) 
     if len(targets) < MIN_ROWS:
         return 1.0
     scores, rows = logits.astype(np.float64), np.arange(len(targets))
+    weight = np.ones(len(targets)) if weights is None else weights
 
     def cost(log_t: float) -> float:
         p = softmax(scores / np.exp(log_t))[rows, targets]
-        return float(-np.log(np.maximum(p, 1e-300)).sum() + 0.5 * log_t**2)
+        return float(-(weight * np.log(np.maximum(p, 1e-300))).sum() + 0.5 * log_t**2)
 
     return float(np.exp(minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded").x))
 
 
-def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """(a, b) of probability = sigmoid(a * logit + b) for one label, a > 0; logits and positive (n,).
+def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_], weights: NDArray[np.float64] | None = None) -> tuple[float, float]:
+    """(a, b) of probability = sigmoid(a * logit + b) for one label, a > 0; logits, positive and weights (n,).
 
     A prior holds log a and b near the identity (standard deviations 0.5 and 1), so that few photos move them little; with fewer than
     MIN_EACH positives or negatives it is the identity itself.
@@ -100,12 +140,13 @@ def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_]) -> tupl
     if not _enough(positive):
         return 1.0, 0.0
     scores, sign = logits.astype(np.float64), np.where(positive, 1.0, -1.0)
+    weight = np.ones(len(positive)) if weights is None else weights
 
     def cost(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         a = np.exp(at[0])
         margin = sign * (a * scores + at[1])
-        slope = -sign * sigmoid(-margin)  # d loss / d (a * logit + b)
-        value = np.logaddexp(0.0, -margin).sum() + 2.0 * at[0] ** 2 + 0.5 * at[1] ** 2
+        slope = -weight * sign * sigmoid(-margin)  # d loss / d (a * logit + b)
+        value = (weight * np.logaddexp(0.0, -margin)).sum() + 2.0 * at[0] ** 2 + 0.5 * at[1] ** 2
         return float(value), np.array([(slope * scores).sum() * a + 4.0 * at[0], slope.sum() + at[1]])
 
     found = minimize(cost, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3.0, 3.0), (-20.0, 20.0)]).x
@@ -127,16 +168,20 @@ def pick_threshold(p: NDArray[np.floating], positive: NDArray[np.bool_], *, targ
     return Threshold(float(GRID[f1.argmax()]), "f1")
 
 
-def pick_band(p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_precision: float, max_open: float = 1.0) -> dict[str, Any]:
+def pick_band(
+    p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_precision: float, max_open: float = 1.0,
+    familiar: NDArray[np.floating] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Upper and lower threshold of an attribute: true from `upper` on, false up to `lower`, open in between.
 
     `lower` is the mirror image of `upper`: the same rule on 1 - p for the negatives, never above `upper`. Where more than `max_open`
-    of the photos would stay open, both are the threshold with the best F1 and nothing does.
+    of the photos (of `familiar`, where given) would stay open, both are the threshold with the best F1 and nothing does.
     """
     upper = pick_threshold(p, positive, target_precision=target_precision)
     mirrored = pick_threshold(1.0 - p, ~positive, target_precision=target_precision)
     lower = round(min(1.0 - mirrored.value, upper.value), 2)
-    if len(p) and float(np.mean((p > lower) & (p < upper.value))) > max_open:
+    counted = p if familiar is None or not len(familiar) else familiar
+    if len(counted) and float(np.mean((counted > lower) & (counted < upper.value))) > max_open:
         best = pick_threshold(p, positive, target_precision=np.inf).value
         return {"upper": best, "lower": best, "rule": "capped", "lower_rule": "capped"}
     return {
@@ -148,21 +193,49 @@ def pick_band(p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_pr
 
 
 def pick_confidence(
-    confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, target_precision: float, max_open: float = 1.0
-) -> Threshold:
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, target_precision: float, max_open: float = 1.0,
+    familiar: NDArray[np.floating] | None = None, folders: NDArray[Any] | None = None,
+) -> Threshold:  # fmt: skip
     """Confidence below which a scene is left open: the lowest of 101 at which the kept photos are right often enough.
 
     0.0 (nothing left open, rule "unreached") when none reaches the target with MIN_KEPT photos kept. Where the target would leave
-    more than `max_open` of the photos open, the highest threshold that does not.
+    more than `max_open` of the photos open, the highest threshold that does not. With `familiar` (m,) it is a share of these, and a target
+    that none reaches costs as much of them: the confidence of what is unfamiliar is worth little there. With `folders` (n,) of the photos
+    the lower end of the share that is right must reach the target, for a folder not among them.
     """
     kept, right = _from_threshold_on(confidence), _from_threshold_on(confidence[correct])
-    reached = np.flatnonzero((right >= target_precision * kept) & (kept >= MIN_KEPT))
+    enough = right >= target_precision * kept if folders is None else _lower_ends(confidence, correct, folders) >= target_precision
+    reached = np.flatnonzero(enough & (kept >= MIN_KEPT))
+    counted = confidence if familiar is None or not len(familiar) else familiar
+    bearable = np.flatnonzero(len(counted) - _from_threshold_on(counted) <= max_open * len(counted))
     if not reached.size:
-        return Threshold(0.0, "unreached")
-    bearable = np.flatnonzero(len(confidence) - kept <= max_open * len(confidence))
+        return Threshold(0.0 if familiar is None else float(GRID[bearable[-1]]), "unreached")
     if bearable[-1] < reached[0]:
         return Threshold(float(GRID[bearable[-1]]), "capped")
     return Threshold(float(GRID[reached[0]]), "precision")
+
+
+def _lower_ends(confidence: NDArray[np.floating], correct: NDArray[np.bool_], folders: NDArray[Any]) -> NDArray[np.float64]:
+    """Lower ends (101,) of the share that is right among the photos kept at each threshold, one-sided 95 %: the lower one of two.
+
+    Of a ratio estimate whose clusters are the folders (Cochran 1977, 6.4, with Student's t), and Wilson's over photos, for shares near one.
+    """
+    from scipy.stats import t
+
+    codes = np.unique(folders, return_inverse=True)[1]
+    ends = np.zeros(len(GRID))
+    for at, threshold in enumerate(GRID):
+        keep = confidence >= threshold
+        kept = np.bincount(codes[keep], minlength=1).astype(float)
+        right = np.bincount(codes[keep], correct[keep], minlength=len(kept))
+        n, k = kept.sum(), int((kept > 0).sum())
+        if k < 2:
+            continue
+        share = right.sum() / n
+        error = np.sqrt(k / (k - 1) * np.square(right - share * kept).sum()) / n
+        wilson = (share + Z * Z / (2 * n) - Z * np.sqrt(share * (1 - share) / n + (Z / (2 * n)) ** 2)) / (1 + Z * Z / n)
+        ends[at] = min(share - t.ppf(0.95, k - 1) * error, wilson)
+    return ends
 
 
 def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, bins: int = 15) -> float | None:

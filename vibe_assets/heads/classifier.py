@@ -44,6 +44,7 @@ def classify(embeddings_rows: pl.DataFrame, heads: Mapping[str, TrainedHead], *,
     - An attribute is true from the upper threshold on, false up to the lower one, null and in `abstained` in between.
     - is_document and is_screenshot follow from the scene, whatever an attribute head says; an open scene leaves them open.
     - Objects are sorted by confidence, the more specific first among equals; a child brings its parents, at least as likely.
+    - What the card of a head leaves open is answered as if there were no head for it.
     - `source` is one word, or QUESTION=SOURCE for each where they differ; what has neither head nor prompt is null and has none.
     - A row without a vector gets nulls and the source `none`.
     Raises HeadError when a head or the prompts belong to another encoder.
@@ -85,8 +86,13 @@ def _refuse_foreign(encoders: Sequence[str], heads: Mapping[str, TrainedHead], p
 
 # -- scores ------------------------------------------------------------------------------------------------------------
 def _head_scores(head: TrainedHead, x: NDArray[np.float32]) -> _Scores:
-    upper = head.thresholds("upper")
-    return _Scores(head.labels, head.probabilities(x), upper, upper if head.kind != "attribute" else head.thresholds("lower"), "student")
+    """What a head says; labels that its card leaves open are absent, as if it had none of them."""
+    upper, p = head.thresholds("upper"), head.probabilities(x)
+    lower = upper if head.kind != "attribute" else head.thresholds("lower")
+    if not head.card.open:
+        return _Scores(head.labels, p, upper, lower, "student")
+    kept = [at for at, label in enumerate(head.labels) if label not in head.card.open]
+    return _Scores(tuple(head.labels[at] for at in kept), p[:, kept], upper[kept], lower[kept], "student")
 
 
 def _scene_scores(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prompts: Prompts | None) -> _Scores | None:
@@ -112,8 +118,8 @@ def _attribute_scores(
 
 
 def _object_scores(x: NDArray[np.float32], heads: Mapping[str, TrainedHead], prompts: Prompts | None) -> _Scores | None:
-    if "object" in heads:
-        return _head_scores(heads["object"], x)
+    if "object" in heads and (said := _head_scores(heads["object"], x)).labels:
+        return said
     if prompts is None or not (labels := prompts.having("object.")):
         return None
     threshold = np.full(len(labels), ZERO_SHOT_THRESHOLD)

@@ -23,7 +23,8 @@ class TrainingSet:
     """What a head learns from. Targets are indices into the label list (n,), -1 where unknown, or 0/1 per label (n, c) with a mask.
 
     x (n, d) float32 unit rows; mask has the shape of targets, True where the truth is known; splits, groups, image_ids (n,) strings.
-    Rows of the split `aside` are never used. Raises ValueError when shapes disagree.
+    Rows of the split `aside` are never used. `sources` (n,): the folder (camera, day) of each photo, None where nothing tells them apart.
+    Raises ValueError when shapes disagree.
     """
 
     x: NDArray[np.float32]
@@ -32,6 +33,7 @@ class TrainingSet:
     splits: NDArray[np.str_]
     groups: NDArray[np.str_]
     image_ids: NDArray[np.str_]
+    sources: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.x)
@@ -39,7 +41,7 @@ class TrainingSet:
             raise ValueError(f"x: expected float32 (n, d), got {self.x.dtype} {self.x.shape}")
         if self.targets.shape != self.mask.shape or self.mask.dtype != np.bool_:
             raise ValueError(f"mask: expected bool {self.targets.shape}, got {self.mask.dtype} {self.mask.shape}")
-        for name in ("targets", "splits", "groups", "image_ids"):
+        for name in ("targets", "splits", "groups", "image_ids", *(() if self.sources is None else ("sources",))):
             if len(getattr(self, name)) != n:
                 raise ValueError(f"{name}: expected {n} rows, got {len(getattr(self, name))}")
         if foreign := set(np.unique(self.splits).tolist()) - set(USABLE_SPLITS):
@@ -91,6 +93,8 @@ def training_set(
 ) -> TrainingSet:  # fmt: skip
     """Join IMAGE_EMBEDDINGS, label rows (the columns of `Labels.row()`) and PHOTO_GROUPS on image_id, sorted by split and image_id.
 
+    A column `source` of `groups_rows` becomes the sources.
+
     Photos without a vector, truth or split are left out; copies of a photo count once. A null `objects` leaves an object row out.
     With `read`, `embeddings_rows` only name the photos that have a vector, and `read(image_ids)` hands the vectors over, (n, d).
     """
@@ -101,12 +105,15 @@ def training_set(
         truth = truth.filter(pl.col("objects").is_not_null())
     if read is None:
         embeddings_rows = embeddings_rows.filter(pl.col("embedding").is_not_null()).unique("image_id", keep="first", maintain_order=True)
+    with_source = ["source"] if "source" in groups_rows.columns else []
     columns = ["scene"] if kind == "scene" else list(labels) if kind == "attribute" else ["objects"]
     joined = (
         embeddings_rows.select("image_id")
         .unique("image_id")
         .join(truth.select("image_id", *columns), on="image_id", how="inner")
-        .join(groups_rows.select("image_id", "group_id", "split").unique("image_id", keep="first"), on="image_id", how="inner")
+        .join(
+            groups_rows.select("image_id", "group_id", "split", *with_source).unique("image_id", keep="first"), on="image_id", how="inner"
+        )
         .sort("split", "image_id")
     )
     targets, mask = build_targets(kind, joined, labels=labels, closure=closure)
@@ -115,8 +122,8 @@ def training_set(
         x = vectors(places["embedding"])
     else:
         x = read(joined["image_id"])
-    strings = {name: joined[name].to_numpy().astype(np.str_) for name in ("split", "group_id", "image_id")}
-    return TrainingSet(x, targets, mask, strings["split"], strings["group_id"], strings["image_id"])
+    strings = {name: joined[name].to_numpy().astype(np.str_) for name in ("split", "group_id", "image_id", *with_source)}
+    return TrainingSet(x, targets, mask, strings["split"], strings["group_id"], strings["image_id"], strings.get("source"))
 
 
 def vectors(column: pl.Series) -> NDArray[np.float32]:

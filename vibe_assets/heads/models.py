@@ -17,6 +17,7 @@ from vibe_assets.strangers import json_value
 
 KINDS = ("scene", "attribute", "object")
 FORMAT = 1  # layout of head.safetensors and card.json
+LATER = ("open", "carry_over")  # fields that cards of earlier versions lack
 
 
 class HeadError(UserError, RuntimeError):
@@ -54,6 +55,8 @@ class HeadCard:
     thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # split -> figures, each split with its n
     history: tuple[Mapping[str, Any], ...] = ()  # one entry per iteration: strength, iteration, train_loss, val_loss
+    open: Mapping[str, str] = field(default_factory=dict)  # label that is left open -> why: not shown to be better than a constant answer
+    carry_over: Mapping[str, Any] = field(default_factory=dict)  # what held-out folders tell of photos from a folder never seen
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -67,7 +70,7 @@ class HeadCard:
             found = values.get("format") if isinstance(values, dict) else type(values).__name__
             raise ValueError(f"expected a head card of format {FORMAT}, got {found!r}")
         known = {item.name for item in fields(cls)}
-        if wrong := sorted(set(values) ^ known):
+        if wrong := sorted((known - set(LATER) - set(values)) | (set(values) - known)):
             raise ValueError(f"missing or unexpected fields {wrong}")
         return cls(**{**values, "labels": tuple(values["labels"]), "history": tuple(values["history"])})
 
@@ -115,7 +118,7 @@ class TrainedHead:
         for name, array in sorted(self.arrays().items()):
             digest.update(f"{name}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
-        card = {key: value for key, value in asdict(self.card).items() if key != "created_at"}
+        card = {key: value for key, value in asdict(self.card).items() if key != "created_at" and (value or key not in LATER)}
         digest.update(json.dumps(card, sort_keys=True, ensure_ascii=False).encode())
         return f"{self.kind}-{digest.hexdigest()[:12]}"
 

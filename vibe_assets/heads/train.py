@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibe_assets.heads.calibrate import MIN_ROWS, calibrate, choose_thresholds
+from vibe_assets.heads.calibrate import MIN_ROWS, calibrate, choose_thresholds, why_open
 from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
 from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated
 from vibe_assets.heads.scores import score_split
@@ -17,12 +17,15 @@ from vibe_assets.settings import StudentSettings
 from vibe_assets.words import some
 
 if TYPE_CHECKING:
+    from vibe_assets.heads.fit import Path
     from vibe_assets.heads.losses import Loss
     from vibe_assets.heads.picked import PickedRows
 
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
 FOLDS = 5
+FOLDER_FOLDS = 3  # each costs a fit: training takes twice the time with them
+TAUGHT = 0.25  # share of the photos in held-out folders whose scene (label) another folder shows; below, folders are the labels themselves
 FALLBACK_STRENGTH = 0.03  # where nothing can be held out: on the strong side of what validation usually picks
 PROVENANCE = ("encoder", "teacher", "mapping", "data_versions", "code_version", "created_at")
 SMALL = 50_000_000  # numbers in the training vectors below which one thread is used: a second one gains little and waits for busy cores
@@ -33,15 +36,27 @@ BLOCK = 65_536  # rows whose numbers are checked at a time
 
 
 @dataclass(frozen=True, eq=False)
+class _Held:
+    """Photos that did not train: their positions (n,), logits (n, c) and, like the mask, where the label is known and was trained on."""
+
+    at: NDArray[np.intp]
+    logits: NDArray[np.float32]
+    taught: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
 class _Fit:
-    """Weights on standardised vectors, and the logits of photos that the choice was made on (`held_rows`: their positions)."""
+    """Weights on standardised vectors, and the photos that did not train: `familiar` chose them, of folders that trained.
+
+    `new`: each predicted without its folder in training; None where no folder can be held out.
+    """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
-    held_rows: NDArray[np.intp]
-    held_logits: NDArray[np.float32]
+    familiar: _Held
+    new: _Held | None
     selection: dict[str, Any]
     history: tuple[dict[str, Any], ...]
     test_logits: NDArray[np.float32]
@@ -51,7 +66,12 @@ def train_head(
     kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any],
     threads: int | None = None, progress: bool = False,
 ) -> TrainedHead:  # fmt: skip
-    """Train a `scene`, `attribute` or `object` head on the train split; the val split chooses, calibrates and sets thresholds.
+    """Train a `scene`, `attribute` or `object` head on the train split; val chooses, held-out folders set thresholds.
+
+    Photos of a folder that trained are too easy to set thresholds on: a head that is right on 99 % of them would never abstain. So every
+    fold of whole folders (`data.sources`) is predicted by a fit without it; calibration weighs these photos and the val split alike.
+    Without several folders the val split does it all.
+    Labels that do not beat a constant answer on these photos are left open: `card.open` names them.
 
     `labels` are the columns of the targets (scenes: all classes of the taxonomy; a class without photos keeps its slot). Objects with
     fewer than `settings.min_positives` positives in the train split, and attributes without both outcomes there, are left out and
@@ -66,20 +86,30 @@ def train_head(
     kept, left_out = _learnable(kind, data, labels, train, settings)
     names = tuple(labels[at] for at in kept)
     if kind != "scene":
-        data = TrainingSet(data.x, data.targets[:, kept], data.mask[:, kept], data.splits, data.groups, data.image_ids)
+        data = replace(data, targets=data.targets[:, kept], mask=data.mask[:, kept])
     fit = _fit(kind, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
 
-    seen = np.bincount(data.targets[train], minlength=len(names)) > 0 if kind == "scene" else np.ones(len(names), bool)
-    calibration = calibrate(kind, names, fit.held_logits, data.targets[fit.held_rows], data.mask[fit.held_rows], seen)
-    held_p = calibrated(fit.held_logits, names, calibration)
+    held = fit.new or fit.familiar
+    parts = [held, fit.familiar] if fit.new else [held]
+    at, taught = np.concatenate([rows.at for rows in parts]), np.concatenate([rows.taught for rows in parts])
+    logits = np.concatenate([rows.logits for rows in parts])
+    calibration = calibrate(kind, names, logits, data.targets[at], taught, _even([len(rows.at) for rows in parts]))
+    if kind == "scene" and fit.new:  # held-out folders make it more cautious, never bolder: the next one may be further away
+        familiar = calibrate(kind, names, fit.familiar.logits, data.targets[fit.familiar.at], fit.familiar.taught)
+        calibration = {"temperature": max(calibration["temperature"], familiar["temperature"])}
+    p = calibrated(logits, names, calibration)
+    near_p, folders = (p[len(held.at) :], data.sources[held.at]) if fit.new and data.sources is not None else (None, None)
     thresholds = choose_thresholds(
-        kind, names, held_p, data.targets[fit.held_rows], data.mask[fit.held_rows], settings.target_precision, settings.max_open
-    )
+        kind, names, p[: len(held.at)], data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught,
+        settings.target_precision, settings.max_open, near_p, folders,
+    )  # fmt: skip
+    left_open = {} if kind == "scene" or not len(at) else _open(names, p, data.targets[at] == 1, taught, thresholds)
+    metrics = _metrics(kind, names, data, fit, calibration, thresholds)
     card = HeadCard(
         kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
         n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,
         history=fit.history, calibration=calibration, thresholds=thresholds,
-        metrics=_metrics(kind, names, data, fit, calibration, thresholds),
+        metrics=metrics, open=left_open, carry_over=_carry_over(kind, metrics, fit, thresholds, settings.target_precision),
         **{**provenance, "data_versions": dict(provenance.get("data_versions", {}))},
     )  # fmt: skip
     return TrainedHead(fit.weight, fit.bias, fit.mean, fit.std, card)
@@ -157,24 +187,95 @@ def _fit(
         rows = _standardised(data, train, threads)
         val, groups = data.rows("val"), data.groups[train]
         model = fit.linear(data.x.shape[1], classes)
+        at, taught = train[:0], data.mask[:0]
         if _can_choose(kind, data, train, val):
             held = _picked(data, val, rows)
             path, selection = _along_path(model, rows, _selectable(kind, held, rows), loss, settings=settings, progress=progress)
             selection |= {"by": "val", "n": len(val)}
-            held_rows, logits = val, picked.logits(model, held)
+            at, logits, taught = val, picked.logits(model, held), _selectable(kind, held, rows).mask.numpy()
         elif (folds := min(FOLDS, len(np.unique(groups)))) >= 2:
             path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
             selection = {"by": f"{folds} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
-            held_rows = train
+            at, taught = train, data.mask[train]
         else:
             path = fit.fit_path(model, rows, None, loss, strengths=(FALLBACK_STRENGTH,), max_iterations=settings.max_epochs)
-            selection = {"by": "nothing: one group only", "n": 0}
-            held_rows, logits = train[:0], torch.zeros(0, classes)
+            selection, logits = {"by": "nothing: one group only", "n": 0}, torch.zeros(0, classes)
         best = path.stops[-1] if selection["by"] != "val" else path.best
         selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8)} | selection
         weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy() - correction
+        familiar = _Held(at, logits.numpy() - correction, taught)
+        new: _Held | None = None
+        if len(at) and (folders := _by_folder(kind, data, train, settings.seed)) is not None:
+            found = _over_folders(rows, folders, loss, model, path, best.strength, settings=settings)
+            new = _Held(train[folders.rows], found.numpy() - correction, folders.taught)
+            selection["folders"] = f"{len(folders.splits)} folds of {some(folders.count, 'folder')}"
         tested = picked.logits(model, _picked(data, data.rows("test"), rows)).numpy() - correction
-    return _Fit(weight, bias, rows.mean.numpy(), rows.std.numpy(), held_rows, logits.numpy() - correction, selection, path.history, tested)
+    return _Fit(weight, bias, rows.mean.numpy(), rows.std.numpy(), familiar, new, selection, path.history, tested)
+
+
+@dataclass(frozen=True, eq=False)
+class _Folders:
+    """Folds that hold whole folders out. `rows`: places in train; `splits` (inside, outside) and `taught` are of these rows."""
+
+    rows: NDArray[np.intp]
+    splits: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+    taught: NDArray[np.bool_]
+    count: int  # folders
+
+
+def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int) -> _Folders | None:
+    """Folds of folders (a group lies in that of its first photo); None where there is one only, or where each shows labels of its own.
+
+    On more than LARGE rows a sample of them: what is chosen is one number, and every fold costs a fit.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    if data.sources is None:
+        return None
+    _, first, of = np.unique(data.groups[train], return_index=True, return_inverse=True)
+    sources = data.sources[train][first][of]
+    rows = np.arange(len(train))
+    if len(train) > LARGE:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(train))[: SAMPLES[1]])
+    count = len(np.unique(sources[rows]))
+    if count < 2:
+        return None
+    targets, known = data.targets[train[rows]], data.mask[train[rows]]
+    splits = list(GroupKFold(min(FOLDER_FOLDS, count), shuffle=True, random_state=seed).split(rows, groups=sources[rows]))
+    taught = known.copy()
+    for inside, outside in splits:
+        if kind == "scene":
+            taught[outside] &= np.isin(targets[outside], targets[inside][known[inside]])
+        else:
+            positive = (targets[inside] == 1) & known[inside]
+            taught[outside] &= positive.any(axis=0) & (known[inside] & ~positive).any(axis=0)
+    shown = known if kind == "scene" else known & (targets == 1)
+    if (taught & shown).sum() < TAUGHT * shown.sum():
+        return None
+    return _Folders(rows, splits, taught, count)
+
+
+def _over_folders(
+    rows: PickedRows, folders: _Folders, loss: Loss, model: Any, path: Path, strength: float, *, settings: StudentSettings
+) -> Any:
+    """Logits of the folds' rows, each from a fit without its folder, with the strengths and iterations that the head was fitted with."""
+    import torch
+
+    from vibe_assets.heads import fit, picked
+
+    tried = rows if len(folders.rows) == len(rows) else rows.only(torch.from_numpy(folders.rows)).copied()
+    large = len(rows) >= LARGE  # then the head was fitted in whitened coordinates, from a start that the folds do not have
+    stops = sorted((stop for stop in path.stops if stop.strength >= strength), key=lambda stop: -stop.strength)
+    logits = torch.zeros(len(tried), model.out_features)
+    for inside, outside in folders.splits:
+        fold, held = fit.linear(rows.x.shape[1], model.out_features), torch.from_numpy(outside)
+        fit.fit_path(
+            fold, tried.only(torch.from_numpy(inside)), None, loss, max_iterations=settings.max_epochs,
+            strengths=(strength,) if large else [stop.strength for stop in stops],
+            budgets=None if large else [stop.iteration for stop in stops], spectrum=picked.spectrum(rows) if large else None,
+        )  # fmt: skip
+        logits[held] = picked.logits(fold, tried.only(held))
+    return logits
 
 
 def _along_path(
@@ -255,11 +356,12 @@ def _picked(data: TrainingSet, at: NDArray[np.intp], like: PickedRows) -> Picked
 
 
 def _selectable(kind: str, held: PickedRows, train: PickedRows) -> PickedRows:
-    """Held-out rows without scenes that training never saw: their loss grows with every step and would stop training at once."""
+    """Held-out rows without what training never saw (a scene; a label's one outcome): that loss grows with every step."""
     import torch
 
     if kind != "scene":
-        return held
+        positive = (train.targets == 1) & train.mask
+        return replace(held, mask=held.mask & positive.any(dim=0) & (train.mask & ~positive).any(dim=0))
     return replace(held, mask=held.mask & torch.isin(held.targets, train.targets[train.mask].unique()))
 
 
@@ -306,6 +408,49 @@ def _cross_validate(
     return final, logits, [round(value, 8) for value in losses]
 
 
+# -- the card ------------------------------------------------------------------------------------------------------------
+def _even(sizes: Sequence[int]) -> NDArray[np.float64] | None:
+    """Weights with which parts of these sizes weigh alike, of mean one: photos of new and of known folders are equally likely to come."""
+    return np.concatenate([np.full(size, sum(sizes) / (len(sizes) * size)) for size in sizes]) if len(sizes) > 1 else None
+
+
+def _open(
+    names: Sequence[str], p: NDArray[np.float64], positive: NDArray[np.bool_], known: NDArray[np.bool_],
+    thresholds: Mapping[str, Mapping[str, Any]],
+) -> dict[str, str]:  # fmt: skip
+    """Label -> why it is left open, of labels that were not shown to beat a constant answer on held-out photos; all are (n, labels)."""
+    found = {}
+    for at, name in enumerate(names):
+        upper = float(thresholds[name]["upper"])
+        lower = float(thresholds[name].get("lower", np.nextafter(upper, 0)))
+        if why := why_open(p[known[:, at], at], positive[known[:, at], at], upper=upper, lower=lower):
+            found[name] = why
+    return found
+
+
+def _carry_over(
+    kind: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, thresholds: Mapping[str, Mapping[str, Any]], target: float
+) -> dict[str, Any]:
+    """What held-out folders tell of photos from a folder never seen; it carries over where the threshold reaches the target there."""
+    if fit.new is None:
+        return {"carries_over": None, "note": "no folder could be held out, so nothing tells how it does on photos of another"}
+    figures = metrics["new_folders"]
+    if kind != "scene":
+        return {"n": figures["n"], "macro_average_precision": figures["macro_average_precision"]}
+    right, kept = figures["accuracy_kept"], figures["kept"]
+    holds = thresholds["scene"]["rule"] == "precision"
+    return {
+        "carries_over": holds,
+        "n": figures["n"],
+        "answered": kept,
+        "accuracy_answered": right,
+        "accuracy": figures["accuracy"],
+        "note": f"of {figures['n']} photos of held-out folders it answers {kept or 0:.0%}"
+        + (f", {right:.0%} of them right" if right is not None else "")
+        + ("" if holds else f": not shown to carry over to new folders (wanted: {target:.0%} at the lower end)"),
+    }
+
+
 def _metrics(
     kind: str, names: Sequence[str], data: TrainingSet, fit: _Fit, calibration: Mapping[str, Any],
     thresholds: Mapping[str, Mapping[str, Any]],
@@ -320,8 +465,8 @@ def _metrics(
             uncalibrated=calibrated(logits, names, raw), majority=majority,
         )  # fmt: skip
 
-    chosen_on = "val" if fit.selection["by"] == "val" else "cross_validated"
-    metrics = {chosen_on: figures(fit.held_logits, fit.held_rows)} if len(fit.held_rows) else {}
+    parts = {"val" if fit.selection["by"] == "val" else "cross_validated": fit.familiar} | ({"new_folders": fit.new} if fit.new else {})
+    metrics = {name: figures(part.logits, part.at) for name, part in parts.items() if len(part.at)}
     if len(test := data.rows("test")):
         metrics["test"] = figures(fit.test_logits, test)
     return metrics

@@ -61,6 +61,7 @@ class Scores:
 
 HEADLINE = {
     "accuracy": "accuracy",
+    "unusable": "unusable answers (none of the names, or several)",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
     "top5": "top-5 accuracy",
@@ -88,8 +89,9 @@ def judge(
     predictions: Codes, truth: Codes, names: Sequence[str], *, groups: NDArray[Any] | None = None, ranks: Floats | None = None,
     most_frequent: Sequence[int] | None = None, majority: int | None = None, resamples: int = RESAMPLES, seed: int = 0,
 ) -> Scores:  # fmt: skip
-    """Judge answers (n,) against true names (n,), both as positions in `names`.
+    """Judge answers (n,) against true names (n,), both as positions in `names`; an answer len(names) is none of them.
 
+    Such unusable answers are wrong, have a share of their own, and are no further name in any other figure.
     `groups` (n,): faces of one person or near-duplicates, drawn together by the intervals. `ranks` (n,): rank of the true name, for the
     top-5 and the choices; without them those are left out. `most_frequent`: the names that top-30 counts, most frequent in training first
     (default: by support). `majority`: the name most frequent in training (default: in the truth). Raises ValueError for no faces.
@@ -97,9 +99,9 @@ def judge(
     classes, n = len(names), len(truth)
     if n == 0 or len(predictions) != n:
         raise ValueError(f"expected as many answers as true names and at least one, got {len(predictions)} and {n}")
-    if min(predictions.min(), truth.min()) < 0 or max(predictions.max(), truth.max()) >= classes:
+    if min(predictions.min(), truth.min()) < 0 or truth.max() >= classes or predictions.max() > classes:
         raise ValueError(f"expected names 0..{classes - 1}, got {truth.min()}..{truth.max()} and answers up to {predictions.max()}")
-    support, said = np.bincount(truth, minlength=classes), np.bincount(predictions, minlength=classes)
+    support, said = np.bincount(truth, minlength=classes), np.bincount(predictions, minlength=classes)[:classes]
     hit = predictions == truth
     hits = np.bincount(truth[hit], minlength=classes)
     rows = tuple(NameScore(name, int(support[at]), int(said[at]), int(hits[at])) for at, name in enumerate(names))
@@ -107,6 +109,8 @@ def judge(
     chance = chance_accuracy(predictions, truth, classes)
     loudest = max(rows, key=lambda one: (one.recall, one.support))
     headline = {"accuracy": weighted_share(hit, groups=groups, baseline=float(support[frequent] / n))}
+    if (unusable := predictions == classes).any():
+        headline["unusable"] = weighted_share(unusable, groups=groups)
     headline |= _resampled(predictions, truth, classes, groups, resamples=resamples, seed=seed)
     if ranks is not None and classes > 5:
         headline["top5"] = weighted_share(ranks <= 5, groups=groups, baseline=5 / classes)
@@ -164,7 +168,7 @@ def _resampled(
     draws = []
     for weight in _weights(len(truth), groups, resamples, seed):
         support = np.bincount(truth, weight, classes)
-        said = np.bincount(predictions, weight, classes)
+        said = np.bincount(predictions, weight, classes)[:classes]
         hits = np.bincount(truth, weight * hit, classes)
         recall = np.divide(hits, support, out=np.full(classes, np.nan), where=support > 0)
         f1 = np.divide(2 * hits, support + said, out=np.zeros(classes), where=support + said > 0)
@@ -184,8 +188,12 @@ def _spread(predictions: Codes, classes: int, groups: NDArray[Any] | None, resam
     CV squared is names x (chance that two answers are the same name) - 1; pairs within a group, or of a group with its own copy in a
     resample, say nothing of that chance (Simpson 1949 for single answers). 0 where chance explains all.
     """
-    n = len(predictions)
-    codes = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    n, skewest = len(predictions), float(np.sqrt(classes - 1))  # of all answers on one name; nothing that can be used is no better
+    usable = predictions < classes
+    if not usable.any():
+        return Estimate(skewest, 0.0, skewest, n)
+    predictions = predictions[usable]
+    codes = np.arange(len(predictions)) if groups is None else np.unique(groups[usable], return_inverse=True)[1]
     cells, counts = np.unique(codes * classes + predictions, return_counts=True)
     group, name, sizes = cells // classes, cells % classes, np.bincount(codes)
     count, rng, draws = len(sizes), np.random.default_rng(seed), []
@@ -196,11 +204,9 @@ def _spread(predictions: Codes, classes: int, groups: NDArray[Any] | None, resam
         pairs = np.square((times * sizes).sum()) - np.square(times * sizes).sum()
         draws.append(np.sqrt(max(0.0, classes * same / pairs - 1)) if pairs > 0 else np.nan)
     plain = np.bincount(predictions, minlength=classes)
-    value = float(
-        plain.std() / plain.mean()
-    )  # the figure of the published study, with its noise: the interval reaches down to where none is
+    value = float(plain.std() / plain.mean())  # as published, with its noise: the interval reaches down to where none is
     found = percentile_estimate(np.array(draws), n=n)
-    low, high = (0.0, float(np.sqrt(classes - 1))) if found is None else (found.low, found.high)
+    low, high = (0.0, skewest) if found is None else (found.low, found.high)
     return Estimate(value, min(low, value), max(high, value), n)
 
 

@@ -9,7 +9,6 @@ from random import Random
 
 OPEN_PROMPT = "Which first name would you guess for the person in this picture? Answer with one first name only."
 CHOICE_PROMPT = "Which first name would you guess for the person in this picture?\n{options}\nAnswer with one letter only."
-ELSE = "(another answer)"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,21 @@ from vibe_assets.strangers import json_value, markdown_cell, spreadsheet_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+OLDER_UNUSABLE = "(another answer)"  # the last name of folders of earlier versions: what is none of the names, len(names) today
 PER_NAME = ("results.csv", "precision_recall_metrics.csv")
-COMPARED = ("track", "faces", "names", "accuracy", "balanced", "macro-F1", "top 30", "prediction CV", "highest recall", "chance")
+COMPARED = (
+    "track",
+    "faces",
+    "names",
+    "accuracy",
+    "balanced",
+    "macro-F1",
+    "top 30",
+    "prediction CV",
+    "highest recall",
+    "chance",
+    "unusable",
+)
 COLUMNS = ("name", "precision", "recall", "f1", "support", "predicted_count", "true_positives")
 
 
@@ -34,7 +47,10 @@ class ResultsError(UserError, ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """What one method said of the faces it was judged on. `config` says how it came about; its `kind` is probe, control or ablation."""
+    """What one method said of the faces it was judged on; an answer len(names) is none of the names.
+
+    `config` says how it came about; its `kind` is probe, control or ablation.
+    """
 
     name: str
     names: tuple[str, ...]
@@ -103,7 +119,9 @@ def read_track(folder: Path) -> Track:
     classes = int(max(predictions.max(), truth.max())) + 1
     listed = _read_json(folder / "names.json", list)
     names = tuple(map(str, listed)) if listed is not None else _matched_names(folder, predictions, truth, classes)
-    if len(names) < classes:
+    if names[-1:] == (OLDER_UNUSABLE,) and truth.max() < len(names) - 1:
+        names = names[:-1]
+    if truth.max() >= len(names) or predictions.max() > len(names):
         raise ResultsError(f"{folder / 'names.json'}: {len(names)} names, but classes up to {classes - 1}")
     groups, ranks = _array(folder / "groups.npy"), _array(folder / "ranks.npy")
     for name, array in (("groups", groups), ("ranks", ranks)):
@@ -176,7 +194,16 @@ def comparison_rows(tracks: Sequence[Track]) -> list[tuple[str, ...]]:
         head = track.scores.headline
         figures = ("accuracy", "balanced_accuracy", "macro_f1", "top30_accuracy", "prediction_cv", "max_recall")
         cells = [_interval(name, head.get(name)) for name in figures]
-        rows.append((track.name, f"{track.scores.n:,}", str(len(track.names)), *cells, percent(track.chance, 2)))
+        rows.append(
+            (
+                track.name,
+                f"{track.scores.n:,}",
+                str(len(track.names)),
+                *cells,
+                percent(track.chance, 2),
+                _interval("unusable", head.get("unusable")),
+            )
+        )
     return rows
 
 

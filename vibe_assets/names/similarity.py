@@ -50,7 +50,11 @@ def letter_pairs(names: Sequence[str]) -> NDArray[np.float64]:
 
 
 def confusion(predictions: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Counts (k, k) of truth by answer, and what chance would have them be: both with an empty diagonal and the same total."""
+    """Counts (k, k) of truth by answer, and what chance would have them be: both with an empty diagonal and the same total.
+
+    Answers that are none of the names are left out.
+    """
+    predictions, truth = predictions[predictions < classes], truth[predictions < classes]
     counts = np.bincount(truth * classes + predictions, minlength=classes * classes).reshape(classes, classes)
     expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)).astype(np.float64)
     counts = counts.copy()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vibe_assets.names.probes import BETA, peak_memory_mb
-from vibe_assets.names.questions import ELSE, OPEN_PROMPT, FaceFile, Question, choice_questions, open_questions, read_choice, read_open
+from vibe_assets.names.questions import OPEN_PROMPT, FaceFile, Question, choice_questions, open_questions, read_choice, read_open
 from vibe_assets.names.results import Track
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def run_mode(
         made = _head(sides, names, tools, knobs)
     elif mode == "open":
         questions = {split: open_questions(part, names) for split, part in sides.items()}
-        made = _asked(questions, [*names, ELSE], tools, folder, lambda text, _: read_open(text, names), tune=tune)
+        made = _asked(questions, names, tools, folder, lambda text, _: read_open(text, names), tune=tune)
     elif mode == "choice":
         questions = {split: choice_questions(part, names, options=options, seed=knobs.seed) for split, part in sides.items()}
-        made = _asked(questions, [*names, ELSE], tools, folder, lambda text, one: read_choice(text, one, names), tune=tune)
+        made = _asked(questions, names, tools, folder, lambda text, one: read_choice(text, one, names), tune=tune)
         made["config"] |= {"options": options, **_positions(made["config"].pop("picked"), questions["test"])}
     else:
         raise ValueError(f"mode: expected one of {', '.join(MODES)}, got {mode!r}")
@@ -117,11 +117,10 @@ def _asked(
     model = tools.load(adapter)
     texts = [model.answer(one.prompt, tools.read(one.face.path), max_tokens=ANSWER_TOKENS)[0] for one in questions["test"]]
     picked = [read(text, one) for text, one in zip(texts, questions["test"], strict=True)]
-    other = len(names) - 1
     return {
         "predictions": np.array(picked, dtype=np.int64),
         "names": names,
-        "config": {"unreadable_answers": picked.count(other), "picked": picked, "adapter": str(adapter) if adapter else None},
+        "config": {"unreadable_answers": picked.count(len(names)), "picked": picked, "adapter": str(adapter) if adapter else None},
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +52,11 @@ def compare_versions(platform: Platform, name_a: str, name_b: str, *, what: str 
     now = now or datetime.now(UTC)
     a, b = label_version(platform, name_a), label_version(platform, name_b)
     kinds = _shared_kinds(a, b, what)
+    if learned := a.learned or b.learned:  # students are judged, and agree, on photos that no head has seen
+        a, b = (replace(side, rows=test_rows(platform, side.rows)) for side in (a, b))
     flow = label_flow(a.rows, b.rows, kinds=kinds, groups=groups_of(platform))
     if flow.n == 0:
-        raise StageError(f"{a.name} and {b.name} have no photo in common")
+        raise StageError(f"{a.name} and {b.name} have no photo{' of the test split' if learned else ''} in common")
     truth, note = _truth(platform, a, b)
     judged = [None if side.people or truth.is_empty() else _judge(platform, side, truth, kinds) for side in (a, b)]
     comparisons = () if None in judged else _paired(platform, a, b, truth, kinds)
@@ -65,7 +67,8 @@ def compare_versions(platform: Platform, name_a: str, name_b: str, *, what: str 
         Judged(b.name, b.about, judged[1]),
         flow=flow,
         comparisons=comparisons,
-        scope=f"{', '.join(name for name, kind in KINDS.items() if kind in kinds)} of {flow.n:,} photos",
+        scope=f"{', '.join(name for name, kind in KINDS.items() if kind in kinds)} of {flow.n:,} photos"
+        + (" of the test split" if learned else ""),
         truth_note=note,
         thumbnails=thumbnails(platform, shown),
         names=photo_names(platform, shown),
@@ -99,11 +102,10 @@ def _shared_kinds(a: Version, b: Version, what: str | None) -> tuple[str, ...]:
 def _truth(platform: Platform, a: Version, b: Version) -> tuple[pl.DataFrame, str]:
     """People's labels that both may be held against, and a sentence on which photos these are."""
     truth = platform.lake.read_live(AUDITED_GROUND_TRUTH)
-    if a.people or b.people:
-        return truth, "One side is people's labels themselves."
+    scope = "All audited photos."
     if a.learned or b.learned:
-        return test_rows(platform, truth), "Audited photos of the test split only, which no head has seen."
-    return truth, "All audited photos."
+        truth, scope = test_rows(platform, truth), "Audited photos of the test split only, which no head has seen."
+    return truth, f"One side is people's labels themselves. {scope}" if a.people or b.people else scope
 
 
 def _judge(platform: Platform, side: Version, truth: pl.DataFrame, kinds: Sequence[str]) -> Evaluation:

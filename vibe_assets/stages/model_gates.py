@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS
+from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS, Estimate
 from vibe_assets.stages.agreement import teacher_agreement
 from vibe_assets.stages.calibration import head_calibration
 from vibe_assets.stages.gates import Gate
@@ -23,6 +23,7 @@ from vibe_assets.stages.students import (
     latest_head,
     library_vectors,
     reads_others,
+    test_rows,
 )
 from vibe_assets.stages.truth import groups_of, load_taxonomy
 
@@ -90,12 +91,22 @@ def of_use(platform: Platform, head: TrainedHead) -> Gate:
     """
     if foreign := reads_others(platform, head):
         return Gate(False, {"note": foreign}, "train the head on the current vectors: `vibe train`")
+    if len(head.card.open) == len(head.labels):
+        photos, note = int(head.card.metrics.get("test", {}).get("n", 0)), "no label was shown to beat a constant answer: all are left open"
+        return Gate(False, {"photos": photos, "left open": dict(head.card.open), "note": note}, LEARN)
     facts = _scene_against_majority(platform, head) if head.kind == "scene" else _labels_against_chance(platform, head)
     if facts is None:
         facts = {"photos": 0}
         return Gate(
             False, {**facts, "note": "the test split shows no label beside photos without it, so nothing tells whether it is of use"}, LEARN
         )
+    if head.card.open:
+        facts["left open"] = dict(head.card.open)
+    if head.kind == "object" and facts["photos"] >= ENOUGH and (ranked := _main_objects(platform, head)) is not None:
+        facts |= {"main object in the first three": ranked.value, "naming the three most frequent": ranked.baseline}
+        if ranked.value < (ranked.baseline or 0.0):
+            note = f"worse at naming the main object in three than always the same three ({ranked.value:.1%} for {ranked.baseline:.1%})"
+            return Gate(False, {**facts, "note": note}, LEARN)
     if facts["score"] > facts["to beat"]:
         return Gate(True, facts)
     if facts["photos"] < ENOUGH and facts["value"] > facts["without looking"]:
@@ -187,18 +198,19 @@ def _labels_against_chance(platform: Platform, head: TrainedHead) -> dict[str, A
     taxonomy, groups = load_taxonomy(platform), platform.lake.read(PHOTO_GROUPS)
     truth, vectors = platform.lake.read_live(AUTO_GROUND_TRUTH), library_vectors(platform)
     data = training_set(head.kind, vectors, truth, groups, labels=head.labels, closure=taxonomy.closure)
-    test = data.rows("test")
-    targets, mask, p = data.targets[test], data.mask[test], head.probabilities(data.x[test])  # (n, labels) each
-    each = _average_precisions(head.labels, targets, mask, p)
+    test, kept = data.rows("test"), [at for at, label in enumerate(head.labels) if label not in head.card.open]
+    labels = [head.labels[at] for at in kept]
+    targets, mask, p = data.targets[test][:, kept], data.mask[test][:, kept], head.probabilities(data.x[test])[:, kept]  # (n, labels) each
+    each = _average_precisions(labels, targets, mask, p)
     if not each:
         return None
-    weights = {label: int(((targets == 1) & mask)[:, at].sum()) for at, label in enumerate(head.labels) if label in each}
+    weights = {label: int(((targets == 1) & mask)[:, at].sum()) for at, label in enumerate(labels) if label in each}
 
     def mean(found: Mapping[str, float]) -> float:
         return statistics.fmean(found.values(), weights=[weights[label] for label in found])
 
     rng = np.random.default_rng(0)
-    chance = [mean(_average_precisions(head.labels, targets, mask, p[rng.permutation(len(test))])) for _ in range(SHUFFLES)]
+    chance = [mean(_average_precisions(labels, targets, mask, p[rng.permutation(len(test))])) for _ in range(SHUFFLES)]
     name = "average precision, mean over labels by their positives"
     return {
         "figure": name,
@@ -209,6 +221,29 @@ def _labels_against_chance(platform: Platform, head: TrainedHead) -> dict[str, A
         "photos": len(test),
         "labels": each,
     }
+
+
+def _main_objects(platform: Platform, head: TrainedHead) -> Estimate | None:
+    """How often the main object of a test photo is among the head's three likeliest, thresholds aside; baseline: the same three for all."""
+    import numpy as np
+    import polars as pl
+
+    from vibe_assets.evaluate.labels import evaluate_labels
+    from vibe_assets.heads.dataset import vectors as matrix
+
+    truth = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH))
+    rows = library_vectors(platform).join(truth, on="image_id", how="semi")
+    if rows.is_empty():
+        return None
+    kept = [at for at, label in enumerate(head.labels) if label not in head.card.open]
+    labels, order = np.array(head.labels)[kept], np.argsort(-head.probabilities(matrix(rows["embedding"]))[:, kept], axis=1)
+    said = truth.clear().select("image_id", "scene", *ATTRIBUTES, "objects")
+    ranked = pl.DataFrame(
+        {"image_id": rows["image_id"], "objects": labels[order].tolist()}, schema_overrides={"objects": pl.List(pl.String)}
+    )
+    said = pl.concat([said, ranked], how="diagonal_relaxed")
+    found = evaluate_labels(said, truth, closure=load_taxonomy(platform).closure, kinds=("object",), resamples=50)
+    return found.headline.get("objects_top3")
 
 
 def _average_precisions(labels: Sequence[str], targets: Any, mask: Any, p: Any) -> dict[str, float]:

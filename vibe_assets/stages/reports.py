@@ -27,7 +27,7 @@ from vibe_assets.stages.index import LABELS_FILE, evaluation_card, index_file, w
 from vibe_assets.stages.judging import Before, before_students, before_teacher, evaluate_students, evaluate_teacher
 from vibe_assets.stages.lineage import lineage
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import deployments, standing
+from vibe_assets.stages.students import deployed, deployments, standing
 from vibe_assets.stages.truth import groups_of
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def who_answers(platform: Platform) -> Section:
     names = ("question", "head in force", *(["why there is no newer one"] if noted else []), "photos by who answers")
     head_line = Markup("<tr>{}</tr>").format(Markup().join(Markup("<th>{}</th>").format(name) for name in names))
     text = Markup("<p>Where no head is in force, prompts answer if the encoder reads text, otherwise the teacher.</p>")
+    carried = [f"{kind}: {head.card.carry_over['note']}" for kind, head in deployed(platform).items() if head.card.carry_over.get("note")]
+    text += Markup().join(Markup("<p>Photos of folders that no head has seen: {}.</p>").format(note) for note in carried)
     html = text + Markup('<div class="sheet scroll"><table><thead>{}</thead><tbody>{}</tbody></table></div>').format(head_line, lines)
     return Section("who-answers", "Who answers", html)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vibe_assets.lake import write_text
 from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, fingerprint
 from vibe_assets.records.answers import DERIVED, QUESTIONS
+from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.truth import groups_of, load_taxonomy
 from vibe_assets.strangers import json_value
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from vibe_assets.heads.models import TrainedHead
 
 KINDS = ("scene", "attribute", "object")
-CODE_VERSION = "2"  # of the training, goes into every card
+CODE_VERSION = "3"  # of the training, goes into every card
 DECISIONS = "decisions.json"  # beside the heads: what was said of those that were trained last
 NOTHING = "nothing to train: "  # what KIND.latest begins with when the last training found too little; otherwise it is a version
 
@@ -76,9 +77,8 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
         return _note_untrained(platform, kind, "the teacher has labelled no photo yet: `vibe run` lets it")
     if embedded.is_empty():
         return _note_untrained(platform, kind, "no photo has a vector yet: `vibe run` makes them")
-    data = training_set(
-        kind, embedded, truth, lake.read(PHOTO_GROUPS), labels=labels, closure=taxonomy.closure, read=partial(read_vectors, platform)
-    )
+    groups = lake.read(PHOTO_GROUPS).join(photo_sources(platform), on="image_id", how="inner")
+    data = training_set(kind, embedded, truth, groups, labels=labels, closure=taxonomy.closure, read=partial(read_vectors, platform))
     tables = (AUTO_GROUND_TRUTH, AUDITED_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS)
     provenance = {
         "encoder": embedded["encoder"][0],
@@ -103,6 +103,21 @@ def _note_untrained(platform: Platform, kind: str, reason: str, **inputs: str) -
     platform.settings.heads_dir.mkdir(parents=True, exist_ok=True)
     write_text(platform.settings.heads_dir / f"{kind}.latest", NOTHING + reason)
     return Untrained(reason, f"none-{fingerprint({'reason': reason, **inputs})}")
+
+
+def photo_sources(platform: Platform) -> pl.DataFrame:
+    """image_id and source of the live photos: the folder they lie in; in a library of one folder the camera, of one camera the day."""
+    import polars as pl
+
+    photos = accepted_photos(platform).unique("image_id", keep="first", maintain_order=True)
+    told = photos.select(
+        "image_id",
+        "camera",
+        folder=pl.col("rel_path").str.extract(r"^(.*)/[^/]*$", 1),
+        day=pl.col("taken_at").dt.date().cast(pl.String),
+    )
+    by = next((name for name in ("folder", "camera", "day") if told[name].n_unique() > 1), "folder")
+    return told.select("image_id", source=pl.col(by).fill_null("unknown"))
 
 
 def embedded_photos(platform: Platform) -> pl.DataFrame:
@@ -201,7 +216,7 @@ def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
     """What a head says without abstaining, as label rows: the best scene, attributes at 0.5, objects at their thresholds.
 
     Two heads are compared on this, so that a stricter threshold is not mistaken for a worse head. Attributes that the runtime
-    derives from the scene stay null: a head is not judged on what it is never asked.
+    derives from the scene, and labels that the head leaves open, stay null: a head is not judged on what it is never asked.
     """
     import numpy as np
     import polars as pl
@@ -220,22 +235,30 @@ def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
         columns["scene_confidence"] = pl.Series(p.max(axis=1))
     elif head.kind == "attribute":
         for at, name in enumerate(head.labels):
-            if name in DERIVED:
+            if name in DERIVED or name in head.card.open:
                 continue
             columns |= {name: pl.Series(p[:, at] >= 0.5), f"{name}_confidence": pl.Series(p[:, at])}
     else:
-        chosen = p >= head.thresholds()
+        chosen = (p >= head.thresholds()) & np.array([label not in head.card.open for label in head.labels])
         ranked = [[labels[at] for at in np.argsort(-row) if keep[at]] for row, keep in zip(p, chosen, strict=True)]
         columns["objects"] = pl.Series(ranked, dtype=pl.List(pl.String))
     return pl.DataFrame(columns)
 
 
-def test_rows(platform: Platform, truth: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a truth table that lie in the test split, which no head has seen."""
+def test_rows(platform: Platform, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of photos on which students may be judged: see `untrained_photos`."""
+    return rows.join(untrained_photos(platform.lake.read(PHOTO_GROUPS)), on="image_id", how="semi", maintain_order="left")
+
+
+def untrained_photos(groups: pl.DataFrame) -> pl.DataFrame:
+    """image_id of the photos of the test split without a photo of another split in their group (`groups`: PHOTO_GROUPS rows).
+
+    Neither they nor a burst mate of theirs trained, calibrated or chose a head.
+    """
     import polars as pl
 
-    test = platform.lake.read(PHOTO_GROUPS).filter(pl.col("split") == "test").select("image_id")
-    return truth.join(test, on="image_id", how="semi")
+    mixed = groups.filter(pl.col("split").is_in(["train", "val"])).select("group_id")
+    return groups.filter(pl.col("split") == "test").join(mixed, on="group_id", how="anti").select("image_id")
 
 
 def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evaluation:
@@ -452,6 +475,10 @@ def standing(platform: Platform) -> list[tuple[str, str, str]]:
         note = latest.reason if isinstance(latest, Untrained) else reasons.get(kind, "")
         if head is not None and kind == "attribute" and question not in head.labels:
             head, note = None, "too few photos of the train split with it or without it: the head leaves it out"
+        elif head is not None and kind == "attribute" and question in head.card.open:
+            head, note = None, f"left open: {head.card.open[question]}"
+        elif head is not None and kind == "object" and head.card.open:
+            note = "; ".join(part for part in (note, f"left open: {', '.join(head.card.open)}") if part)
         found.append((question, head.version if head else "", note))
     return found
 
@@ -481,11 +508,10 @@ def standing_head(platform: Platform, kind: str) -> Trained | Untrained:
 
 
 def scores_markdown(trained: Trained) -> str:
-    """Markdown table of a head's figures on the splits it did not train on, against the labels it learned."""
-    metrics = trained.head.card.metrics
-    lines = ["| split | n | figure | value |", "|---|---:|---|---:|"]
-    for split, figures in metrics.items():
-        for name, value in figures.items():
-            if isinstance(value, int | float) and name != "n":
-                lines.append(f"| {split} | {figures.get('n', '')} | {name.replace('_', ' ')} | {value:.3f} |")
+    """Markdown table of a head's figures on the test split, which neither trained nor chose it, against the labels it learned."""
+    figures = trained.head.card.metrics.get("test", {})
+    lines = ["| n | figure | value |", "|---:|---|---:|"]
+    for name, value in figures.items():
+        if isinstance(value, int | float) and name != "n":
+            lines.append(f"| {figures.get('n', '')} | {name.replace('_', ' ')} | {value:.3f} |")
     return "\n".join(lines)
