@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vibe_assets.evaluate.align import Aligned, align
-from vibe_assets.evaluate.intervals import RESAMPLES, cluster_bootstrap, mcnemar_exact, paired_randomisation, weighted_share
+from vibe_assets.evaluate.intervals import mcnemar_exact, mean_difference, paired_randomisation, weighted_share
 from vibe_assets.evaluate.labels import KINDS
 from vibe_assets.records import ATTRIBUTES, Estimate
 
@@ -53,13 +53,12 @@ def compare_paired(
     weights: bool = True,
     what: str = "scene",
     seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Comparison:
     """Score both versions photo by photo: scene right or wrong, attributes right among the known, Jaccard of the object sets.
 
     An abstention or a missing row scores 0 for what it leaves open. Scenes: exact McNemar test; where groups hold several photos it
     becomes the exact sign test over groups, since near-duplicates are won and lost together. Attributes and objects: randomisation
-    test by group. The interval of the difference is a cluster bootstrap, weighted by 1 / inclusion probability when `weights`.
+    test by group. The interval of the difference (`mean_difference`) is weighted by 1 / inclusion probability when `weights`.
     """
     if what not in KINDS:
         raise ValueError(f"expected one of {KINDS}, got {what!r}")
@@ -71,7 +70,7 @@ def compare_paired(
     only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())
     if len(difference) == 0:
         return Comparison(what, 0, 0, 0, None, 1.0, 1.0, "none", "No photo with a known answer: nothing can be compared.")
-    delta = cluster_bootstrap(difference, group, weight, resamples=resamples, seed=seed, baseline=0.0)
+    delta = mean_difference(difference, groups=group, weights=weight)
     if what == "scene":
         net = np.bincount(np.unique(group, return_inverse=True)[1], difference)
         p_two_sided, p_worse = mcnemar_exact(int((net < 0).sum()), int((net > 0).sum()))
