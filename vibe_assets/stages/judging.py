@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
+from vibe_assets.records import ATTRIBUTES, AUDIT_DRAWS, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
 from vibe_assets.records.answers import NOBODY, source_of, without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import headline_of, heads_named, last_report, previous_labels, said_by
@@ -40,9 +40,17 @@ class Before:
 
 # -- judging -------------------------------------------------------------------------------------------------------------
 def evaluate_teacher(platform: Platform) -> Evaluation:
-    """The teacher's labels against people's, weighted to the whole library."""
+    """The teacher's labels against people's, weighted to the photos that the draws could have drawn (`audited_population`).
+
+    Where draws are recorded their chances are those of being checked, so that the library counts as finite.
+    """
     return judge_labels(
-        platform, platform.lake.read_live(AUTO_GROUND_TRUTH), platform.lake.read_live(AUDITED_GROUND_TRUTH), "teacher", "human"
+        platform,
+        platform.lake.read_live(AUTO_GROUND_TRUTH),
+        platform.lake.read_live(AUDITED_GROUND_TRUTH),
+        "teacher",
+        "human",
+        finite=platform.lake.exists(AUDIT_DRAWS),
     )
 
 
