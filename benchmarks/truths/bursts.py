@@ -42,7 +42,9 @@ def simulate(libraries: int, seed: int) -> Iterator[Result]:
                 yield Result(setting, float(np.mean(marks)), 0.93, CAUTIOUS, len(marks), was)
 
 
-def outcomes(library: Library, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_]]:
+def outcomes(
+    library: Library, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_]]:
     """Who is right, who has the label, how sure the teacher is of it, and who a second teacher is right on."""
     right, positive = shared(library, ACCURACY, rng), shared(library, PRIOR, rng)
     said = positive == right  # of a label with two values, wrong is the other one
@@ -74,9 +76,7 @@ def audited(
     return found | {name: estimate for name, estimate in named.items() if estimate is not None}
 
 
-def of_all(
-    right: NDArray[np.bool_], positive: NDArray[np.bool_], sure: NDArray[np.float64], other: NDArray[np.bool_]
-) -> dict[str, float]:
+def of_all(right: NDArray[np.bool_], positive: NDArray[np.bool_], sure: NDArray[np.float64], other: NDArray[np.bool_]) -> dict[str, float]:
     """The same figures of the whole library."""
     said = positive == right
     hits = float((said & positive).sum())

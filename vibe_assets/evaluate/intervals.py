@@ -97,8 +97,9 @@ def effective_sample(
         return share, size
     unseen = unseen_share(weight)
     squares = np.square(np.bincount(codes, weight * (hit - share), group_count)), np.square(np.bincount(codes, weight, group_count))
-    left = np.square(np.bincount(codes, np.sqrt(unseen) * weight * (hit - share), group_count)), np.square(
-        np.bincount(codes, np.sqrt(unseen) * weight, group_count)
+    left = (
+        np.square(np.bincount(codes, np.sqrt(unseen) * weight * (hit - share), group_count)),
+        np.square(np.bincount(codes, np.sqrt(unseen) * weight, group_count)),
     )
     which = int(share in (0.0, 1.0))  # no variance to be seen: the weights alone
     open_part = float(left[which].sum() / squares[which].sum())

@@ -242,9 +242,7 @@ def _attribute_part(side: Aligned, options: Mapping[str, Any]) -> _Part:
         if not seen.any():
             continue
         sure = side.confidence(name)
-        abstained[label] = weighted_share(
-            ~given[seen, k], weights=side.weights[seen], groups=side.groups[seen], finite=options["finite"]
-        )
+        abstained[label] = weighted_share(~given[seen, k], weights=side.weights[seen], groups=side.groups[seen], finite=options["finite"])
         rated = seen & np.isfinite(sure)
         drawn = metrics.curve(label, true[rated, k], sure[rated], groups=side.groups[rated], weights=side.weights[rated], **options)
         if drawn is not None:

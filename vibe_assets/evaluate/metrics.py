@@ -150,7 +150,11 @@ def label_scores(
         touched = truth[:, k] | predicted[:, k]
         baseline = 2 * prior / (1 + prior)
         f1 = score_estimate(
-            draws, n=int(known[:, k].sum()), groups=len(np.unique(group[touched])), baseline=baseline, unseen=_unseen(weight, touched, finite)
+            draws,
+            n=int(known[:, k].sum()),
+            groups=len(np.unique(group[touched])),
+            baseline=baseline,
+            unseen=_unseen(weight, touched, finite),
         )
         hits = truth[:, k] & predicted[:, k]
         scores.append(
@@ -254,7 +258,11 @@ def curve(
     ]
     prior = float((weight * truth).sum() / weight.sum())
     precision = score_estimate(
-        np.concatenate(draws), n=n, groups=len(np.unique(codes[truth])), baseline=prior, unseen=_unseen(weight, np.ones(n, dtype=bool), finite)
+        np.concatenate(draws),
+        n=n,
+        groups=len(np.unique(codes[truth])),
+        baseline=prior,
+        unseen=_unseen(weight, np.ones(n, dtype=bool), finite),
     )
     if precision is None:
         raise AssertionError("average precision of a label with positives is defined")
@@ -328,7 +336,9 @@ def calibration_error(
     sure, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     code = _bins(sure, bins)
     terms: dict[str, ArrayLike] = {f"gap {k}": (code == k) * (sure - right) for k in range(bins)}
-    totals = resampled_totals(terms | {"one": np.ones(len(sure))}, groups=groups, weights=weights, resamples=resamples, seed=seed, finite=finite)
+    totals = resampled_totals(
+        terms | {"one": np.ones(len(sure))}, groups=groups, weights=weights, resamples=resamples, seed=seed, finite=finite
+    )
     if len(sure) == 0:
         return None
     gaps = np.abs(np.stack([totals[f"gap {k}"] for k in range(bins)])).sum(axis=0)
