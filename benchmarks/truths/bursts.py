@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+
 from truths.library import Library, make, shared
 from truths.result import Result
-
 from vibe_assets.evaluate import metrics
 from vibe_assets.evaluate.intervals import mean_difference, weighted_share
 from vibe_assets.records import Estimate

@@ -78,7 +78,7 @@ def _either(chances: Iterable[float]) -> float:
 
 
 def record_of_older(sample: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
-    """The record of a sample that was drawn before records were kept, groups evenly within strata: AUDIT_SAMPLE rows and `draw_record` rows.
+    """The record of a sample from before records were kept, groups evenly within strata; of AUDIT_SAMPLE rows and `draw_record` rows.
 
     `now` has today's photos in the strata of the sample's strategy. A stratum's rate is that of its photos in the sample; strata without
     any, of photos that changed or came since, get the mean rate.

@@ -163,7 +163,7 @@ def _exact_chances(odds: Floats, places: int) -> Floats:
 
 @lru_cache(maxsize=256)
 def _integrated(kinds: tuple[float, ...], count: tuple[int, ...], places: int) -> tuple[float, ...]:
-    """The chance that fewer than `places` other groups rank before one of each kind, integrated over its own log-rank, which is logistic."""
+    """The chance that fewer than `places` other groups rank before one of each kind, integrated over its own, logistic log-rank."""
     from scipy.stats import binom
 
     at = np.linspace(-30.0, 30.0, 601)[:, None]  # log-ranks
