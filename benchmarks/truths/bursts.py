@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,16 +62,17 @@ def audited(
     record = library.draw(size, seed)
     at = np.flatnonzero(record["drawn"].to_numpy())
     weights, groups = 1 / record["inclusion_probability"].to_numpy()[at], library.group[at]
-    shared_: dict[str, NDArray[np.generic]] = {"weights": weights, "groups": groups}
+    shared_: dict[str, Any] = {"weights": weights, "groups": groups}
+    finite: dict[str, Any] = {**shared_, "finite": True}  # as the teacher's report has it
     said = (positive == right)[at]
     found = {
-        "accuracy": weighted_share(right[at], weights=weights, groups=groups),
-        "share of a label": weighted_share(positive[at], weights=weights, groups=groups),
-        "Brier": metrics.brier(sure[at], positive[at], **shared_, resamples=200),
+        "accuracy": weighted_share(right[at], **finite),
+        "share of a label": weighted_share(positive[at], **finite),
+        "Brier": metrics.brier(sure[at], positive[at], **finite, resamples=200),
         "difference": mean_difference(other[at].astype(float) - right[at], **shared_),
     }
-    scores, _ = metrics.label_scores("attribute", ["x"], positive[at][:, None], said[:, None], **shared_, resamples=200)
-    drawn = metrics.curve("x", positive[at], sure[at], **shared_, resamples=200)
+    scores, _ = metrics.label_scores("attribute", ["x"], positive[at][:, None], said[:, None], **finite, resamples=200)
+    drawn = metrics.curve("x", positive[at], sure[at], **finite, resamples=200)
     named = {"precision": scores[0].precision, "recall": scores[0].recall, "F1": scores[0].f1}
     named["average precision"] = None if drawn is None else drawn.average_precision
     return found | {name: estimate for name, estimate in named.items() if estimate is not None}
@@ -79,11 +81,11 @@ def audited(
 def of_all(right: NDArray[np.bool_], positive: NDArray[np.bool_], sure: NDArray[np.float64], other: NDArray[np.bool_]) -> dict[str, float]:
     """The same figures of the whole library."""
     said = positive == right
-    hits = float((said & positive).sum())
+    hits, predicted, true = float((said & positive).sum()), float(said.sum()), float(positive.sum())
     return {
         "accuracy": float(right.mean()), "share of a label": float(positive.mean()),
         "Brier": float(np.square(sure - positive).mean()), "difference": float(other.mean() - right.mean()),
-        "precision": hits / max(said.sum(), 1), "recall": hits / max(positive.sum(), 1), "F1": 2 * hits / max(said.sum() + positive.sum(), 1),
+        "precision": hits / predicted, "recall": hits / true, "F1": 2 * hits / (predicted + true),
         "average precision": float(metrics.average_precision(positive, sure)),
     }  # fmt: skip
 
