@@ -12,8 +12,8 @@ from vibe_assets.evaluate.intervals import weighted_share
 
 TITLE = "Small libraries"
 CLAIM = (
-    "95 % intervals hold the library's own accuracy in at least 93 % of libraries, have no width once all is checked, and no more photos are "
-    "asked for than are left"
+    "95 % intervals hold the library's own accuracy in at least 93 % of libraries and have no width once all is checked; "
+    "no more photos are asked for than are left"
 )
 PHOTOS, ACCURACY = 60, 0.85
 

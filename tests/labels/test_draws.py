@@ -39,11 +39,15 @@ def test_groups_are_drawn_in_proportion_to_their_photos(tables):
     assert target_chances(np.array([6, 2, 1, 1]), 2).tolist() == pytest.approx([1, 0.5, 0.25, 0.25]), "a large burst is drawn for certain"
 
 
+def step(strategy, **more):
+    return {"strategy": strategy, "sample_size": 20, **more}
+
+
 PLANS = {
-    "random, stratified": [{"strategy": "random", "sample_size": 20}, {"strategy": "stratified", "sample_size": 20}],
-    "disagreement, then the library grew": [{"strategy": "disagreement", "sample_size": 20, "photos": 90}, {"strategy": "random", "sample_size": 20}],
-    "another seed": [{"strategy": "uncertainty", "sample_size": 20}, {"strategy": "uncertainty", "sample_size": 20, "other": 1000}],
-}  # fmt: skip
+    "random, stratified": [step("random"), step("stratified")],
+    "disagreement, then the library grew": [step("disagreement", photos=90), step("random")],
+    "another seed": [step("uncertainty"), step("uncertainty", other=1000)],
+}
 
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -57,8 +61,8 @@ def test_totals_over_two_draws_are_unbiased(tables, plan):
     for seed in range(120):
         draws = pl.concat(
             [
-                record(tables, at, seed=seed + step.get("other", 0), **{k: v for k, v in step.items() if k != "other"})
-                for at, step in enumerate(plan)
+                record(tables, at, seed=seed + one.get("other", 0), **{name: value for name, value in one.items() if name != "other"})
+                for at, one in enumerate(plan)
             ]
         )
         chances = audited_chances(draws, sampled(draws))

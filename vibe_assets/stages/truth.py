@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from vibe_assets.audit.settle import truth_rows, truth_version
 from vibe_assets.records import (
     ANNOTATIONS,
+    ATTRIBUTES,
     AUDIT_DRAWS,
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
@@ -88,8 +89,14 @@ def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.
     rows = sample_rows(record, truth, paths)
     keep_draw(platform, record, now=now)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
-    write_sample(rows, sample_file(platform))
+    people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
+    write_sample(rows.update(people, on="image_id"), sample_file(platform))  # who hands the file in must not undo what was checked
     return rows
+
+
+def checked_already(platform: Platform, rows: pl.DataFrame) -> int:
+    """How many photos of a sample people have settled before."""
+    return len(set(rows["image_id"]) & set(platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"]))
 
 
 def keep_draw(platform: Platform, record: pl.DataFrame | None, *, now: datetime | None = None) -> None:
