@@ -16,7 +16,7 @@ OWNERS = ["team:truth"]
     group_name="reports",
     kinds={"html"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags=FOLLOWS,
     description="How far the teacher is from people, on the audited sample, with intervals. Its gate decides whether students may train.",
 )
@@ -31,7 +31,7 @@ def teacher_report(context: dg.AssetExecutionContext, installation: Installation
     group_name="reports",
     kinds={"html"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags=FOLLOWS,
     description="How far the deployed students are from people and from the teacher, on photos of the test split.",
 )
