@@ -222,17 +222,16 @@ def _show(evaluation: Evaluation, plain: Evaluation) -> None:
     from vibe_assets.progress import print_table
 
     missing = f", {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
-    weighted = "; weighted by 1 / inclusion probability, to the photos they were drawn from" if evaluation.weighted else ""
+    weighted = "; weighted by 1 / inclusion probability" if evaluation.weighted else ""
     title = f"{evaluation.subject} against {TRUTHS[evaluation.truth_kind]}: {evaluation.n:,} photos{missing}{weighted}"
     table = Table(title=title, title_justify="left")
     for name in ("figure", "value", "95 % interval", *(["unweighted"] if evaluation.weighted else []), "baseline", "n"):
         table.add_column(name, justify="left" if name == "figure" else "right")
     unweighted = _figures(plain)
-    named = {**HEADLINE, **{name: name for name in unweighted}}
     for name, e in _figures(evaluation).items():
         baseline = "" if e.baseline is None else percent(e.baseline)
         beside = [percent(unweighted[name].value) if name in unweighted else ""] if evaluation.weighted else []
-        table.add_row(named.get(name, name), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}")
+        table.add_row(HEADLINE.get(name, name), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}")
     print_table(table)
     _show_labels(evaluation)
     _show_confusion(evaluation)
