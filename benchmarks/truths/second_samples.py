@@ -31,7 +31,10 @@ def simulate(libraries: int, seed: int) -> Iterator[Result]:
         rng = np.random.default_rng([seed, len(name)])
         library = make(PHOTOS, IN_BURSTS, rng)
         scene = library.truth["scene"].to_numpy()
-        errors, held, old_errors, old_held = [], [], [], []
+        errors: list[float] = []
+        old_errors: list[float] = []
+        held: list[bool] = []
+        old_held: list[bool] = []
         for number in range(libraries):
             right = np.where(scene == "scene.document", shared(library, 0.5, rng), shared(library, 0.9, rng))
             student = np.where(right | (rng.random(len(right)) < 0.3), scene, "scene.other")
