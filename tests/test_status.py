@@ -99,6 +99,7 @@ def test_an_empty_installation_has_a_status_and_stays_empty(home: Platform) -> N
         (LibraryStatus(), GraphStatus(), "vibe run"),
         (LibraryStatus(), GraphStatus(daemon=True), "vibe report --open"),
         (replace(DONE, unanswered={"unreachable": 3}), MADE, "vibe doctor"),
+        (replace(DONE, outgrown=3), MADE, "vibe sample"),
         (replace(DONE, unanswered={"not asked yet": 3}, lacks=NO_TEACHER), MOVED, "vibe doctor"),
         (replace(DONE, checked=0), MADE, "vibe audit --open"),
         (DONE, replace(MADE, gates=(ShutGate("teacher_report", "teacher_agrees", "check more"),)), "vibe report teacher --open"),

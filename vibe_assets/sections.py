@@ -120,7 +120,7 @@ class AuditSettings(Section):
     strategy: Literal["random", "stratified", "disagreement", "uncertainty"] = Field(
         "stratified",
         description="which photos are drawn more often: none, those of rare scenes, those where teacher and student differ, those that "
-        "the students are unsure of; every estimate is weighted back to the whole library",
+        "the students are unsure of; every estimate is weighted back to the library that was drawn from",
     )
     test_share: float = Field(
         0.5, gt=0, lt=1, description="share of the sample that is drawn from the test split, where students are judged"

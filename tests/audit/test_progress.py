@@ -95,3 +95,14 @@ def test_people_read_one_sentence() -> None:
 def test_an_impossible_target_is_refused(target: float) -> None:
     with pytest.raises(ValueError, match="half-width"):
         photos_to_go(1, 2, target)
+
+
+def test_nobody_is_asked_for_more_photos_than_the_library_has() -> None:
+    right = np.array([1.0] * 51 + [0.0] * 9)
+    done = sample_progress(right, weights=np.ones(60), left=0, population=60)
+    assert (done.more, done.half_width) == (0, 0.0)
+    assert done.sentence() == "All 60 photos are checked: scene accuracy is 85\u202f% of them."
+    assert sample_progress(right, left=0).more > 400, "of a library without end many more would be needed"
+    part = sample_progress(right[20:], weights=np.full(40, 1.5), left=20, population=60)
+    assert 0 < part.more <= 20
+    assert part.after(20) == 0.0

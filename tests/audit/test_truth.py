@@ -7,11 +7,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from vibe_assets.audit.desk import Desk
-from vibe_assets.records import AUDITED_GROUND_TRUTH
+from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
 from vibe_assets.stages.audit import open_desk
 from vibe_assets.stages.gates import audited_file_intact
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import accept_audited, audited_version, export_audited, sample_file, settle_audit
+from vibe_assets.stages.truth import (
+    accept_audited,
+    audited_population,
+    audited_version,
+    draw_audit_sample,
+    export_audited,
+    sample_file,
+    settle_audit,
+)
 from vibe_assets.stages.verdicts import mark_done, verdict_log
 
 LATER = timedelta(minutes=5)
@@ -92,3 +100,28 @@ def test_an_audited_file_from_before_the_log_still_counts(platform: Platform) ->
     mark_done(platform)
     assert audited_version(platform) != old
     assert dict(settle_audit(platform).select("image_id", "scene").iter_rows())[image_id] == "scene.screenshot"
+
+
+def test_a_sample_drawn_again_keeps_what_was_checked_and_says_of_which_photos_figures_speak(platform: Platform) -> None:
+    lake = platform.lake
+    sample = lake.read(AUDIT_SAMPLE)
+    draw_audit_sample(platform)
+    draws = lake.read(AUDIT_DRAWS)
+    draw_audit_sample(platform)
+    assert lake.read(AUDIT_DRAWS).equals(draws), "the same draw once more is no other draw"
+    assert audited_population(platform) is None, "nobody checked anything"
+    accept_audited(platform, sample_file(platform))
+    settled = settle_audit(platform)
+    assert settled["inclusion_probability"].is_between(0, 1, closed="right").all()
+    known = audited_population(platform)
+    assert known is not None
+    assert known.new == 0
+    assert "photos that the library had" in known.words()
+    truth = lake.read(AUTO_GROUND_TRUTH)
+    older = draws.filter(draws["image_id"] != truth["image_id"][0])
+    lake.replace(AUDIT_DRAWS, older)
+    grown = audited_population(platform)
+    assert grown is not None
+    assert (grown.photos, grown.new) == (known.photos - 1, 1)
+    assert "`vibe sample`" in grown.words()
+    assert sample.height

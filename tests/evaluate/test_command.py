@@ -47,6 +47,9 @@ def test_files_are_judged_and_written(home: Path, tmp_path: Path, capsys: pytest
     shown = capsys.readouterr().out
     assert "teacher against people's labels: 80 photos" in shown
     assert "Scene accuracy" in shown
+    assert "weighted by 1 / inclusion probability" in shown
+    assert "unweighted" in shown
+    assert all(word in shown for word in ("precision", "recall", "truth in rows, prediction in columns"))
     parts = {path.parent.name for path in (tmp_path / "out").rglob("metrics.json")}
     assert parts == {"teacher_against_human", "student_against_human", "student_against_auto"}
     same = json.loads((tmp_path / "out/student_against_auto/metrics.json").read_text(encoding="utf-8"))

@@ -190,3 +190,26 @@ def test_randomisation_keeps_its_level_for_groups() -> None:
     rejected = [paired_randomisation(np.repeat(rng.normal(size=30), 4), group, resamples=300, seed=run) < 0.05 for run in range(400)]
     assert np.mean(rejected) < 0.08
     assert paired_randomisation([0.0, 0.0]) == 1.0
+
+
+def test_a_library_checked_as_a_whole_has_no_interval_and_half_of_one_a_narrower_one() -> None:
+    right = np.array([1, 1, 1, 0] * 15)
+    whole = weighted_share(right, weights=np.ones(60), finite=True)
+    assert (whole.value, whole.low, whole.high) == (0.75, 0.75, 0.75)
+    half, endless = (weighted_share(right, weights=np.full(60, 2.0), finite=finite) for finite in (True, False))
+    assert half.high - half.low == pytest.approx((endless.high - endless.low) * np.sqrt(0.5), rel=0.02)
+    assert weighted_share([1] * 30, weights=[1.0] * 30, finite=True).low == 1.0
+    moved = resampled_totals({"hit": right}, weights=np.ones(60), resamples=20, finite=True)["hit"]
+    assert np.allclose(moved, 45)
+
+
+def test_the_interval_of_a_score_is_wider_than_percentiles_and_never_without_width() -> None:
+    draws = np.concatenate([[0.9], np.random.default_rng(0).normal(0.9, 0.03, 2000)])
+    found, percentiles = intervals.score_estimate(draws, n=50, groups=12), intervals.percentile_estimate(draws, n=50)
+    assert found is not None
+    assert percentiles is not None
+    assert found.low < percentiles.low
+    assert found.high <= 1.0
+    perfect = intervals.score_estimate(np.ones(11), n=50, groups=12)
+    assert perfect is not None
+    assert (perfect.low, perfect.high) == pytest.approx(wilson(12, 12))

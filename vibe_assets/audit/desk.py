@@ -239,7 +239,13 @@ class Desk:
             if human is not None and human.scene is not None and photo.teacher is not None and photo.teacher.scene is not None:
                 right.append(float(human.scene == photo.teacher.scene))
                 weights.append(1 / (photo.inclusion_probability or 1.0))
-        return sample_progress(right, TARGET_HALF_WIDTH, weights=weights or None, left=len(self.photos.keys() - newest.keys()))
+        left = len(self.photos.keys() - newest.keys())
+        return sample_progress(right, TARGET_HALF_WIDTH, weights=weights or None, left=left, population=self._population())
+
+    def _population(self) -> float | None:
+        """Photos that the sample stands for; None where the chance of one is not known."""
+        chances = [photo.inclusion_probability for photo in self.photos.values()]
+        return None if None in chances else max(float(len(chances)), sum(1 / chance for chance in chances if chance))
 
     def _remember(self, verdict: Verdict) -> None:
         self._verdicts[verdict.verdict_id] = verdict
@@ -274,7 +280,7 @@ def _plain(labels: Labels | None) -> dict[str, Any] | None:
 
 def _sentence(known: Progress) -> str:
     """What the next photos bring. The accuracy itself is left out: it would lean on the next answer."""
-    if known.n < FEW:
+    if known.n < FEW and not (known.n and known.n == known.population):
         return ""
     goal = f"±{100 * known.target:g} points"
     if known.reached:

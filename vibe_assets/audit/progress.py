@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vibe_assets.evaluate.intervals import LEVEL, effective_sample, wilson
+from vibe_assets.evaluate.intervals import LEVEL, effective_sample, score_interval, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -30,6 +30,7 @@ class Progress:
     more: int  # further photos of the same kind as those so far; 0: reached
     more_at_most: int
     left: int | None = None  # photos of the sample nobody has looked at; None: not known
+    population: float | None = None  # photos of the library; None: without end
 
     @property
     def half_width(self) -> float:
@@ -46,6 +47,8 @@ class Progress:
         if self.share is None:
             return f"No photo yet; {self.more:,} photos bring {what} to {goal}, fewer where it is far from 50\u202f%."
         now = f"now {100 * self.share:.0f}\u202f% ±{100 * self.half_width:.1f}"
+        if self.population is not None and self.n >= self.population:
+            return f"All {self.n:,} photos are checked: {what} is {100 * self.share:.0f}\u202f% of them."
         if self.reached:
             return f"{_capital(what)} is known to {goal} ({now}, {self.n:,} photos)."
         more = f"{self.more:,}" if self.more_at_most <= 3 * self.more else f"{self.more:,} to {self.more_at_most:,}"
@@ -59,19 +62,22 @@ class Progress:
         """Half-width to expect after that many further photos, if the share stays as it is."""
         worth = self.effective_n / self.n if self.n else 1.0
         share = 0.5 if self.share is None else self.share
-        return half_width(share, self.effective_n + photos * worth)
+        size = _finite(self.effective_n + photos * worth, self.n + photos, self.population)
+        return 0.0 if math.isinf(size) else half_width(share, size)
 
 
 def photos_to_go(
-    hits: float, n: float, target_half_width: float = TARGET_HALF_WIDTH, *, left: int | None = None, level: float = LEVEL
-) -> Progress:
+    hits: float, n: float, target_half_width: float = TARGET_HALF_WIDTH, *, left: int | None = None, level: float = LEVEL,
+    population: float | None = None,
+) -> Progress:  # fmt: skip
     """How many more photos bring the Wilson interval of `hits` of `n` photos to `target_half_width` (0.03: three points either side).
 
-    For photos that count alike; `sample_progress` minds weights and groups. Raises ValueError for an impossible count or target.
+    For photos that count alike; `sample_progress` minds weights and groups. `population`: photos of the library, of which a part that is
+    seen adds no variance (finite population correction). Raises ValueError for an impossible count or target.
     """
-    low, high = wilson(hits, n, level)
+    wilson(hits, n, level)  # an impossible count is refused
     share = hits / n if n else None
-    return _progress(share, low, high, math.ceil(n), float(n), target_half_width, left, level)
+    return _progress(share, math.ceil(n), float(n), target_half_width, left, level, population)
 
 
 def sample_progress(
@@ -82,6 +88,7 @@ def sample_progress(
     groups: ArrayLike | None = None,
     left: int | None = None,
     level: float = LEVEL,
+    population: float | None = None,
 ) -> Progress:
     """The same for a drawn sample: `right` (n,) 0 or 1, `weights` (n,) 1 / inclusion probability, `groups` (n,) near-duplicates.
 
@@ -91,10 +98,9 @@ def sample_progress(
 
     mark = np.asarray(right, dtype=np.float64)
     if len(mark) == 0:
-        return photos_to_go(0, 0, target_half_width, left=left, level=level)
+        return photos_to_go(0, 0, target_half_width, left=left, level=level, population=population)
     share, size = effective_sample(mark, weights=weights, groups=groups, level=level)
-    low, high = wilson(share * size, size, level)
-    return _progress(share, low, high, len(mark), size, target_half_width, left, level)
+    return _progress(share, len(mark), size, target_half_width, left, level, population)
 
 
 def half_width(share: float, n: float, level: float = LEVEL) -> float:
@@ -115,19 +121,31 @@ def photos_needed(share: float, target_half_width: float, level: float = LEVEL) 
 
 
 def _progress(
-    share: float | None, low: float, high: float, n: int, effective: float, target: float, left: int | None, level: float
+    share: float | None, n: int, effective: float, target: float, left: int | None, level: float, population: float | None
 ) -> Progress:
     if not 0 < target < 0.5:
         raise ValueError(f"expected a target half-width above 0 and below 0.5, got {target}")
+    low, high = (0.0, 1.0) if share is None else score_interval(share, _finite(effective, n, population), level)
     worst = min(max(0.5, low), high)  # the share in the interval that needs most photos
     cost = n / effective if effective else 1.0
 
     def missing(p: float) -> int:
-        photos = max(0.0, photos_needed(p, target, level) - effective) * cost
+        wanted = photos_needed(p, target, level)
+        photos = max(0.0, wanted - effective) * cost
+        if population is not None:  # n / cost / (1 - n / population) = wanted, solved for n
+            photos = max(0.0, min(wanted / (1 / cost + wanted / population), population) - n)
         return math.ceil(round(photos, 6))  # 12.0000000001 photos are 12
 
     more = missing(worst if share is None else share)
-    return Progress(n, effective, share, low, high, target, more, max(more, missing(worst)) if more else 0, left)
+    return Progress(n, effective, share, low, high, target, more, max(more, missing(worst)) if more else 0, left, population)
+
+
+def _finite(size: float, n: int, population: float | None) -> float:
+    """What n photos worth `size` are worth where the library holds no more than `population` (finite population correction)."""
+    if population is None:
+        return size
+    unseen = 1 - n / population
+    return size / unseen if unseen > 1e-9 else math.inf
 
 
 def _z2(level: float) -> float:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # lines of a kind
 ACCEPT = "vibe folders --accept-missing"
+OUTGROWN = 20  # the audit is behind when more than one photo in so many came since its draw
 ASKED_AGAIN = ("not asked yet", *PASSING)
 TEACHER_AWAY = ("unreachable", "timeout", "server_error", "rate_limited", "request_rejected")
 
@@ -160,6 +161,10 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
         return Next("vibe status", "work goes on; look again later")
     if library.checked < library.sampled:
         return Next("vibe audit --open", "the more photos people check, the more is known")
+    if library.outgrown * OUTGROWN > library.photos:
+        return Next(
+            "vibe sample", f"{library.outgrown:,} photos came since the audit sample was drawn, and its figures do not speak of them"
+        )
     if library.trial_allowed:
         return Next("vibe teacher promote", "the candidate teacher passed its trial")
     if not graph.daemon and any(reason in ASKED_AGAIN for reason in library.unanswered):

@@ -13,13 +13,17 @@ from vibe_assets.words import some
 
 @main.command()
 def sample() -> None:
-    """Draw the audit sample and write the file that people check."""
-    from vibe_assets.stages.truth import draw_audit_sample, sample_file
+    """Draw the audit sample and write the file that people check.
+
+    Draw again when the library has grown, for a larger sample, or by another strategy: what was checked before still counts.
+    """
+    from vibe_assets.stages.truth import checked_already, draw_audit_sample, sample_file
 
     home = platform()
     rows = draw_audit_sample(home)
-    file = sample_file(home)
-    tell(f"{some(rows.height, 'photo')} in {file}; correct the labels there, then: vibe audited {file}", photos=rows.height, file=file)
+    file, checked = sample_file(home), checked_already(home, rows)
+    said = f"{some(rows.height, 'photo')} in {file}{f', {checked:,} of them checked already' if checked else ''}"
+    tell(f"{said}; correct the labels there, then: vibe audited {file}", photos=rows.height, checked=checked, file=file)
 
 
 @main.command()

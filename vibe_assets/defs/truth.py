@@ -64,7 +64,7 @@ def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installat
     group_name="truth",
     kinds={"python", "json"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags=ONCE,
     description="The photos that people are asked to check, with the probability each had to be drawn. Drawn once; "
     "`vibe run audit_sample` draws a new one.",
@@ -86,7 +86,7 @@ def audit_sample(context: dg.AssetExecutionContext, installation: Installation) 
     group_name="truth",
     kinds={"python", "deltalake"},
     owners=OWNERS,
-    code_version="2",
+    code_version="3",
     tags=FOLLOWS,
     description="What people say, settled: one row per audited photo; several people's answers by majority, a tie is unknown.",
 )

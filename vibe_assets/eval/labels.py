@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from vibe_assets.evaluate.labels import Evaluation
     from vibe_assets.labels.taxonomy import Taxonomy
+    from vibe_assets.records import Estimate
 
 LAKE = "lake"  # an option without a file: the labels in the lake
 
@@ -59,15 +60,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         settings = load_settings()
-        evaluations = judge(_sources(options, settings), seed=options.seed, resamples=options.resamples)
+        sources = _sources(options, settings)
+        evaluations = judge(sources, seed=options.seed, resamples=options.resamples)
+        unweighted = judge(sources, seed=options.seed, resamples=1, use_weights=False)
     except (UserError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 1
     if options.json:
-        print(json.dumps([json.loads(evaluation.to_json()) for evaluation in evaluations], ensure_ascii=False))  # noqa: T201
+        told = [
+            {**json.loads(evaluation.to_json()), "unweighted": {name: plain.headline[name].value for name in plain.headline}}
+            for evaluation, plain in zip(evaluations, unweighted, strict=True)
+        ]
+        print(json.dumps(told, ensure_ascii=False))  # noqa: T201
     else:
-        for evaluation in evaluations:
-            _show(evaluation)
+        for evaluation, plain in zip(evaluations, unweighted, strict=True):
+            _show(evaluation, plain)
     if options.out is not None:
         _write(evaluations, options.out, photos=_photos(settings), seed=options.seed, quiet=options.json)
     return 0
@@ -165,8 +172,11 @@ def _labels(source: str | None, table: str, lake: Lake, taxonomy: Taxonomy) -> p
 
 
 # -- judging and showing ---------------------------------------------------------------------------------------------------
-def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Evaluation]:
-    """Teacher against people, students against people, students against the teacher: those whose labels are given."""
+def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000, use_weights: bool = True) -> list[Evaluation]:
+    """Teacher against people, students against people, students against the teacher: those whose labels are given.
+
+    Weighted by 1 / inclusion probability where the truth has any, unless `use_weights` is false.
+    """
     from vibe_assets.evaluate.labels import evaluate_labels
     from vibe_assets.stages.students import untrained_photos
 
@@ -184,7 +194,7 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000) -> list[Eva
     evaluations = [
         evaluate_labels(
             predicted, truth, groups=sources.groups, scenes=sources.taxonomy.scenes, closure=partial(_implied, sources.taxonomy),
-            seed=seed, resamples=resamples, subject=subject, truth_kind=kind,
+            seed=seed, resamples=resamples, subject=subject, truth_kind=kind, use_weights=use_weights,
         )
         for subject, kind, predicted, truth in pairs
         if predicted is not None and truth is not None and len(truth)
@@ -202,7 +212,8 @@ def _implied(taxonomy: Taxonomy, keys: Sequence[str]) -> list[str]:
     return [*taxonomy.closure(key for key in keys if taxonomy.known(key)), *(key for key in keys if not taxonomy.known(key))]
 
 
-def _show(evaluation: Evaluation) -> None:
+def _show(evaluation: Evaluation, plain: Evaluation) -> None:
+    """Headline figures with those of the same photos unweighted beside them, then every label, then the confusion matrix."""
     from rich.table import Table
 
     from vibe_assets.evaluate.labels import HEADLINE
@@ -210,17 +221,61 @@ def _show(evaluation: Evaluation) -> None:
     from vibe_assets.progress import print_table
 
     missing = f", {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
-    table = Table(
-        title=f"{evaluation.subject} against {TRUTHS[evaluation.truth_kind]}: {evaluation.n:,} photos{missing}", title_justify="left"
-    )
-    for name in ("figure", "value", "95 % interval", "baseline", "n"):
+    weighted = "; weighted by 1 / inclusion probability" if evaluation.weighted else ""
+    title = f"{evaluation.subject} against {TRUTHS[evaluation.truth_kind]}: {evaluation.n:,} photos{missing}{weighted}"
+    table = Table(title=title, title_justify="left")
+    for name in ("figure", "value", "95 % interval", *(["unweighted"] if evaluation.weighted else []), "baseline", "n"):
         table.add_column(name, justify="left" if name == "figure" else "right")
-    figures = [(HEADLINE[name], estimate) for name, estimate in evaluation.headline.items()]
-    figures += [(f"{score.label} F1", score.f1) for score in evaluation.table("attribute") if score.f1 is not None]
-    figures += [(f"{label} left open", share) for label, share in evaluation.abstained.items() if share.value > 0]
-    for name, e in figures:
+    unweighted = _figures(plain)
+    for name, e in _figures(evaluation).items():
         baseline = "" if e.baseline is None else percent(e.baseline)
-        table.add_row(name, percent(e.value), f"{percent(e.low)} – {percent(e.high)}", baseline, f"{e.n:,}")
+        beside = [percent(unweighted[name].value) if name in unweighted else ""] if evaluation.weighted else []
+        table.add_row(HEADLINE.get(name, name), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}")
+    print_table(table)
+    _show_labels(evaluation)
+    _show_confusion(evaluation)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Estimate]:
+    found = dict(evaluation.headline)
+    found |= {f"{score.label} F1": score.f1 for score in evaluation.table("attribute") if score.f1 is not None}
+    return found | {f"{label} left open": share for label, share in evaluation.abstained.items() if share.value > 0}
+
+
+def _show_labels(evaluation: Evaluation) -> None:
+    """Precision, recall and F1 of every label that truth or prediction has."""
+    from rich.table import Table
+
+    from vibe_assets.evaluate.report import percent
+    from vibe_assets.progress import print_table
+
+    table = Table(title="by label", title_justify="left")
+    for name in ("label", "true", "predicted", "precision", "recall", "F1"):
+        table.add_column(name, justify="left" if name == "label" else "right")
+    for score in evaluation.labels:
+        if score.support or score.predicted:
+            figures = ["" if e is None else percent(e.value) for e in (score.precision, score.recall, score.f1)]
+            table.add_row(score.label, f"{score.support:,}", f"{score.predicted:,}", *figures)
+    if table.row_count:
+        print_table(table)
+
+
+def _show_confusion(evaluation: Evaluation) -> None:
+    """Photos by true and predicted scene, counted, not weighted."""
+    from rich.table import Table
+
+    from vibe_assets.evaluate.report_parts import seen_only
+    from vibe_assets.progress import print_table
+
+    if evaluation.confusion is None:
+        return
+    shown = seen_only(evaluation.confusion)
+    table = Table(title="scenes, photos: truth in rows, prediction in columns", title_justify="left")
+    table.add_column("truth")
+    for label in shown.columns:
+        table.add_column(label.removeprefix("scene."), justify="right")
+    for label, photos in zip(shown.rows, shown.photos, strict=True):
+        table.add_row(label.removeprefix("scene."), *(f"{n:,}" if n else "" for n in photos))
     print_table(table)
 
 

@@ -25,6 +25,7 @@ class Aligned:
     groups: NDArray[np.str_]
     weights: NDArray[np.float64]
     missing: int
+    known_chances: bool  # every photo has an inclusion probability
 
     def confidence(self, name: str) -> NDArray[np.float64]:
         """(n,) float64, nan where unknown."""
@@ -67,6 +68,7 @@ def align(
         np.array([named.get(image_id, image_id) for image_id in ids], dtype=np.str_),
         _weights(truth) if use_weights else np.ones(len(ids)),
         int(beside["_there"].null_count()),
+        "inclusion_probability" in truth.columns and truth["inclusion_probability"].null_count() == 0,
     )
 
 

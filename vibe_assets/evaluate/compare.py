@@ -196,11 +196,16 @@ def _distance(old: Mapping[str, float], new: Mapping[str, float], prefix: str) -
 
 
 def estimate_shares(
-    truth: pl.DataFrame, *, groups: Mapping[str, str] | pl.DataFrame | None = None, raw: Mapping[str, float] | None = None
+    truth: pl.DataFrame,
+    *,
+    groups: Mapping[str, str] | pl.DataFrame | None = None,
+    raw: Mapping[str, float] | None = None,
+    finite: bool = False,
 ) -> dict[str, Estimate]:
-    """Label shares of the whole library, estimated from audited rows by inclusion probability (Hajek).
+    """Label shares of the photos that the audited rows were drawn from, estimated by inclusion probability (Hajek).
 
-    `raw`: the shares that the labels in use claim (`label_shares`), given as the baseline to compare with.
+    `raw`: the shares that the labels in use claim (`label_shares`), given as the baseline to compare with. `finite` as in
+    `weighted_share`.
     """
     side = align(truth, truth, groups=groups)
     scenes = np.array([scene or "" for scene in side.truth["scene"].to_list()])
@@ -214,7 +219,13 @@ def estimate_shares(
     for label in sorted(set().union(*objects)):
         marks[label] = (np.array([label in has for has in objects]), np.ones(len(objects), dtype=bool))
     return {
-        label: weighted_share(has[known], weights=side.weights[known], groups=side.groups[known], baseline=(raw or {}).get(label))
+        label: weighted_share(
+            has[known],
+            weights=side.weights[known],
+            groups=side.groups[known],
+            baseline=(raw or {}).get(label),
+            finite=finite and side.known_chances,
+        )
         for label, (has, known) in marks.items()
         if known.any()
     }

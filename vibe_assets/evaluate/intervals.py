@@ -58,22 +58,33 @@ def weighted_share(
     groups: ArrayLike | None = None,
     baseline: float | None = None,
     level: float = LEVEL,
+    finite: bool = False,
 ) -> Estimate:
     """Hajek estimate of a share, sum(w * hit) / sum(w), with a Wilson interval on the effective sample size.
 
     `hits` (n,) are 0 or 1, `weights` (n,) are 1 / inclusion probability, `groups` (n,) any labels. The effective size is
     n / design effect, the cluster-robust (linearised) variance over that of a simple random sample, with the t adjustment of
-    Korn and Graubard (1998) for few groups. One photo per group and equal weights give exactly `wilson`. Raises ValueError for no photos.
+    Korn and Graubard (1998) for few groups. One photo per group and equal weights give exactly `wilson`. `finite`: the figure is about
+    the library that the photos were drawn from, so that a photo of weight 1 stands for nobody else and adds no variance (finite
+    population correction): of a library checked as a whole the interval has no width. Raises ValueError for no photos.
     """
-    share, size = effective_sample(hits, weights=weights, groups=groups, level=level)
-    low, high = wilson(share * size, size, level)
+    share, size = effective_sample(hits, weights=weights, groups=groups, level=level, finite=finite)
+    low, high = score_interval(share, size, level)
     return Estimate(share, low, high, len(np.asarray(hits)), baseline)
 
 
+def score_interval(score: float, size: float, level: float = LEVEL) -> Interval:
+    """Wilson's interval of a score between 0 and 1 that is known as well as a share of `size` photos is; none left to see: zero wide."""
+    return Interval(score, score) if np.isinf(size) else wilson(score * size, size, level)
+
+
 def effective_sample(
-    hits: ArrayLike, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, level: float = LEVEL
+    hits: ArrayLike, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, level: float = LEVEL, finite: bool = False
 ) -> tuple[float, float]:
-    """The weighted share of `hits` (n,) and how many independent, equally weighted photos the sample is worth (`weighted_share`)."""
+    """The weighted share of `hits` (n,) and how many independent, equally weighted photos the sample is worth (`weighted_share`).
+
+    Infinitely many where `finite` and every photo was seen.
+    """
     hit = np.asarray(hits, dtype=np.float64)
     n = len(hit)
     if n == 0:
@@ -81,7 +92,23 @@ def effective_sample(
     weight, codes, group_count = _weights(weights, n), *_codes(groups, n)
     total = weight.sum()
     share = float(np.clip((weight * hit).sum() / total, 0.0, 1.0))
-    return share, _effective_size(hit, share, weight / total, codes, group_count, level)
+    size = _effective_size(hit, share, weight / total, codes, group_count, level)
+    if not finite:
+        return share, size
+    unseen = unseen_share(weight)
+    squares = np.square(np.bincount(codes, weight * (hit - share), group_count)), np.square(np.bincount(codes, weight, group_count))
+    left = (
+        np.square(np.bincount(codes, np.sqrt(unseen) * weight * (hit - share), group_count)),
+        np.square(np.bincount(codes, np.sqrt(unseen) * weight, group_count)),
+    )
+    which = int(share in (0.0, 1.0))  # no variance to be seen: the weights alone
+    open_part = float(left[which].sum() / squares[which].sum())
+    return share, size / open_part if open_part > 0 else float("inf")
+
+
+def unseen_share(weights: Floats) -> Floats:
+    """(n,) of what each photo stands for, the share that was not seen: 1 - inclusion probability, its finite population correction."""
+    return np.clip(1 - 1 / weights, 0.0, 1.0)
 
 
 def _effective_size(hit: Floats, share: float, weight: Floats, codes: NDArray[np.intp], groups: int, level: float) -> float:
@@ -119,18 +146,25 @@ def resampled_totals(
     weights: ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    finite: bool = False,
 ) -> Totals:
     """Sum the terms (each (n,)) over photos, for the sample and for `resamples` draws of whole groups with replacement.
 
-    Scores that are ratios of sums (shares, precision, F1, calibration error) follow for all draws at once, without a loop.
+    Scores that are ratios of sums (shares, precision, F1, calibration error) follow for all draws at once, without a loop. `finite`:
+    a photo moves by the root of its unseen share only (rescaling bootstrap, Rao and Wu 1988); see `weighted_share`.
     """
     names = list(terms)
     columns = [np.asarray(terms[name], dtype=np.float64) for name in names]
     n = len(columns[0]) if columns else 0
     weight, codes, group_count = _weights(weights, n), *_codes(groups, n)
     per_group = np.stack([np.bincount(codes, weight * column, group_count) for column in columns], axis=1) if columns else np.zeros((0, 0))
-    drawn = [counts @ per_group for counts in resample_counts(group_count, resamples=resamples, seed=seed)] if n else []
-    sums = np.concatenate([per_group.sum(axis=0, keepdims=True), *drawn])  # (1 + resamples, terms)
+    whole, moving = per_group.sum(axis=0, keepdims=True), per_group
+    if finite and n:
+        root = np.sqrt(unseen_share(weight))
+        moving = np.stack([np.bincount(codes, root * weight * column, group_count) for column in columns], axis=1)
+    still = whole - moving.sum(axis=0, keepdims=True)
+    drawn = [still + counts @ moving for counts in resample_counts(group_count, resamples=resamples, seed=seed)] if n else []
+    sums = np.concatenate([whole, *drawn])  # (1 + resamples, terms)
     return Totals({name: at for at, name in enumerate(names)}, sums)
 
 
@@ -192,6 +226,33 @@ def percentile_estimate(
     if share_of is not None and value in (0.0, 1.0) and low == high:
         low, high = wilson(value * share_of, share_of, level)
     return Estimate(value, float(low), float(high), n, baseline)
+
+
+def score_estimate(
+    draws: Floats, *, n: int, groups: float, level: float = LEVEL, baseline: float | None = None, unseen: float = 1.0
+) -> Estimate | None:
+    """The same for a score between 0 and 1: Wilson's interval for as many photos as the resamples' spread is worth.
+
+    `groups`: the groups that could have changed the score; with few of them the spread itself is uncertain (t adjustment, Korn and
+    Graubard 1998). Percentiles of resamples are too narrow there. A perfect (or hopeless) sample has no spread: then the score is
+    known as well as a share of that many photos. `unseen`: the share of the library that was not seen, where that is finite.
+    """
+    from scipy.stats import norm, t
+
+    value = float(draws[0])
+    if not np.isfinite(value):
+        return None
+    value = min(max(value, 0.0), 1.0)  # sums in another order may leave it by a rounding
+    defined = draws[1:][np.isfinite(draws[1:])]
+    variance = float(np.var(defined)) if len(defined) else 0.0
+    if unseen <= 0:
+        size = float("inf")
+    elif value in (0.0, 1.0) or variance < 1e-18 or groups < 2:
+        size = groups / unseen
+    else:
+        tail = 0.5 + level / 2
+        size = value * (1 - value) / variance * (1 - 1 / groups) * float(norm.ppf(tail) / t.ppf(tail, groups - 1)) ** 2
+    return Estimate(value, *score_interval(value, size, level), n, baseline)
 
 
 def mcnemar_exact(b: int, c: int) -> McNemar:

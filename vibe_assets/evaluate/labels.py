@@ -125,6 +125,7 @@ def evaluate_labels(
     subject: str = "student",
     truth_kind: str = "human",
     kinds: Collection[str] = KINDS,
+    finite: bool = False,
 ) -> Evaluation:
     """Compare label rows with true label rows (both: image_id, scene, ATTRIBUTES, objects) on the photos of the truth.
 
@@ -133,11 +134,12 @@ def evaluate_labels(
     `scenes`: order of the classes. `closure` (Taxonomy.closure): parents of objects then count as labels of their own; the main object is
     the first of a photo that is no parent, and only naming it itself finds it (top-1, top-3).
     `slices`: image_id and further columns; scene accuracy is given for each of their values. `kinds`: what the predictions speak of
-    (a single head knows one kind; the others would count as abstentions). Raises ValueError on missing columns
+    (a single head knows one kind; the others would count as abstentions). `finite`: the figures are about the photos that the truth was
+    drawn from (`weighted_share`), where all inclusion probabilities are known. Raises ValueError on missing columns
     and repeated photos in the truth.
     """
     side = align(predicted, truth, groups=groups, use_weights=use_weights, scores=scores)
-    options: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    options: dict[str, Any] = {"resamples": resamples, "seed": seed, "finite": finite and use_weights and side.known_chances}
     scene = _scene_part(side, scenes, options) if "scene" in kinds else _Part()
     attributes = _attribute_part(side, options) if "attribute" in kinds else _Part()
     objects = _object_part(side, closure, options) if "object" in kinds else _Part()
@@ -156,7 +158,7 @@ def evaluate_labels(
         reliability=scene.reliability,
         abstained={name: share for part in parts for name, share in part.abstained.items()},
         mistakes=_sorted_mistakes([mistake for part in parts for mistake in part.mistakes]),
-        slices=_slices(side, slices) if "scene" in kinds else (),
+        slices=_slices(side, slices, finite=options["finite"]) if "scene" in kinds else (),
     )
 
 
@@ -180,6 +182,7 @@ def _scene_part(side: Aligned, scenes: Sequence[str], options: Mapping[str, Any]
     truth = [side.truth["scene"][int(k)] for k in at]
     guess = [side.predicted["scene"][int(k)] for k in at]
     shared: dict[str, Any] = {"groups": side.groups[at], "weights": side.weights[at]}
+    finite = options["finite"]
     right = np.array([a == b for a, b in zip(guess, truth, strict=True)])
     answered = np.array([label is not None for label in guess])
     majority = max(metrics.prior_shares(truth, shared["weights"]).values())
@@ -194,13 +197,15 @@ def _scene_part(side: Aligned, scenes: Sequence[str], options: Mapping[str, Any]
     answered_shared = {name: values[answered] for name, values in shared.items()}
     return _Part(
         headline={
-            "scene_accuracy": weighted_share(right, **shared, baseline=majority),
-            "scene_accuracy_answered": weighted_share(right[answered], **answered_shared, baseline=majority) if answered.any() else None,
+            "scene_accuracy": weighted_share(right, **shared, baseline=majority, finite=finite),
+            "scene_accuracy_answered": (
+                weighted_share(right[answered], **answered_shared, baseline=majority, finite=finite) if answered.any() else None
+            ),
             "scene_macro_f1": macro,
             **calibrated.headline,
         },
         labels=scores,
-        abstained={"scene": weighted_share(~answered, **shared)},
+        abstained={"scene": weighted_share(~answered, **shared, finite=finite)},
         mistakes=[
             Mistake(side.ids[k], "scene", guess[i], truth[i], _number(sure[i]) if answered[i] else None)
             for i, k in enumerate(at) if not right[i]
@@ -240,7 +245,7 @@ def _attribute_part(side: Aligned, options: Mapping[str, Any]) -> _Part:
         if not seen.any():
             continue
         sure = side.confidence(name)
-        abstained[label] = weighted_share(~given[seen, k], weights=side.weights[seen], groups=side.groups[seen])
+        abstained[label] = weighted_share(~given[seen, k], weights=side.weights[seen], groups=side.groups[seen], finite=options["finite"])
         rated = seen & np.isfinite(sure)
         drawn = metrics.curve(label, true[rated, k], sure[rated], groups=side.groups[rated], weights=side.weights[rated], **options)
         if drawn is not None:
@@ -284,12 +289,13 @@ def _object_part(side: Aligned, closure: Closure | None, options: Mapping[str, A
             constant = metrics.most_common(wanted, shared["weights"], k)
             always = metrics.top_k_hits([constant] * len(wanted), wanted, k)
             baseline = float((always * shared["weights"]).sum() / shared["weights"].sum())
-            headline[name] = weighted_share(metrics.top_k_hits(said, wanted, k), **shared, baseline=baseline)
+            hits = metrics.top_k_hits(said, wanted, k)
+            headline[name] = weighted_share(hits, **shared, baseline=baseline, finite=options["finite"])
     said_nothing = np.array([objects is None for objects in found])
     return _Part(
         headline=headline,
         labels=scores,
-        abstained={"objects": weighted_share(said_nothing, groups=groups, weights=weights)},
+        abstained={"objects": weighted_share(said_nothing, groups=groups, weights=weights, finite=options["finite"])},
         mistakes=_object_mistakes(side, known, guess, raw_truth, truth),
     )
 
@@ -321,7 +327,7 @@ def _main_confidence(pairs: Sequence[str] | None) -> float | None:
         return None
 
 
-def _slices(side: Aligned, slices: pl.DataFrame | None) -> tuple[SliceScore, ...]:
+def _slices(side: Aligned, slices: pl.DataFrame | None, *, finite: bool) -> tuple[SliceScore, ...]:
     """Scene accuracy by every value of every column besides image_id; null values are left out."""
     if slices is None:
         return ()
@@ -336,7 +342,8 @@ def _slices(side: Aligned, slices: pl.DataFrame | None) -> tuple[SliceScore, ...
             photos = [k for image_id in part["image_id"] if truth[k := at[image_id]] is not None]
             if photos:
                 hits = [truth[k] == guess[k] for k in photos]
-                scores.append(SliceScore(by, str(value), weighted_share(hits, groups=side.groups[photos], weights=side.weights[photos])))
+                shared: dict[str, Any] = {"groups": side.groups[photos], "weights": side.weights[photos], "finite": finite}
+                scores.append(SliceScore(by, str(value), weighted_share(hits, **shared)))
     return tuple(sorted(scores, key=lambda score: (slices.columns.index(score.by), -score.accuracy.n, score.value)))
 
 

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vibe_assets.evaluate.intervals import LEVEL, RESAMPLES, percentile_estimate, ratio, resample_counts, resampled_totals, weighted_share
+from vibe_assets.evaluate.intervals import (
+    LEVEL,
+    RESAMPLES,
+    ratio,
+    resample_counts,
+    resampled_totals,
+    score_estimate,
+    unseen_share,
+    weighted_share,
+)
 from vibe_assets.records import Estimate
 
 if TYPE_CHECKING:
@@ -114,6 +123,7 @@ def label_scores(
     weights: ArrayLike | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    finite: bool = False,
 ) -> tuple[list[LabelScore], Estimate | None]:
     """Precision, recall and F1 of every label, and macro-F1: the mean F1 of the labels with support.
 
@@ -131,7 +141,7 @@ def label_scores(
     terms |= {("predicted", k): predicted[:, k] for k in range(len(labels))}
     terms |= {("hit", k): truth[:, k] & predicted[:, k] for k in range(len(labels))}
     totals = resampled_totals(
-        {str(name): term for name, term in terms.items()}, groups=group, weights=weight, resamples=resamples, seed=seed
+        {str(name): term for name, term in terms.items()}, groups=group, weights=weight, resamples=resamples, seed=seed, finite=finite
     )
     scores, f1_draws, baselines = [], [], []
     for k, label in enumerate(labels):
@@ -140,26 +150,40 @@ def label_scores(
         draws = ratio(2 * hit_sum, true_sum + predicted_sum)
         touched = truth[:, k] | predicted[:, k]
         baseline = 2 * prior / (1 + prior)
-        f1 = percentile_estimate(draws, n=int(known[:, k].sum()), baseline=baseline, share_of=len(np.unique(group[touched])))
+        f1 = score_estimate(
+            draws,
+            n=int(known[:, k].sum()),
+            groups=len(np.unique(group[touched])),
+            baseline=baseline,
+            unseen=_unseen(weight, touched, finite),
+        )
         hits = truth[:, k] & predicted[:, k]
         scores.append(
             LabelScore(
                 kind, label, int(truth[:, k].sum()), int(predicted[:, k].sum()),
-                _share_estimate(hits, predicted[:, k], weight, group, prior), _share_estimate(hits, truth[:, k], weight, group, None), f1,
+                _share_estimate(hits, predicted[:, k], weight, group, prior, finite),
+                _share_estimate(hits, truth[:, k], weight, group, None, finite), f1,
             )
         )  # fmt: skip
         if truth[:, k].any():
             f1_draws.append(np.where(true_sum > 0, draws, np.nan))  # a draw without the label cannot judge it
             baselines.append(baseline)
-    return scores, _macro(f1_draws, n=n, groups=len(np.unique(group)), baselines=baselines)
+    unseen = _unseen(weight, np.ones(n, dtype=bool), finite)
+    return scores, _macro(f1_draws, n=n, groups=len(np.unique(group)), baselines=baselines, unseen=unseen)
 
 
-def _macro(draws: list[Floats], *, n: int, groups: int, baselines: list[float]) -> Estimate | None:
+def _macro(draws: list[Floats], *, n: int, groups: int, baselines: list[float], unseen: float) -> Estimate | None:
     if not draws:
         return None
     table = np.stack(draws)
     mean = ratio(np.nansum(table, axis=0), np.isfinite(table).sum(axis=0))
-    return percentile_estimate(mean, n=n, share_of=groups, baseline=float(np.mean(baselines)))
+    return score_estimate(mean, n=n, groups=groups, baseline=float(np.mean(baselines)), unseen=unseen)
+
+
+def _unseen(weight: Floats, among: Bools, finite: bool) -> float:
+    """The share that was not seen of what these photos stand for; 1 of a population without end."""
+    part = weight[among]
+    return float((part * unseen_share(part)).sum() / part.sum()) if finite and len(part) else 1.0
 
 
 def _share(hits: Bools, among: Bools, weight: Floats) -> float:
@@ -167,10 +191,12 @@ def _share(hits: Bools, among: Bools, weight: Floats) -> float:
     return float(weight[hits & among].sum()) / total if total else 0.0
 
 
-def _share_estimate(hits: Bools, among: Bools, weight: Floats, group: NDArray[np.generic], baseline: float | None) -> Estimate | None:
+def _share_estimate(
+    hits: Bools, among: Bools, weight: Floats, group: NDArray[np.generic], baseline: float | None, finite: bool
+) -> Estimate | None:
     if not among.any():
         return None
-    return weighted_share(hits[among], weights=weight[among], groups=group[among], baseline=baseline)
+    return weighted_share(hits[among], weights=weight[among], groups=group[among], baseline=baseline, finite=finite)
 
 
 def average_precision(truth: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Floats:
@@ -214,6 +240,7 @@ def curve(
     target_precision: float = TARGET_PRECISION,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    finite: bool = False,
 ) -> Curve | None:
     """A label's sweep, average precision and calibration; None where no photo, or no positive photo, has a score.
 
@@ -225,9 +252,19 @@ def curve(
     weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
     names, codes = np.unique(np.arange(n) if groups is None else np.asarray(groups), return_inverse=True)
     draws = [average_precision(truth, scores, weight)[None]]
-    draws += [average_precision(truth, scores, counts[:, codes] * weight) for counts in _photo_blocks(len(names), n, resamples, seed)]
+    root = np.sqrt(unseen_share(weight)) if finite else np.ones(n)  # as in `resampled_totals`
+    draws += [
+        average_precision(truth, scores, (1 + (counts[:, codes] - 1) * root) * weight)
+        for counts in _photo_blocks(len(names), n, resamples, seed)
+    ]
     prior = float((weight * truth).sum() / weight.sum())
-    precision = percentile_estimate(np.concatenate(draws), n=n, baseline=prior, share_of=len(np.unique(codes[truth])))
+    precision = score_estimate(
+        np.concatenate(draws),
+        n=n,
+        groups=len(np.unique(codes[truth])),
+        baseline=prior,
+        unseen=_unseen(weight, np.ones(n, dtype=bool), finite),
+    )
     if precision is None:
         raise AssertionError("average precision of a label with positives is defined")
     points = sweep(truth, scores, weight)
@@ -235,7 +272,7 @@ def curve(
     return Curve(
         label,
         precision,
-        brier(scores, truth, groups=groups, weights=weight, baseline=prior * (1 - prior), resamples=resamples, seed=seed),
+        brier(scores, truth, groups=groups, weights=weight, baseline=prior * (1 - prior), resamples=resamples, seed=seed, finite=finite),
         points,
         max(points, key=lambda point: point.f1),
         reached[0] if reached else None,
@@ -253,14 +290,21 @@ def _photo_blocks(groups: int, photos: int, resamples: int, seed: int) -> Iterat
 
 def brier(
     confidence: ArrayLike, correct: ArrayLike, *, groups: ArrayLike | None = None, weights: ArrayLike | None = None,
-    baseline: float | None = None, resamples: int = RESAMPLES, seed: int = 0,
+    baseline: float | None = None, resamples: int = RESAMPLES, seed: int = 0, finite: bool = False,
 ) -> Estimate:  # fmt: skip
     """Mean squared distance between confidence and outcome (Brier 1950), 0 best. Raises ValueError for no photos."""
     squares = np.square(np.asarray(confidence, dtype=np.float64) - np.asarray(correct, dtype=np.float64))
     totals = resampled_totals(
-        {"square": squares, "one": np.ones_like(squares)}, groups=groups, weights=weights, resamples=resamples, seed=seed
+        {"square": squares, "one": np.ones_like(squares)}, groups=groups, weights=weights, resamples=resamples, seed=seed, finite=finite
     )
-    estimate = percentile_estimate(ratio(totals["square"], totals["one"]), n=len(squares), baseline=baseline)
+    weight = np.ones(len(squares)) if weights is None else np.asarray(weights, dtype=np.float64)
+    estimate = score_estimate(
+        ratio(totals["square"], totals["one"]),
+        n=len(squares),
+        groups=len(squares if groups is None else np.unique(np.asarray(groups))),
+        baseline=baseline,
+        unseen=_unseen(weight, np.ones(len(squares), dtype=bool), finite),
+    )
     if estimate is None:
         raise ValueError("expected at least one photo, got 0")
     return estimate

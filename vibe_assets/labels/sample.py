@@ -1,9 +1,9 @@
 """Automatic truth and photo groups become the audit sample: which photos people check, each with its exact chance of being drawn.
 
-The unit is the group (near-duplicates and bursts count once); one photo stands for it. Strata cross the strategy with the test
-split, and every stratum gives at least one group, so that estimates weighted by 1 / inclusion_probability (Horvitz and Thompson,
-1952) are unbiased whatever the strategy. Groups are ranked by a hash of seed and id (permanent random numbers; Ohlsson, 1995):
-new photos change as little of the sample as they can.
+The unit is the group (near-duplicates and bursts count once), drawn with a chance proportional to its photos; one photo stands for it.
+Strata cross the strategy with the test split, and every stratum gives at least one group, so that estimates weighted by
+1 / inclusion_probability (Horvitz and Thompson, 1952) are unbiased whatever the strategy. Groups are ranked by Pareto sampling (Rosen,
+1997) over a hash of seed and id (permanent random numbers; Ohlsson, 1995): new photos change as little of the sample as they can.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vibe_assets.labels.files import labels_to_json
 from vibe_assets.lake import write_text
-from vibe_assets.records import AUDIT_SAMPLE, Labels
+from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, Labels
 
 if TYPE_CHECKING:
     import polars as pl
+    from numpy.typing import NDArray
 
     from vibe_assets.settings import AuditSettings
+
+    Floats = NDArray[np.float64]
 
 DISAGREEMENT_RATE = 4.0  # groups where teacher and student differ are drawn this many times as often as the others
 SCENE_POWER = 0.5  # a scene's share of the sample grows with the root of its size (Bankier 1988): rare scenes get enough photos
@@ -33,6 +39,7 @@ SCENE_POWER = 0.5  # a scene's share of the sample grows with the root of its si
 # the surest band keeps a quarter of the greatest rate, for students are not always calibrated.
 BANDS = (("below_50", 0.5, 0.5), ("50_to_70", 0.7, 0.49), ("70_to_90", 0.9, 0.40), ("90_to_97", 0.97, 0.25), ("above_97", 1.01, 0.12))
 RATES = {name: rate for name, _, rate in BANDS}
+EXACT_PLACES = 20  # up to so many places the chances are integrated; with more they are the targets to within a hundredth (Rosen 2000)
 UNJUDGED = "unjudged"  # no student said anything of the group
 MIXED = "mixed"  # small strata merged, because the sample has fewer places than there are strata
 
@@ -57,6 +64,22 @@ def draw_sample(
 ) -> pl.DataFrame:
     """AUTO_GROUND_TRUTH and PHOTO_GROUPS rows -> AUDIT_SAMPLE rows, sorted by image_id.
 
+    See `draw_record`, which says the same of the photos that are not drawn.
+    """
+    record = draw_record(truth_rows, groups_rows, paths=paths, settings=settings, predictions=predictions)
+    return sample_rows(record, truth_rows, paths)
+
+
+def draw_record(
+    truth_rows: pl.DataFrame,
+    groups_rows: pl.DataFrame,
+    *,
+    paths: pl.DataFrame,
+    settings: AuditSettings,
+    predictions: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """The chance that a draw gives to every photo, and whether it drew it: AUDIT_DRAWS rows but for number and moment, by image_id.
+
     `paths` has image_id and rel_path; the population is the photos with truth and a path. `predictions` (image_id, and the scene
     for disagreement or scene_confidence for uncertainty) are the students'; before there are any, all groups count as not yet
     judged. A photo without a group is a group of its own, outside the test split. Same seed and same photos give the same sample,
@@ -64,18 +87,105 @@ def draw_sample(
     """
     import polars as pl
 
-    path_of = dict(paths.select("image_id", "rel_path").sort("image_id", "rel_path", descending=True).iter_rows())
-    truth = {row["image_id"]: row for row in truth_rows.iter_rows(named=True) if row["image_id"] in path_of}
+    shown = set(paths["image_id"])
+    truth = {row["image_id"]: row for row in truth_rows.select("image_id", "scene").iter_rows(named=True) if row["image_id"] in shown}
     student = {} if predictions is None else _student(predictions, settings.strategy)
-    drawn = []
+    rows: list[tuple[Any, ...]] = []
     for stratum, groups, places in _strata(_population(truth, groups_rows, settings.strategy, student), settings):
-        for group in sorted(groups, key=lambda group: _rank(settings.seed, "group", group.group_id))[:places]:
-            image_id = min(group.members, key=lambda member: _rank(settings.seed, "photo", member))
-            drawn.append({
-                **Labels.from_row(truth[image_id]).row(), "rel_path": path_of[image_id], "group_id": group.group_id, "stratum": stratum,
-                "inclusion_probability": places / len(groups) / len(group.members),
-            })  # fmt: skip
-    return pl.DataFrame(drawn, schema=AUDIT_SAMPLE.polars_schema()).sort("image_id")
+        sizes = np.array([len(group.members) for group in groups])
+        chances, given, drawn = _pareto(sizes, places, np.array([_number(settings.seed, group.group_id) for group in groups]))
+        for group, size, chance, once, taken in zip(
+            groups, sizes.tolist(), (chances / sizes).tolist(), given.tolist(), drawn.tolist(), strict=True
+        ):
+            stands = min(group.members, key=lambda member: _rank(settings.seed, "photo", member)) if taken else None
+            rows += [(member, group.group_id, size, stratum, chance, once, member == stands) for member in group.members]
+    names = ("image_id", "group_id", "group_size", "stratum", "inclusion_probability", "group_probability", "drawn")
+    schema = AUDIT_DRAWS.polars_schema()
+    return pl.DataFrame(rows, schema={name: schema[name] for name in names}, orient="row").sort("image_id")
+
+
+def sample_rows(record: pl.DataFrame, truth_rows: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
+    """The drawn photos of a record as AUDIT_SAMPLE rows, sorted by image_id; of a photo with several paths the first."""
+    import polars as pl
+
+    drawn = record.filter(pl.col("drawn")).select("image_id", "group_id", "stratum", "inclusion_probability")
+    first = paths.group_by("image_id").agg(pl.col("rel_path").min())
+    schema = AUDIT_SAMPLE.polars_schema()
+    known = truth_rows.unique("image_id", keep="last").drop("group_id", "stratum", "inclusion_probability", "rel_path", strict=False)
+    rows = drawn.join(first, on="image_id").join(known, on="image_id")
+    return rows.select([pl.col(name).cast(dtype) for name, dtype in schema.items()]).sort("image_id")
+
+
+# -- chances -----------------------------------------------------------------------------------------------------------
+def _pareto(sizes: NDArray[np.int_], places: int, numbers: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Draw `places` of the groups: each group's chance, its chance given the other groups' numbers, and whether it is drawn.
+
+    Chances are proportional to the sizes, 1 where that would be more. Ranks u / (1 - u) * (1 - p) / p: the smallest are drawn.
+    """
+    target = target_chances(sizes, places)
+    drawn = target >= 1
+    chance, given, left = target.copy(), drawn.astype(np.float64), places - int(drawn.sum())
+    free = np.flatnonzero(~drawn)
+    if left <= 0 or not len(free):
+        return chance, given, drawn
+    odds, number = target[free] / (1 - target[free]), numbers[free]
+    ranks = number / (1 - number) / odds
+    order = np.argsort(ranks, kind="stable")
+    drawn[free[order[:left]]] = True
+    bar = np.full(len(free), ranks[order[left - 1]])  # what a group had to stay below, were its own number unknown
+    bar[order[:left]] = ranks[order[left]]
+    given[free] = bar * odds / (1 + bar * odds)
+    if left <= EXACT_PLACES:
+        chance[free] = _exact_chances(odds, left)
+    return chance, given, drawn
+
+
+def target_chances(sizes: NDArray[np.int_], places: int) -> Floats:
+    """Chances proportional to the sizes that add up to `places`, none above 1: what would be more is drawn for certain."""
+    size, certain = np.asarray(sizes, dtype=np.float64), np.zeros(len(sizes), dtype=bool)
+    if places >= len(size):
+        return np.ones(len(size))
+    while True:
+        chance = np.where(certain, 1.0, (places - certain.sum()) * size / max(size[~certain].sum(), 1.0))
+        more = ~certain & (chance >= 1 - 1e-12)
+        if not more.any():
+            return chance
+        certain |= more
+
+
+def _exact_chances(odds: Floats, places: int) -> Floats:
+    """The chance of every group in a Pareto sample of odds p / (1 - p); equal groups share one integral."""
+    kinds, kind_of, count = np.unique(odds, return_inverse=True, return_counts=True)
+    if len(kinds) == 1:
+        return np.full(len(odds), places / len(odds))
+    return np.array(_integrated(tuple(kinds.tolist()), tuple(count.tolist()), places))[kind_of]
+
+
+@lru_cache(maxsize=256)
+def _integrated(kinds: tuple[float, ...], count: tuple[int, ...], places: int) -> tuple[float, ...]:
+    """The chance that fewer than `places` other groups rank before one of each kind, integrated over its own, logistic log-rank."""
+    from scipy.stats import binom
+
+    at = np.linspace(-30.0, 30.0, 601)[:, None]  # log-ranks
+    upto = np.arange(places)
+    before = [1 / (1 + np.exp(-at) / kind) for kind in kinds]  # chance of one group to rank before
+    fewer = [[binom.pmf(upto, n - own, share) for n, share in zip(count, before, strict=True)] for own in (0, 1)]
+    found = np.empty(len(kinds))
+    for k, share in enumerate(before):
+        others = np.zeros((len(at), places))
+        others[:, 0] = 1.0
+        for other in range(len(kinds)):
+            others = _added(others, fewer[int(other == k)][other])
+        found[k] = np.trapezoid(others.sum(axis=1) * (share * (1 - share))[:, 0], at[:, 0])
+    return tuple((found * (places / (found * np.array(count)).sum())).tolist())
+
+
+def _added(a: Floats, b: Floats) -> Floats:
+    """(points, places) probabilities of two independent counts -> of their sum, as far as it stays below `places`."""
+    total = np.zeros_like(a)
+    for k in range(a.shape[1]):
+        total[:, k:] += a[:, k : k + 1] * b[:, : a.shape[1] - k]
+    return total
 
 
 def _student(predictions: pl.DataFrame, strategy: str) -> dict[str, Any]:
@@ -192,6 +302,11 @@ def _weight(kind: str, size: int, strategy: str) -> float:
     if strategy == "uncertainty":
         return size * RATES.get(kind, max(RATES.values()))
     return size * (DISAGREEMENT_RATE if kind == "differ" else 1.0)
+
+
+def _number(seed: int, group_id: str) -> float:
+    """The group's permanent random number, above 0 and below 1."""
+    return (int.from_bytes(_rank(seed, "group", group_id)[:6]) + 0.5) / 2**48
 
 
 def _rank(seed: int, purpose: str, identity: str) -> bytes:

@@ -12,6 +12,7 @@ from vibe_assets.records.first_names import FIRST_NAMES
 from vibe_assets.records.series import SERIES
 from vibe_assets.records.spine import (
     ANNOTATIONS,
+    AUDIT_DRAWS,
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
@@ -42,6 +43,7 @@ __all__ = [
     "PHOTO_GROUPS",
     "ANNOTATIONS",
     "AUTO_GROUND_TRUTH",
+    "AUDIT_DRAWS",
     "AUDIT_SAMPLE",
     "AUDITED_GROUND_TRUTH",
     "IMAGE_EMBEDDINGS",

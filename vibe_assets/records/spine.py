@@ -103,6 +103,23 @@ AUDIT_SAMPLE = Table(
     },
     of_library=True,
 )
+AUDIT_DRAWS = Table(
+    "audit_draws",
+    "every draw of an audit sample: which photos the library had then, and the chance it gave to each",
+    {
+        "draw": Column("i64", "1, 2, ..; numbered as they were made"),
+        "at": Column("time", "when it was made, UTC"),
+        "seed": Column("i64", "draws of one seed share their random numbers"),
+        **IMAGE_ID,
+        "group_id": Column("str", "group"),
+        "group_size": Column("i32", "photos in the group, as far as they could be drawn"),
+        "stratum": Column("str", "stratum it was drawn from"),
+        "inclusion_probability": Column("f64", "chance of this photo to be in this sample, 0..1"),
+        "group_probability": Column("f64", "chance of its group, given the random numbers of all other groups, 0..1"),
+        "drawn": Column("bool", "whether the photo is in this sample"),
+    },
+    of_library=True,
+)
 AUDITED_GROUND_TRUTH = Table(
     "audited_ground_truth",
     "what people say, settled",
@@ -179,6 +196,7 @@ SPINE = (
     ANNOTATIONS,
     AUTO_GROUND_TRUTH,
     AUDIT_SAMPLE,
+    AUDIT_DRAWS,
     AUDITED_GROUND_TRUTH,
     IMAGE_EMBEDDINGS,
     PROMPT_EMBEDDINGS,

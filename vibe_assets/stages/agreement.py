@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vibe_assets.records import AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, Estimate
+from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, Estimate
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import groups_of
 from vibe_assets.stages.verdicts import counted_verdicts
@@ -24,6 +24,7 @@ class Agreed:
     weights: NDArray[np.float64]
     groups: NDArray[np.str_]
     largest: float  # weight of a photo, of all that were drawn
+    finite: bool = False  # weights are 1 / the chance of being among these, of a library that is known (`weighted_share`)
 
     @property
     def n(self) -> int:
@@ -37,7 +38,7 @@ class Agreed:
         """The weighted share with its interval. Raises ValueError for no photos."""
         from vibe_assets.evaluate.intervals import weighted_share
 
-        return weighted_share(self.agreed, weights=self.weights, groups=self.groups)
+        return weighted_share(self.agreed, weights=self.weights, groups=self.groups, finite=self.finite)
 
     def lower_bound(self) -> float:
         """What the share lies above, with 95 % over all looks together."""
@@ -84,9 +85,9 @@ def teacher_agreement(platform: Platform) -> Agreement:
     drawn = lake.read_live(AUDIT_SAMPLE, columns=["image_id", "inclusion_probability"])["inclusion_probability"].min()
     largest = max([*rows["weight"], *([1 / drawn] if isinstance(drawn, float) else [])], default=1.0)
 
-    def part(column: str) -> Agreed:
+    def part(column: str, *, finite: bool = False) -> Agreed:
         known = rows.filter(pl.col(column).is_not_null())
         named = np.array([groups.get(image_id, image_id) for image_id in known["image_id"]], dtype=np.str_)
-        return Agreed(known[column].to_numpy(), known["weight"].to_numpy(), named, largest)
+        return Agreed(known[column].to_numpy(), known["weight"].to_numpy(), named, largest, finite)
 
-    return Agreement(part("agreed"), part("agreed_blind"))
+    return Agreement(part("agreed", finite=lake.exists(AUDIT_DRAWS)), part("agreed_blind"))

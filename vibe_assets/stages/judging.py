@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
+from vibe_assets.records import ATTRIBUTES, AUDIT_DRAWS, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
 from vibe_assets.records.answers import NOBODY, source_of, without_teacher
 from vibe_assets.stages.agreement import teacher_agreement
 from vibe_assets.stages.library import accepted_photos
@@ -41,14 +41,20 @@ class Before:
 
 # -- judging -------------------------------------------------------------------------------------------------------------
 def evaluate_teacher(platform: Platform) -> Evaluation:
-    """The teacher's labels against people's, weighted to the whole library; first of all, against those who answered blind.
+    """The teacher's labels against people's, weighted to the photos that the draws could have drawn (`audited_population`).
 
-    A photo on which people are divided counts for the scene accuracy by the teacher's part of the first place.
+    First of all against those who answered blind; a photo on which people are divided counts for the scene accuracy by the teacher's
+    part of the first place. Where draws are recorded their chances are those of being checked, so that the library counts as finite.
     """
     from vibe_assets.audit.agreement import MIN_PHOTOS
 
     found = judge_labels(
-        platform, platform.lake.read_live(AUTO_GROUND_TRUTH), platform.lake.read_live(AUDITED_GROUND_TRUTH), "teacher", "human"
+        platform,
+        platform.lake.read_live(AUTO_GROUND_TRUTH),
+        platform.lake.read_live(AUDITED_GROUND_TRUTH),
+        "teacher",
+        "human",
+        finite=platform.lake.exists(AUDIT_DRAWS),
     )
     agreement, headline = teacher_agreement(platform), dict(found.headline)
     if agreement.everyone.n:

@@ -16,6 +16,7 @@ from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake
 from vibe_assets.records import (
     ANNOTATIONS,
+    AUDIT_DRAWS,
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
@@ -33,7 +34,7 @@ from vibe_assets.stages.library import group_library, look_at_folders, scan_fold
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.runtime import predict_folder
 from vibe_assets.stages.teacher import annotate_folder
-from vibe_assets.stages.truth import convert_library, draw_audit_sample, sample_file, settle_audit
+from vibe_assets.stages.truth import convert_library, draw_audit_sample, keep_draw, sample_file, settle_audit
 from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
@@ -164,6 +165,11 @@ def _sample(platform: Platform) -> None:
     platform.lake.replace(AUDIT_SAMPLE, rows.select(list(schema)).sort("image_id"), commit=platform.commit)
 
 
+def _draws(platform: Platform) -> None:
+    """What can be told of the last draw from its sample; earlier ones are lost."""
+    keep_draw(platform, None)
+
+
 def _metrics(platform: Platform) -> None:
     if (rows := _published(platform, METRICS)) is None:
         raise StageError(f"{platform.settings.warehouse_file} does not hold its history: the next report begins it anew")
@@ -194,6 +200,7 @@ BUILDERS: Mapping[str, Build] = {
     ANNOTATIONS.name: _each(_answers),
     AUTO_GROUND_TRUTH.name: convert_library,
     AUDIT_SAMPLE.name: _sample,
+    AUDIT_DRAWS.name: _draws,
     AUDITED_GROUND_TRUTH.name: settle_audit,
     IMAGE_EMBEDDINGS.name: lambda platform: embed_folders(platform, platform.lake.live_folders()),
     PROMPT_EMBEDDINGS.name: embed_label_prompts,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.records import (
+    AUDIT_DRAWS,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
     METRICS,
@@ -28,7 +29,7 @@ from vibe_assets.stages.judging import Before, before_students, before_teacher, 
 from vibe_assets.stages.lineage import lineage
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import deployed, deployments, standing
-from vibe_assets.stages.truth import groups_of
+from vibe_assets.stages.truth import audited_population, groups_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -70,8 +71,9 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
 
     truth, evaluation = platform.lake.read_live(AUTO_GROUND_TRUTH), evaluate_teacher(platform)
     version = str(truth["teacher"][0]) if truth.height else "none"
-    audit = figures_of_audit(platform)
+    audit, spoken_of = figures_of_audit(platform), audited_population(platform)
     sections = [gate_section(platform), *([] if audit is None else [audit_section(audit)]), *sections]
+    of = "the photos of the draw" if spoken_of is None else spoken_of.words()
     report = _write(
         platform,
         "teacher_report",
@@ -79,7 +81,7 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
         before_teacher(platform, evaluation, version),
         version=version,
         title="How far is the teacher from people?",
-        subtitle="Automatic ground truth against the audited sample, weighted to the whole library",
+        subtitle=f"Automatic ground truth against the audited sample, weighted to {of}",
         shares=library_shares(platform, truth),
         sections=sections,
         now=now,
@@ -149,11 +151,11 @@ def _by_photo(platform: Platform) -> pl.DataFrame:
 
 
 def library_shares(platform: Platform, labels: pl.DataFrame) -> dict[str, Estimate]:
-    """Label shares of the whole library as the audit estimates them, beside what the labels claim; {} without an audit."""
+    """Label shares of the photos that were drawn from as the audit estimates them, beside what the labels claim; {} without an audit."""
     from vibe_assets.evaluate.compare import estimate_shares, label_shares
 
-    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
-    return estimate_shares(audited, groups=groups_of(platform), raw=label_shares(labels)) if audited.height else {}
+    audited, recorded = platform.lake.read_live(AUDITED_GROUND_TRUTH), platform.lake.exists(AUDIT_DRAWS)
+    return estimate_shares(audited, groups=groups_of(platform), raw=label_shares(labels), finite=recorded) if audited.height else {}
 
 
 def _write(

@@ -42,6 +42,7 @@ class LibraryStatus:
     sampled: int = 0  # photos that people are asked to check
     checked: int = 0  # of these
     audited: int = 0  # photos of the live library that people spoke of
+    outgrown: int = 0  # photos that came since the draws whose photos people checked
     heads: dict[str, str] = field(default_factory=dict)  # kind -> version in force
     labelled: dict[str, dict[str, int]] = field(default_factory=dict)  # question -> who answers it (student, teacher ...) -> photos
     headless: dict[str, str] = field(default_factory=dict)  # kind -> why there is no head of it, or not the one trained last
@@ -56,6 +57,7 @@ def library_status(platform: Platform) -> LibraryStatus:
     import polars as pl
 
     from vibe_assets.stages.students import deployments, headless
+    from vibe_assets.stages.truth import audited_population
     from vibe_assets.stages.verdicts import verdict_log
     from vibe_assets.teacher.annotate import teacher_fingerprint
 
@@ -70,7 +72,7 @@ def library_status(platform: Platform) -> LibraryStatus:
     said = lake.read_live(PREDICTIONS, columns=["image_id", *QUESTIONS, "abstained", "source"]).unique("image_id")
     sample = set(lake.read_live(AUDIT_SAMPLE, columns=["image_id"])["image_id"])
     spoken = {verdict.image_id for verdict in verdict_log(platform).verdicts()}
-    trial = _trial(platform)
+    trial, spoken_of = _trial(platform), audited_population(platform)
     return LibraryStatus(
         folders=len(lake.live_folders()),
         files=files.height,
@@ -81,6 +83,7 @@ def library_status(platform: Platform) -> LibraryStatus:
         sampled=len(sample),
         checked=len(sample & spoken),
         audited=len(spoken & set(photos["image_id"])),
+        outgrown=spoken_of.new if spoken_of else 0,
         lacks="" if platform.settings.teacher.base_url or waiting.is_empty() else NO_TEACHER,
         heads=dict(deployments(platform)),
         labelled=_labelled(said),

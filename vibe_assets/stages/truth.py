@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.audit.settle import truth_rows, truth_version
 from vibe_assets.records import (
     ANNOTATIONS,
+    ATTRIBUTES,
+    AUDIT_DRAWS,
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
@@ -67,9 +70,12 @@ def sample_file(platform: Platform) -> Path:
     return platform.settings.audit_dir / "sample.json"
 
 
-def draw_audit_sample(platform: Platform) -> pl.DataFrame:
-    """Draw the photos that people are asked to check, and write them as a JSON file to edit. Raises LakeError where a sample was lost."""
-    from vibe_assets.labels.sample import draw_sample, write_sample
+def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.DataFrame:
+    """Draw the photos that people are asked to check, and write them as a JSON file to edit. Raises LakeError where a sample was lost.
+
+    What people checked of earlier samples still counts: the record of every draw is kept.
+    """
+    from vibe_assets.labels.sample import draw_record, sample_rows, write_sample
 
     lake = platform.lake
     lake.exists(AUDIT_SAMPLE)  # a sample that was lost is made anew as people know it, and none is drawn in its place
@@ -79,10 +85,91 @@ def draw_audit_sample(platform: Platform) -> pl.DataFrame:
     settings = platform.settings.audit
     predictions = without_teacher(lake.read_live(PREDICTIONS)) if settings.strategy in ("disagreement", "uncertainty") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")
-    rows = draw_sample(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
+    record = draw_record(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
+    rows = sample_rows(record, truth, paths)
+    keep_draw(platform, record, now=now)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
-    write_sample(rows, sample_file(platform))
+    people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
+    write_sample(rows.update(people, on="image_id"), sample_file(platform))  # who hands the file in must not undo what was checked
     return rows
+
+
+def checked_already(platform: Platform, rows: pl.DataFrame) -> int:
+    """How many photos of a sample people have settled before."""
+    return len(set(rows["image_id"]) & set(platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"]))
+
+
+def keep_draw(platform: Platform, record: pl.DataFrame | None, *, now: datetime | None = None) -> None:
+    """Add a draw to the record of all draws; one that says what the last one said adds nothing. None: only what came before records."""
+    import polars as pl
+
+    lake, seed = platform.lake, platform.settings.audit.seed
+    draws = lake.read(AUDIT_DRAWS)
+    if draws.is_empty() and (older := older_record(platform)) is not None:
+        draws = _numbered(older, 0, None, seed)
+        lake.append(AUDIT_DRAWS, draws, commit=platform.commit)
+    if record is None:
+        return
+    number = int(draws["draw"].max() or 0) if draws.height else 0  # type: ignore[arg-type]
+    last = draws.filter((pl.col("draw") == number) & (pl.col("seed") == seed))
+    if not number or not last.select(record.columns).sort("image_id").equals(record.sort("image_id")):
+        lake.append(AUDIT_DRAWS, _numbered(record, number + 1, now or datetime.now(UTC), seed), commit=platform.commit)
+
+
+def _numbered(record: pl.DataFrame, number: int, at: datetime | None, seed: int) -> pl.DataFrame:
+    import polars as pl
+
+    rows = record.with_columns(draw=pl.lit(number), at=pl.lit(at), seed=pl.lit(seed))
+    return rows.select([pl.col(name).cast(dtype) for name, dtype in AUDIT_DRAWS.polars_schema().items()])
+
+
+def older_record(platform: Platform) -> pl.DataFrame | None:
+    """What can be told of a sample that was drawn before draws were recorded; None without one."""
+    from vibe_assets.labels.draws import record_of_older, strategy_of
+    from vibe_assets.labels.sample import draw_record
+
+    lake = platform.lake
+    if (sample := lake.read(AUDIT_SAMPLE)).is_empty():
+        return None
+    strategy = strategy_of(sample["stratum"].drop_nulls())
+    settings = platform.settings.audit.model_copy(update={"strategy": strategy})
+    predictions = without_teacher(lake.read_live(PREDICTIONS)) if strategy in ("disagreement", "uncertainty") else None
+    paths = accepted_photos(platform).select("image_id", "rel_path")
+    now = draw_record(lake.read_live(AUTO_GROUND_TRUTH), lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
+    return record_of_older(sample, now)
+
+
+@dataclass(frozen=True)
+class AuditedPopulation:
+    """The photos that audited figures speak of."""
+
+    photos: int
+    since: datetime | None  # the moment of the draw; None for one of before draws were recorded
+    new: int  # photos of the library as it is now that no draw which counts could have drawn
+
+    def words(self) -> str:
+        """For people: which photos, from when; and what to do where the library has outgrown them."""
+        of = f"the {self.photos:,} photos that the library had" + (f" on {self.since:%Y-%m-%d}" if self.since else " at the draw")
+        if not self.new:
+            return of
+        came = f"{self.new:,} photo{'s' if self.new > 1 else ''} came since and {'are' if self.new > 1 else 'is'} not spoken of"
+        return f"{of}; {came}: `vibe sample` adds photos of theirs to the sample, and what was checked still counts"
+
+
+def audited_population(platform: Platform) -> AuditedPopulation | None:
+    """Which photos the audit speaks of; None where no draw was recorded or nobody checked any of one."""
+    import polars as pl
+
+    from vibe_assets.labels.draws import counted_draws
+
+    draws = platform.lake.read_live(AUDIT_DRAWS)
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"].to_list()
+    if not (counted := counted_draws(draws, audited)):
+        return None
+    of_draws = draws.filter(pl.col("draw").is_in(list(counted)))
+    known = of_draws.select("image_id").unique()
+    library = platform.lake.read_live(AUTO_GROUND_TRUTH).select("image_id").unique()
+    return AuditedPopulation(known.height, of_draws["at"].max(), library.join(known, on="image_id", how="anti").height)  # type: ignore[arg-type]
 
 
 def accept_audited(platform: Platform, file: Path, *, part: bool = False) -> pl.DataFrame:
@@ -105,7 +192,7 @@ def export_audited(platform: Platform, file: Path) -> pl.DataFrame:
     """Write what people say up to this moment, settled, as a file that `vibe audited FILE --part` takes back."""
     from vibe_assets.labels.files import write_audited
 
-    rows = _settled(platform, verdict_log(platform).verdicts())
+    rows = _with_chances(platform, _settled(platform, verdict_log(platform).verdicts()))
     write_audited(rows, file)
     return rows
 
@@ -146,7 +233,7 @@ def settle_audit(platform: Platform, *, now: datetime | None = None) -> pl.DataF
     verdicts = counted_verdicts(platform, now=now)
     if not verdicts and not platform.settings.audited_file.is_file() and platform.settings.gates.require_audit:
         raise StageError(f"nobody audited anything yet: open `vibe audit`, or correct {sample_file(platform)}, then `vibe audited FILE`")
-    rows = _settled(platform, verdicts)
+    rows = _with_chances(platform, _settled(platform, verdicts))
     platform.lake.replace(AUDITED_GROUND_TRUTH, rows, commit=platform.commit)
     return rows
 
@@ -160,6 +247,21 @@ def _settled(platform: Platform, verdicts: list[Verdict]) -> pl.DataFrame:
         return rows
     older = _read(platform, platform.settings.audited_file, None)
     return pl.concat([rows, older.join(rows, on="image_id", how="anti")]).sort("image_id")
+
+
+def _with_chances(platform: Platform, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with the chance that all draws together gave to each photo; photos outside of every draw keep what they came with."""
+    import polars as pl
+
+    from vibe_assets.labels.draws import audited_chances
+
+    draws = platform.lake.read_live(AUDIT_DRAWS)
+    if draws.is_empty() or rows.is_empty():
+        return rows
+    there = platform.lake.live(AUDITED_GROUND_TRUTH, rows.lazy()).collect()["image_id"].to_list()
+    chances = audited_chances(draws, there)
+    found = pl.col("image_id").replace_strict(chances, default=None, return_dtype=pl.Float64) if chances else pl.lit(None, pl.Float64)
+    return rows.with_columns(inclusion_probability=pl.coalesce(found, "inclusion_probability"))
 
 
 def _file_alone(platform: Platform, verdicts: list[Verdict]) -> bool:

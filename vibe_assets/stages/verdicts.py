@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.audit.settle import settled_part, truth_rows
 from vibe_assets.audit.verdicts import Act, Verdict
-from vibe_assets.records import AUDIT_SAMPLE, Labels
+from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, Labels
 from vibe_assets.stages.platform import Platform
 
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     log = verdict_log(platform)
     settled = {row["image_id"]: row for row in truth_rows(log.verdicts()).iter_rows(named=True)}
     filled = {row["image_id"]: Labels.from_row(row) for row in platform.lake.read(AUDIT_SAMPLE).iter_rows(named=True)}
+    recorded = {"inclusion_probability": None} if platform.lake.exists(AUDIT_DRAWS) else {}  # the chance is known without the file
     now = log.next_moment(datetime.now(UTC)).isoformat()
     verdicts = []
     for row in rows.iter_rows(named=True):
         row["annotator"] = row["annotator"] or UNNAMED
-        if row == settled.get(row["image_id"]):
+        if row["image_id"] in settled and {**row, **recorded} == {**settled[row["image_id"]], **recorded}:
             continue
         labels = Labels.from_row(row)
         act: Act = "accepted" if labels == filled.get(labels.image_id) else "corrected"
