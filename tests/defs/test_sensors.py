@@ -246,7 +246,12 @@ def test_a_run_that_ends_while_it_is_looked_at_is_looked_at_again(monkeypatch: p
         assert isinstance(first, dg.SensorResult)
         assert first.cursor is not None
         assert "1 running" in str(first.skip_reason)
+        still = look(first.cursor, automation.END_UNHEARD_S + 1)
+        assert isinstance(still, dg.SensorResult)
+        assert still.cursor is not None
         instance.run_storage.delete_run(run_id)  # no event tells
-        second = look(first.cursor, automation.END_UNHEARD_S + 1)
-        assert isinstance(second, dg.SensorResult)
-        assert "running" not in str(second.skip_reason)
+        over = look(first.cursor, automation.END_UNHEARD_S + 1)
+        assert isinstance(over, dg.SensorResult)
+        assert "running" not in str(over.skip_reason)
+        nothing_new = look(still.cursor, 2 * automation.END_UNHEARD_S + 2)
+        assert isinstance(nothing_new, dg.SkipReason), "a long run is not looked at all the time"
