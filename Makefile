@@ -42,7 +42,7 @@ lint: $(VENV)/.installed-dev
 
 test: lint
 	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile -m "not e2e and not scale and not soak"
-	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m "(e2e or scale) and not soak"  # the long stories come first
+	$(BIN)/pytest -n 2 --dist loadfile -m "(e2e or scale) and not soak"
 
 test-scale: $(VENV)/.installed-dev
 	$(BIN)/pytest -m scale

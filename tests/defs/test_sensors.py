@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -223,3 +224,34 @@ def test_a_look_at_the_folders_gives_every_pool_its_limit_before_any_run_is_queu
 
 def test_the_pools_that_get_a_limit_are_those_of_the_graph() -> None:
     assert {pool for asset in defs.resolve_asset_graph().assets_defs if asset.is_executable for pool in asset.node_def.pools} == set(POOLS)
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster keeps the event of a run's end before the run says that it is over: a look in between has heard of everything."""
+    repository, now = defs.get_repository_def(), time.time()
+    with dg.instance_for_test() as instance:
+        run_id = "7b6f0d5e-6c0f-4b8e-9d43-0c8b5f1d2a34"
+        instance.add_run(
+            dg.DagsterRun(
+                "upkeep", run_id=run_id, status=dg.DagsterRunStatus.STARTED, asset_selection=frozenset({dg.AssetKey("photo_groups")})
+            )
+        )
+
+        def look(cursor: str, seconds: float) -> dg.SensorResult | dg.SkipReason:
+            monkeypatch.setattr(automation.time, "time", lambda: now + seconds)
+            context = dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor)
+            return automation.automation_sensor(context)
+
+        first = look(automation.Heard(-1, now, now, now + 500, "").text(), 0)
+        assert isinstance(first, dg.SensorResult)
+        assert first.cursor is not None
+        assert "1 running" in str(first.skip_reason)
+        still = look(first.cursor, automation.END_UNHEARD_S + 1)
+        assert isinstance(still, dg.SensorResult)
+        assert still.cursor is not None
+        instance.run_storage.delete_run(run_id)  # no event tells
+        over = look(first.cursor, automation.END_UNHEARD_S + 1)
+        assert isinstance(over, dg.SensorResult)
+        assert "running" not in str(over.skip_reason)
+        nothing_new = look(still.cursor, 2 * automation.END_UNHEARD_S + 2)
+        assert isinstance(nothing_new, dg.SkipReason), "a long run is not looked at all the time"

@@ -19,8 +19,8 @@ from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import accept_audited, sample_file
 from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 
-PHOTOS = 160
-LEFT_OUT = 5  # of the rendered folders: every folder costs every test some runs
+PHOTOS = 128
+LEFT_OUT = 3  # of the rendered folders: every folder costs every test some runs
 SETTINGS = """\
 [library]
 root = "photos"
