@@ -270,9 +270,8 @@ def automation_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing is there yet"
     tries = [status.attempt.next_try for status in statuses.values() if status.state == State.PAUSED and status.attempt]
     wanted = counts[State.WANTED] > 0  # and no room in the queue
-    ends = (
-        [now + END_UNHEARD_S] if counts[State.RUNNING] and newest != heard.event else []
-    )  # once: a long run is not looked at all the time
+    once_more = counts[State.RUNNING] and newest != heard.event  # and no more: a long run is not looked at all the time
+    ends = [now + END_UNHEARD_S] if once_more else []
     until = now if wanted else min([*tries, *ends, look_next])
     return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=Heard(newest, now, until, look_next, said).text())
 
