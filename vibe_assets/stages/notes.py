@@ -53,8 +53,10 @@ def leave_note(platform: Platform, asset: str, partition: str | None = None, *, 
     try:
         line = ("\n" + json.dumps(asdict(note)) + "\n").encode()  # what a crash tore before it stays a line of its own
         if os.write(descriptor, line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         os.close(descriptor)
     if new:
