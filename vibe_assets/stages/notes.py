@@ -85,11 +85,20 @@ def read_notes(platform: Platform, *, after: int = 0) -> list[tuple[int, Note]]:
     found = []
     while (end := content.find(b"\n", at)) >= 0:
         line, at = content[at:end], end + 1
-        try:
-            note = Note(**json_value(line))
-        except (ValueError, TypeError):
-            continue  # torn by a crash; the command did not report success
-        texts = asdict(note) | {"partition": note.partition or ""}
-        if all(isinstance(text, str) for text in texts.values()):
+        if note := _note(line):  # others were torn by a crash: the command did not report success
             found.append((at, note))
     return found
+
+
+def _note(line: bytes) -> Note | None:
+    try:
+        note = Note(**json_value(line))
+    except (ValueError, TypeError):
+        return None
+    texts = asdict(note) | {"partition": note.partition or ""}
+    return note if all(isinstance(text, str) for text in texts.values()) else None
+
+
+def is_note(line: bytes) -> bool:
+    """Whether a line is a whole note."""
+    return _note(line) is not None
