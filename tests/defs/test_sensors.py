@@ -237,21 +237,19 @@ def test_a_run_that_ends_while_it_is_looked_at_is_looked_at_again(monkeypatch: p
             )
         )
 
-        def look(cursor: str, seconds: float) -> dg.SensorResult | dg.SkipReason:
+        def look(cursor: str, seconds: float) -> tuple[str, str]:
+            """What a tick said and its cursor; "" where it did not look."""
             monkeypatch.setattr(automation.time, "time", lambda: now + seconds)
-            context = dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor)
-            return automation.automation_sensor(context)
+            found = automation.automation_sensor(dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor))
+            return (str(found.skip_reason), found.cursor or "") if isinstance(found, dg.SensorResult) else ("", cursor)
 
-        first = look(automation.Heard(-1, now, now, now + 500, "").text(), 0)
-        assert isinstance(first, dg.SensorResult)
-        assert first.cursor is not None
-        assert "1 running" in str(first.skip_reason)
-        still = look(first.cursor, automation.END_UNHEARD_S + 1)
-        assert isinstance(still, dg.SensorResult)
-        assert still.cursor is not None
+        cursor, looked = automation.Heard(-1, now, now, now + 500, "").text(), []
+        for second in range(0, 400, 5):
+            said, cursor = look(cursor, second)
+            looked += [second] if said else []
+            assert not said or "1 running" in said
+        assert looked == [0, 10, 30, 70, 150, 310], "a long run is not looked at all the time"
         instance.run_storage.delete_run(run_id)  # no event tells
-        over = look(first.cursor, automation.END_UNHEARD_S + 1)
-        assert isinstance(over, dg.SensorResult)
-        assert "running" not in str(over.skip_reason)
-        nothing_new = look(still.cursor, 2 * automation.END_UNHEARD_S + 2)
-        assert isinstance(nothing_new, dg.SkipReason), "a long run is not looked at all the time"
+        said, _ = look(cursor, 500)
+        assert said
+        assert "running" not in said

@@ -21,6 +21,7 @@ from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.store import Deployments, save_head
 from vibe_assets.operate.damage import damaged_lines, set_lines_aside
 from vibe_assets.records import PhotoRef
+from vibe_assets.stages.notes import leave_note, notes_file, read_notes
 from vibe_assets.stages.platform import Platform
 from vibe_assets.teacher.annotate import annotation_rows
 from vibe_assets.teacher.journal import Journal
@@ -152,3 +153,26 @@ def test_a_choice_without_a_time_costs_itself_only(tmp_path: Path) -> None:
         good = ChoiceLog(tmp_path / "choices").choices()[0].line()
         journal.append_many([good | {"choice_id": "x", "at": 5}, good | {"choice_id": "y", "at": "noon"}])
     assert len(ChoiceLog(tmp_path / "choices").choices()) == 2
+
+
+def test_damaged_notes_are_set_aside_where_they_stand(platform: Platform) -> None:
+    """The graph remembers how far it has read the notes, and their writers wait for nobody."""
+    file = notes_file(platform)
+    leave_note(platform, "raw_photos", "a-1")
+    with file.open("ab") as log:
+        log.write(b'{"asset": 5}\n\x00\x00\n')
+    leave_note(platform, "scene_head")
+    with file.open("ab") as log:
+        log.write(b'{"asset": "torn')
+    before = read_notes(platform)
+    assert [note.asset for _, note in before] == ["raw_photos", "scene_head"]
+    assert dict(damaged_lines(platform)) == {str(file): 3}
+    assert [said for _, said in read_status(platform).waits if "damaged" in said] == [
+        f"3 damaged lines in {file}: `vibe repair` sets them aside"
+    ]
+    assert dict(set_lines_aside(platform)) == {file: 3}
+    assert damaged_lines(platform) == []
+    assert read_notes(platform) == before
+    leave_note(platform, "predictions")
+    assert [note.asset for _, note in read_notes(platform, after=before[-1][0])] == ["predictions"]
+    assert len(file.with_name("notes.jsonl.damaged").read_bytes().splitlines()) == 3

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 from dagster._daemon.types import DaemonHeartbeat
 
+from tests.faults.test_disks import fill
+from tests.test_lake import mounted
 from vibe_assets.cli import main
 from vibe_assets.operate.instance import (
     HOME_ENV,
@@ -27,7 +31,7 @@ from vibe_assets.operate.instance import (
     refuse_daemon,
     working,
 )
-from vibe_assets.operate.setup import _dagster_home
+from vibe_assets.operate.setup import _dagster_home, examine
 from vibe_assets.settings import Settings, load_settings
 
 
@@ -191,3 +195,34 @@ def test_sensors_of_a_strange_instance_change_nothing(tmp_path: Path, monkeypatc
         assert list(instance.get_dynamic_partitions("photo_folders")) == ["a-1"]
         claim(demo, instance)
     assert json.loads((demo.home / IDENTITY).read_text())["library"] == library_id(demo)
+
+
+@pytest.mark.parametrize("database", ["history/runs.db", "history/runs/index.db", "schedules/schedules.db"])
+@pytest.mark.parametrize(("damage", "remedy"), [("garbage", "move it away"), ("folder", "MiB are free\\) or repair access")])
+def test_a_history_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, database: str, damage: str, remedy: str) -> None:
+    settings = library(tmp_path / "mine")
+    with_history(settings)
+    file = dagster_home(settings) / database
+    for beside in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+        beside.unlink(missing_ok=True)
+    if damage == "garbage":
+        file.write_bytes(b"no database " * 1000)
+    else:
+        file.mkdir()
+    for command in (["status"], ["run"]):
+        ended = CliRunner().invoke(main, ["--config", str(tmp_path / "mine" / "vibe.toml"), *command])
+        assert ended.exit_code == 1
+        assert re.search(rf"Error: {re.escape(str(dagster_home(settings)))}: the database .* cannot be used: .*{remedy}", ended.output)
+    found = next(found for found in examine(settings) if found.what == "Dagster home")
+    assert not found.ok
+    assert re.search(remedy, found.remedy)
+
+
+def test_a_history_on_a_full_disk_says_to_free_some_space(tmp_path: Path) -> None:
+    with contextmanager(mounted)(tmp_path / "disk", "-t", "tmpfs", "-o", "size=8m", "tmpfs") as disk:
+        settings = library(disk)
+        with_history(settings)
+        fill(disk)
+        ended = CliRunner().invoke(main, ["--config", str(disk / "vibe.toml"), "status"])
+        assert ended.exit_code == 1
+        assert "free some space (0 MiB are free)" in ended.output

@@ -103,11 +103,10 @@ def adopt() -> None:
     from dagster import DagsterInstance
 
     from vibe_assets.operate.instance import adopt as take
-    from vibe_assets.operate.instance import dagster_home, prepare_home, refuse_daemon, working
+    from vibe_assets.operate.instance import dagster_home, refuse_daemon, working
 
     settings = platform().settings
     with working(settings, "`vibe adopt`"):
-        prepare_home(settings)
         with DagsterInstance.get() as instance:
             refuse_daemon(instance)
             forgotten = take(settings, instance)

@@ -30,7 +30,9 @@ NO_LIBRARY = "library.root is not set: `vibe init PHOTO_FOLDER` writes a vibe.to
 LOOK_EVERY_S = int(os.environ.get("VIBE_LOOK_EVERY_S", "10"))
 POOLS = ("vlm", "warehouse")
 LOOK_AGAIN = "folders wait"  # the cursor while some of them were not told yet
-END_UNHEARD_S = 10.0  # Dagster keeps the event of a run's end a moment before the run says that it is over: a look in between hears no more
+# First of the doubling pauses between looks while something runs and nothing is heard of it: Dagster keeps the event of a run's end before
+# the run says that it is over, and a backfill is over half a minute after its last run, without an event.
+END_UNHEARD_S = 10.0
 LOOK_AGAIN_S = 600  # a look without an event: what vanished without one (a deleted run) is found by it
 AT_A_TIME = 50  # runs that one look asks for: each costs a tenth of a second, and the next look takes the rest
 AT_ONCE = 500  # folders that are handed to the queue while others wait; a library that grows by more is taken in bit by bit
@@ -270,9 +272,8 @@ def automation_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     said = ", ".join(f"{counts[state]} {state}" for state in State if counts[state]) or "nothing is there yet"
     tries = [status.attempt.next_try for status in statuses.values() if status.state == State.PAUSED and status.attempt]
     wanted = counts[State.WANTED] > 0  # and no room in the queue
-    ends = (
-        [now + END_UNHEARD_S] if counts[State.RUNNING] and newest != heard.event else []
-    )  # once: a long run is not looked at all the time
+    pause = END_UNHEARD_S if newest != heard.event else max(END_UNHEARD_S, 2 * (heard.until - heard.at))
+    ends = [now + pause] if counts[State.RUNNING] else []
     until = now if wanted else min([*tries, *ends, look_next])
     return dg.SensorResult(skip_reason=dg.SkipReason(said), cursor=Heard(newest, now, until, look_next, said).text())
 

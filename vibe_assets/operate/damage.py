@@ -6,11 +6,13 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
 from vibe_assets.audit.log import read_verdict
 from vibe_assets.heads.deployments import Deployments, is_entry
 from vibe_assets.lake import atomic_file
+from vibe_assets.stages.notes import is_note, notes_file
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.versions import teachers
 from vibe_assets.storage import Place, Url
@@ -23,7 +25,8 @@ IsWhole = Callable[[bytes], bool]
 
 
 def damaged_lines(platform: Platform) -> list[tuple[str, int]]:
-    """(file, damaged lines) of every log that has some: answers, verdicts, choices, deployments. Reads all of them; raises OSError.
+    """(file, damaged lines) of every log that has some: answers, verdicts, choices, deployments, notes. Reads all of them;
+    raises OSError.
 
     A last line without its newline counts where it is cut: a power cut or a full disk left it, or its writer is at it right now. The
     objects of a store count as one file.
@@ -39,7 +42,7 @@ def set_lines_aside(platform: Platform) -> list[tuple[Path, int]]:
     """Move the damaged lines of every log into `FILE.damaged`; what was moved. A log that somebody is writing to is left alone."""
     found = []
     for place, is_whole in _logs(platform):
-        if isinstance(place, Path) and (count := _set_aside(place, is_whole)):
+        if isinstance(place, Path) and (count := _set_aside(place, is_whole, in_place=place == notes_file(platform))):
             found.append((place, count))
     return found
 
@@ -60,6 +63,8 @@ def _logs(platform: Platform) -> Iterator[tuple[Place, IsWhole]]:
             yield from ((file, is_whole) for file in sorted(folder.glob("*.jsonl")))
     if (deployments := Deployments(settings.heads_dir).path).exists():
         yield deployments, is_entry
+    if (notes := notes_file(platform)).exists():
+        yield notes, is_note
 
 
 def _lines(place: Place) -> Iterator[bytes]:
@@ -73,7 +78,8 @@ def _lines(place: Place) -> Iterator[bytes]:
             yield from filter(bytes.strip, file)
 
 
-def _set_aside(file: Path, is_whole: IsWhole) -> int:
+def _set_aside(file: Path, is_whole: IsWhole, *, in_place: bool) -> int:
+    """`in_place`: blanks take the lines' place, for readers of the file remember how far they came and its writers hold no lock."""
     with file.open("r+b") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)  # every writer of such a file holds it
@@ -90,6 +96,13 @@ def _set_aside(file: Path, is_whole: IsWhole) -> int:
             beside.flush()
             os.fsync(beside.fileno())
         to_disk(file.parent)
-        with atomic_file(file) as fresh:
-            fresh.write_bytes(b"".join(line.rstrip(b"\n") + b"\n" for line in lines if is_whole(line)))
+        if in_place:
+            ends = accumulate(map(len, lines))
+            for line, end in zip(lines, ends, strict=True):
+                if line in damaged:
+                    os.pwrite(log.fileno(), b" " * len(line.rstrip(b"\n")), end - len(line))
+            os.fsync(log.fileno())
+        else:
+            with atomic_file(file) as fresh:
+                fresh.write_bytes(b"".join(line.rstrip(b"\n") + b"\n" for line in lines if is_whole(line)))
         return len(damaged)

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import sqlite3
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from vibe_assets.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+    from sqlalchemy.exc import DBAPIError
 
 HOME_ENV = "DAGSTER_HOME"
 IDENTITY = "library.json"  # below library.home: which library this is, whatever it is called and wherever it lies
@@ -37,36 +39,54 @@ def dagster_home(settings: Settings) -> Path:
     return Path(named).expanduser().resolve() if named else settings.home / "dagster"
 
 
-def prepare_home(settings: Settings) -> Path:
-    """The folder of the instance, made with our dagster.yaml when absent, and named in the environment for the processes we start."""
-    home = dagster_home(settings)
+@contextmanager
+def _prepared_home(settings: Settings) -> Iterator[Path]:
+    """The folder of the instance, made with our dagster.yaml when absent; and meanwhile named in $DAGSTER_HOME."""
+    home, before = dagster_home(settings), os.environ.get(HOME_ENV)
     home.mkdir(parents=True, exist_ok=True)
     packaged = Path(__file__).with_name("dagster.yaml")  # a link to dagster_home/ in a checkout, a file in a wheel
     if not (home / "dagster.yaml").exists():
         shutil.copy(packaged, home / "dagster.yaml")
     os.environ[HOME_ENV] = str(home)
-    return home
-
-
-@contextmanager
-def open_instance(settings: Settings, *, only_look: bool = False) -> Iterator[DagsterInstance]:
-    """The library's own instance. Raises InstanceError when it is another library's; $DAGSTER_HOME is as before afterwards.
-
-    With `only_look` a new instance is not claimed, and one that was moved with its library keeps what it knew.
-    """
-    from dagster import DagsterInstance
-
-    before = os.environ.get(HOME_ENV)
-    prepare_home(settings)
     try:
-        with DagsterInstance.get() as instance:
-            claim(settings, instance, only_look=only_look)
-            yield instance
+        yield home
     finally:
         if before is None:
             os.environ.pop(HOME_ENV, None)
         else:
             os.environ[HOME_ENV] = before
+
+
+@contextmanager
+def open_instance(settings: Settings, *, only_look: bool = False) -> Iterator[DagsterInstance]:
+    """The library's own instance. Raises InstanceError when it is another library's, or its database cannot be used, also while it is open.
+
+    With `only_look` a new instance is not claimed, and one that was moved with its library keeps what it knew.
+    """
+    from dagster import DagsterInstance
+    from sqlalchemy.exc import DBAPIError
+
+    with _prepared_home(settings) as home:
+        try:
+            with DagsterInstance.get() as instance:
+                claim(settings, instance, only_look=only_look)
+                yield instance
+        except DBAPIError as error:
+            raise _unusable(home, error) from error
+
+
+def _unusable(home: Path, error: DBAPIError) -> InstanceError:
+    """What the database said, in one line, and what to do: SQLite calls a full disk an I/O error."""
+    from sqlalchemy.exc import OperationalError
+
+    said = " ".join(str(error.orig).split())
+    if not isinstance(error.orig, sqlite3.Error):
+        remedy = "start it, or correct its address in dagster.yaml"
+    elif isinstance(error, OperationalError):
+        remedy = f"free some space ({shutil.disk_usage(home).free >> 20} MiB are free) or repair access, then run again"
+    else:
+        remedy = "restore the folder from a copy, or move it away: everything is then looked at once more, and nothing is paid for twice"
+    return InstanceError(f"{home}: the database of Dagster's history cannot be used: {said}", remedy=remedy)
 
 
 def has_instance(settings: Settings) -> bool:
@@ -172,8 +192,7 @@ TABLES_SEEN = "vibe/tables"  # in the instance: versions of the lake's tables wh
 @contextmanager
 def working(settings: Settings, who: str) -> Iterator[None]:
     """Hold the instance for one process that lets the graph move. Raises InstanceError when another one does."""
-    home = prepare_home(settings)
-    with (home / "working.lock").open("a+", encoding="utf-8") as lock:
+    with _prepared_home(settings) as home, (home / "working.lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

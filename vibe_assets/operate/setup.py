@@ -267,8 +267,11 @@ def _dagster_home(settings: Settings) -> Finding:
         )
         return _judged("Dagster home", possible, detail, "set DAGSTER_HOME to a folder that can be written to")
     try:
-        with open_instance(settings):
+        with open_instance(settings) as instance:
+            instance.event_log_storage.get_maximum_record_id()  # opens its database, which the instance itself leaves for later
             return Finding("Dagster home", True, str(home))
     except InstanceError as error:
+        if error.remedy:
+            raise
         said, _, remedy = str(error).partition(". ")
         return Finding("Dagster home", False, said, remedy)

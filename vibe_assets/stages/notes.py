@@ -53,8 +53,10 @@ def leave_note(platform: Platform, asset: str, partition: str | None = None, *, 
     try:
         line = ("\n" + json.dumps(asdict(note)) + "\n").encode()  # what a crash tore before it stays a line of its own
         if os.write(descriptor, line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
     finally:
         os.close(descriptor)
     if new:
@@ -83,11 +85,20 @@ def read_notes(platform: Platform, *, after: int = 0) -> list[tuple[int, Note]]:
     found = []
     while (end := content.find(b"\n", at)) >= 0:
         line, at = content[at:end], end + 1
-        try:
-            note = Note(**json_value(line))
-        except (ValueError, TypeError):
-            continue  # torn by a crash; the command did not report success
-        texts = asdict(note) | {"partition": note.partition or ""}
-        if all(isinstance(text, str) for text in texts.values()):
+        if note := _note(line):  # others were torn by a crash: the command did not report success
             found.append((at, note))
     return found
+
+
+def _note(line: bytes) -> Note | None:
+    try:
+        note = Note(**json_value(line))
+    except (ValueError, TypeError):
+        return None
+    texts = asdict(note) | {"partition": note.partition or ""}
+    return note if all(isinstance(text, str) for text in texts.values()) else None
+
+
+def is_note(line: bytes) -> bool:
+    """Whether a line is a whole note."""
+    return _note(line) is not None

@@ -28,6 +28,7 @@ def save_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0, family
     """
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
+    from transformers.utils import logging
 
     tokenizer = _tokenizer(list(texts))
     processor = _processor(tokenizer, family)
@@ -39,7 +40,9 @@ def save_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0, family
             model = Qwen2_5_VLForConditionalGeneration(_qwen2_5(tokenizer))
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = [end], processor.tokenizer.pad_token_id
+    logging.disable_progress_bar()  # of a few hundred kilobytes
     model.save_pretrained(folder)
+    logging.enable_progress_bar()
     processor.save_pretrained(folder)
     return folder
 
