@@ -211,6 +211,12 @@ def test_every_mistake_is_named_at_once(config: Path) -> None:
     assert [line.split(": ")[1] for line in lines] == ["[teacher] retries", "[encoder] device"]
 
 
+def test_settings_of_earlier_versions_are_read_and_not_used(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("[gates]\nmax_deploy_loss_p = 0.01\n")
+    monkeypatch.setenv("VIBE_GATES__MAX_DEPLOY_LOSS_P", "0.01")
+    assert load_settings(config).gates == Settings().gates
+
+
 def test_a_mistake_that_a_candidate_only_inherits_is_told_once(config: Path) -> None:
     assert len(refusal(config, "[teacher]\nretries = -1\nmodle = 'x'\n[teacher.candidate]\nmodel = 'b'\n").splitlines()) == 2
 

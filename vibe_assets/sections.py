@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, SecretStr, field_validator, model_validator
 
@@ -16,6 +16,7 @@ DEFAULT_TEACHER_MODEL = "Qwen/Qwen3-VL-32B-Instruct"
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    RETIRED: ClassVar[frozenset[str]] = frozenset()  # settings of earlier versions: their files are still read, the values not used
 
     @model_validator(mode="before")
     @classmethod
@@ -24,7 +25,7 @@ class Section(BaseModel):
         if not isinstance(values, dict):
             return values
         optional = {name for name, field in cls.model_fields.items() if field.default is None}
-        return {name: None if name in optional and value == "" else value for name, value in values.items()}
+        return {name: None if name in optional and value == "" else value for name, value in values.items() if name not in cls.RETIRED}
 
 
 def _place(value: Any) -> Any:
@@ -187,6 +188,7 @@ class StudentSettings(Section):
 
 
 class GateSettings(Section):
+    RETIRED = frozenset({"max_deploy_loss_p"})  # of an unweighted test; max_deploy_loss took its place
     min_readable_share: float = Field(0.5, ge=0, le=1, description="of the library; a folder below it warns")
     min_annotated_share: float = Field(0.8, ge=0, le=1, description="of the library; a folder below it warns")
     max_failure_share: float = Field(0.2, ge=0, le=1, description="of the library; a folder above it warns")

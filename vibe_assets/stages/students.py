@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -357,7 +357,8 @@ class Rivals:
 def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
     """A head against the one in force and against the best ever deployed: step by step, many small losses add up unseen.
 
-    The best is found on the same photos (`best_of`), among heads that read these vectors and were not rolled back.
+    The best is found on the same photos (`best_of`), among heads that read these vectors and were not rolled back. Attributes and objects
+    count where all of them answer: what a head leaves open, because nobody showed that it learnt it, is neither right nor wrong.
     """
     import numpy as np
 
@@ -374,14 +375,21 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
         return Rivals(note="the deployed head reads vectors of another encoder and cannot be used any more")
     truth, groups = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH)), groups_of(platform)
     vectors = library_vectors(platform).join(truth.select("image_id"), on="image_id", how="semi")
-    said = label_rows(new, vectors)
-    found = Rivals(compare_paired(label_rows(old, vectors), said, truth, groups=groups, what=new.kind))
+
+    def against(other: TrainedHead) -> Comparison:
+        rows = (label_rows(other, vectors), label_rows(new, vectors), truth)
+        return compare_paired(*_where_all_answer([other, new], rows), groups=groups, what=new.kind)
+
+    if new.kind != "scene" and not answered(old) & answered(new):
+        return Rivals(note="the deployed head answers none of its labels")
+    found = Rivals(against(old))
     earlier, unread = _deployed_before(platform, new)
     if unread:
         found = replace(found, note=f"not compared with {unread} earlier heads, which are gone or read vectors of another encoder")
     if truth.is_empty() or len(earlier) < 2:
         return found
-    sides = [align(label_rows(head, vectors), truth, groups=groups) for head in earlier]
+    *said, known_truth = _where_all_answer([*earlier, new], [*(label_rows(head, vectors) for head in earlier), truth])
+    sides = [align(rows, known_truth, groups=groups) for rows in said]
     scores = [photo_scores(side, new.kind) for side in sides]
     known = np.isfinite(scores[0])
     if not known.any():
@@ -389,8 +397,25 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
     at = best_of([score[known] for score in scores], weights=sides[0].weights[known], groups=sides[0].groups[known])
     if (best := earlier[at]).version == old.version:
         return found
-    against = compare_paired(label_rows(best, vectors), said, truth, groups=groups, what=new.kind)
-    return replace(found, best=against, best_version=best.version)
+    return replace(found, best=against(best), best_version=best.version)
+
+
+def answered(head: TrainedHead) -> frozenset[str]:
+    """The labels that a head of attributes or objects answers: not those it leaves open, nor those that follow from the scene."""
+    return frozenset(label for label in head.labels if label not in head.card.open and label not in DERIVED)
+
+
+def _where_all_answer(heads: Sequence[TrainedHead], tables: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Label rows without the attributes and objects that one of the heads does not answer; scenes stay as they are."""
+    import polars as pl
+
+    kind, labels = heads[0].kind, frozenset.intersection(*map(answered, heads))
+    if kind == "scene":
+        return list(tables)
+    if kind == "object":
+        return [rows.with_columns(pl.col("objects").list.filter(pl.element().is_in(sorted(labels)))) for rows in tables]
+    left_out = [name for name in ATTRIBUTES if name not in labels]
+    return [rows.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in left_out) for rows in tables]
 
 
 def _deployed_before(platform: Platform, new: TrainedHead) -> tuple[list[TrainedHead], int]:
@@ -476,7 +501,7 @@ def standing(platform: Platform) -> list[tuple[str, str, str]]:
         if head is not None and kind == "attribute" and question not in head.labels:
             head, note = None, "too few photos of the train split with it or without it: the head leaves it out"
         elif head is not None and kind == "attribute" and question in head.card.open:
-            head, note = None, f"left open: {head.card.open[question]}"
+            note, head = f"left open: {head.card.open[question]}", None
         elif head is not None and kind == "object" and head.card.open:
             note = "; ".join(part for part in (note, f"left open: {', '.join(head.card.open)}") if part)
         found.append((question, head.version if head else "", note))
