@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,5 +40,10 @@ def _closure(keys: Sequence[str]) -> list[str]:
 
 
 def _rows(objects: list[list[str]]) -> pl.DataFrame:
-    schema = {"image_id": pl.String, "scene": pl.String, **dict.fromkeys(ATTRIBUTES, pl.Boolean), "objects": pl.List(pl.String)}
+    schema: dict[str, Any] = {
+        "image_id": pl.String,
+        "scene": pl.String,
+        **dict.fromkeys(ATTRIBUTES, pl.Boolean),
+        "objects": pl.List(pl.String),
+    }
     return pl.DataFrame([{**dict.fromkeys(schema), "image_id": str(at), "objects": own} for at, own in enumerate(objects)], schema=schema)

@@ -22,9 +22,9 @@ SHIFTS = (2.0, 3.0, 4.0)  # how far the clouds of a folder lie from those of the
 
 def simulate(libraries: int, seed: int) -> Iterator[Result]:
     """One folder is never shown; heads with and without the knowledge of folders answer it."""
-    promised: list[tuple[float, int]] = []
+    promised: list[tuple[float, float]] = []
     for shift in SHIFTS:
-        gains, answered, right, before_answered, before_right = [], 0, 0, 0, 0
+        gains, answered, right, before_answered, before_right = [], 0.0, 0.0, 0.0, 0.0
         for library in range(libraries):
             data, new = _library(np.random.default_rng((seed, library, int(10 * shift))), shift)
             found = _on_new(data, new)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ from vibe_assets.records import Labels
 TITLE = "Two people, and what is filled in"
 CLAIM = "the 95 % interval of the headline holds the share of photos of which a person who sees nothing filled in gives the teacher's scene"
 PHOTOS, BLIND, PULL = 300, 0.2, 0.4  # PULL: of the photos on which a person would differ, the share left as filled in
+Act = Literal["labelled", "accepted", "corrected"]
 
 
 def simulate(libraries: int, seed: int) -> Iterator[Result]:
@@ -54,7 +56,7 @@ def _verdicts(rng: np.random.Generator, agree: np.ndarray, chance: np.ndarray, p
             same = rng.random() < agree[photo] or (not blind and rng.random() < PULL)
             labels = Labels(image_id, "scene.food" if same else "scene.other", {}, ())
             shown = {"inclusion_probability": float(chance[photo])}
-            act = "labelled" if blind else "accepted" if same else "corrected"
+            act: Act = "labelled" if blind else "accepted" if same else "corrected"
             yield Verdict(
                 f"{photo}-{person}", "2026-03-01T09:00:00+00:00", image_id, f"p{person}", act, labels, blind=blind, spent_ms=1, shown=shown
             )

@@ -300,7 +300,7 @@ def test_a_folder_that_is_called_otherwise_moves_nothing_that_is_made_from_all_o
 EVENTS = st.sampled_from(["teacher", "listing", "people", "kill", "fail", "cancel", "again", "shut", "open", "forget"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 40)), max_size=25))
 def test_whatever_happens_the_library_comes_home(story: list[tuple[str, int]]) -> None:
     """After any story of failures, kills, changes and gates, once all is well again everything is made from what is there now."""

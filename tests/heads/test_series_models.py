@@ -41,7 +41,7 @@ def photos(seed: int, n: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds, sizes)
 def test_permuting_a_series_permutes_its_scores(name, seed, n):
     x, order = photos(seed, n), torch.from_numpy(np.random.default_rng(seed).permutation(n))
@@ -50,7 +50,7 @@ def test_permuting_a_series_permutes_its_scores(name, seed, n):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds, sizes)
 def test_the_margin_of_a_and_b_is_minus_that_of_b_and_a(name, seed, n):
     margins = MODELS[name].margins(photos(seed, n), torch.ones(1, n, dtype=torch.bool))
@@ -58,7 +58,7 @@ def test_the_margin_of_a_and_b_is_minus_that_of_b_and_a(name, seed, n):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds, sizes, st.integers(1, 6))
 def test_padding_never_changes_a_score(name, seed, n, padding):
     x, rubbish = photos(seed, n), 1e3 * photos(seed + 1, padding)

@@ -134,7 +134,7 @@ def test_impossible_orientations_are_upright(value: int) -> None:
     assert exif_of({0x0112: value}).orientation == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=120), st.sampled_from([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""]))
 def test_no_junk_raises(junk: bytes, head: bytes) -> None:
     buffer = io.BytesIO()

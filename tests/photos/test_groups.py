@@ -191,7 +191,7 @@ libraries = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(libraries, st.randoms(use_true_random=False), st.integers(1, 5))
 def test_additions_in_any_order_move_no_photo_and_leak_nothing(library: Any, random: Any, batches: int) -> None:
     photos = [

@@ -32,7 +32,7 @@ def by_definition(values: np.ndarray, radius: int, new: np.ndarray) -> list[tupl
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 60), st.integers(0, 20), st.integers(0, 2**16), st.floats(0, 1), st.booleans())
 def test_pairs_are_those_of_the_definition(count: int, radius: int, seed: int, share: float, by_bands: bool) -> None:
     values = clustered(count, seed) if count else np.empty(0, dtype=np.uint64)

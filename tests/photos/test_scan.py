@@ -363,7 +363,7 @@ def exif_block(directories: Sequence[dict[int, tuple[int, bytes]]]) -> bytes:
     return b"Exif\0\0MM\0*" + struct.pack(">I", places[0]) + b"".join(blocks)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     base=st.dictionaries(st.sampled_from([0x10F, 0x110, 0x112, 0x132]), ENTRIES),
     details=st.dictionaries(st.sampled_from([0x9003, 0x9004, 0x9010, 0x9011, 0x9291]), ENTRIES),

@@ -88,7 +88,7 @@ def test_undated_and_dated_photos_stay_apart_and_the_setting_turns_undated_serie
     assert find_series(takes, previous={}, settings=TriageSettings(undated=False)) == {}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=14), st.integers(0, 13), st.randoms(use_true_random=False))
 def test_undated_series_keep_ids_and_members_when_photos_are_added(angles, known, random):
     takes = [undated(f"IMG_{n}", angle) for n, angle in enumerate(angles)]
@@ -101,7 +101,7 @@ def test_undated_series_keep_ids_and_members_when_photos_are_added(angles, known
 # -- stability ---------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 80), st.integers(0, 90)), min_size=1, max_size=14), st.integers(0, 13))
 def test_ids_and_members_stay_when_photos_are_added(photos, known):
     takes = [take(f"{n:02d}", second, angle) for n, (second, angle) in enumerate(photos)]

@@ -353,7 +353,8 @@ def calibration_error(
     bin_of = part * bins + _bins(sure, bins)
     count, cells = int(codes.max()) + 1, int(bin_of.max()) + 1
     pairs, pair_of = np.unique(codes * cells + bin_of, return_inverse=True)  # groups in bins
-    gap, group, cell = np.bincount(pair_of, weight * (sure - right)), pairs // cells, pairs % cells
+    gap: Floats = np.asarray(np.bincount(pair_of, weight * (sure - right)), dtype=np.float64)
+    group, cell = pairs // cells, pairs % cells
     total, mass = np.bincount(cell, gap, cells), np.bincount(codes, weight, count)
 
     plain = np.sign(total)
