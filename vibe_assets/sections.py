@@ -118,10 +118,12 @@ class LabelSettings(Section):
 class AuditSettings(Section):
     sample_size: int = Field(1000, ge=1)
     seed: int = Field(42, ge=0, le=2**32 - 1)
-    strategy: Literal["random", "stratified", "disagreement", "uncertainty"] = Field(
-        "stratified",
-        description="which photos are drawn more often: none, those of rare scenes, those where teacher and student differ, those that "
-        "the students are unsure of; every estimate is weighted back to the library that was drawn from",
+    strategy: Literal["auto", "random", "stratified", "disagreement", "uncertainty", "doubt"] = Field(
+        "auto",
+        description="which photos are drawn more often. random: none; stratified: those of rare scenes; disagreement: those where teacher "
+        "and student differ; uncertainty: those that the students are unsure of; doubt: those where the students doubt the teacher's "
+        "scene, as far as the checks so far show that their doubt tells errors; auto: doubt once there are students and 50 checks, "
+        "stratified before that. Every estimate is weighted back to the library that was drawn from",
     )
     test_share: float = Field(
         0.5, gt=0, lt=1, description="share of the sample that is drawn from the test split, where students are judged"

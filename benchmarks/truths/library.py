@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,10 +29,18 @@ class Library:
     def __len__(self) -> int:
         return len(self.group)
 
-    def draw(self, size: int, seed: int, strategy: str = "random", predictions: pl.DataFrame | None = None) -> pl.DataFrame:
+    def draw(
+        self,
+        size: int,
+        seed: int,
+        strategy: str = "random",
+        predictions: pl.DataFrame | None = None,
+        checked: Mapping[str, tuple[float, float]] | None = None,
+    ) -> pl.DataFrame:
         """The record of the product's own draw, in the order of the photos."""
         settings = AuditSettings(sample_size=size, seed=seed, strategy=strategy)
-        return draw_record(self.truth, self.groups, paths=self.paths, settings=settings, predictions=predictions)
+        options: dict[str, Any] = {"settings": settings, "predictions": predictions, "checked": checked}
+        return draw_record(self.truth, self.groups, paths=self.paths, **options)
 
 
 def make(photos: int, in_bursts: float, rng: np.random.Generator, *, rare: float = 0.1) -> Library:

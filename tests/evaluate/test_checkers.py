@@ -44,7 +44,7 @@ def _report() -> str:
         beside={image_id: {"people": people[image_id], "students": answers[image_id]} for image_id in worst},
         comparison=[compare_paired(spoilt, said, truth, groups=groups, what=what) for what in KINDS],
         previous=first.headline,
-        shares=estimate_shares(truth, groups=groups, raw=label_shares(said)),
+        shares={label: (share, share) for label, share in estimate_shares(truth, groups=groups, raw=label_shares(said)).items()},
         calibration={name: (metrics.reliability([0.9, 0.8], [1, 0]), first.reliability) for name in ("scene", "attr.has_text")},
         sections=[audit_section(audit_figures(verdicts, teacher, groups=audit_groups, resamples=50))],
         generated_at=NOW,

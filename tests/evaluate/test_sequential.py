@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from vibe_assets.evaluate.combined import Models
 from vibe_assets.evaluate.intervals import weighted_share
 from vibe_assets.evaluate.sequential import ALPHA, checks_until, evidence, lower_bound
 
@@ -23,6 +25,29 @@ def test_a_teacher_at_the_threshold_is_let_through_in_one_library_of_twenty_howe
         by_interval += any(weighted_share(hits[:n], weights=weights[:n]).low >= 0.6 for n in looks[::2])
     assert opened / 150 < ALPHA
     assert by_interval / 150 > 2 * ALPHA, "the interval for one look does not hold"
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_what_students_say_opens_it_sooner_and_never_too_often(knows: bool) -> None:
+    rng = np.random.default_rng(3)
+    opened, needed = 0, {"with": [], "without": []}
+    for _ in range(150):
+        for share in (0.6, 0.75):
+            hits = rng.random(250) < share
+            sure = np.clip(np.where(hits if knows else rng.random(250) < 0.7, 0.8, 0.4) + rng.normal(0, 0.1, 250), 0, 1)
+            models = Models(sure[:, None], np.array([0.4 + 0.4 * (share if knows else 0.7)]), 10_000)
+            looks = range(20, 251, 10)
+            found = {
+                name: [n for n in looks if evidence(hits[:n], 0.6, models=one and replace(one, said=one.said[:n])) >= SURE]
+                for name, one in (("with", models), ("without", None))
+            }
+            if share == 0.6:
+                opened += bool(found["with"])
+            else:
+                for name, looks_of in found.items():
+                    needed[name].append(looks_of[0] if looks_of else 300)
+    assert opened / 150 < ALPHA + 0.02
+    assert np.median(needed["with"]) < (0.8 if knows else 1.15) * np.median(needed["without"])
 
 
 def test_the_order_of_the_photos_does_not_matter() -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vibe_assets.labels.sample import draw_sample, write_sample
+from vibe_assets.labels.sample import draw_record, draw_sample, write_sample
 from vibe_assets.records import AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PHOTO_GROUPS
 from vibe_assets.settings import AuditSettings
 
-STRATEGIES = ("random", "stratified", "disagreement", "uncertainty")
+STRATEGIES = ("random", "stratified", "disagreement", "uncertainty", "doubt")
 SHARES = {"scene.food": 0.6, "scene.people": 0.25, "scene.document": 0.1, None: 0.05}
 
 
@@ -131,6 +131,26 @@ def test_groups_where_teacher_and_student_differ_are_drawn_at_a_higher_rate():
     assert rate["rest/differ"] > 2 * rate["rest/agree"]
     early = drawn(tables, predictions=False, sample_size=60, strategy="disagreement")
     assert set(early["stratum"]) == {"test/unjudged", "rest/unjudged"}
+
+
+def test_doubt_draws_more_where_checks_found_errors_and_evenly_where_they_found_none():
+    tables = library(300, seed=2)
+    truth, groups, paths, predicted = tables
+    scene, settings = dict(truth.select("image_id", "scene").iter_rows()), AuditSettings(sample_size=60, strategy="doubt")
+    doubted = {one for one, said, sure in predicted.iter_rows() if (sure if said == scene[one] else 1 - sure) < 0.5}
+
+    def share(checked):
+        record = draw_record(truth, groups, paths=paths, settings=settings, predictions=predicted, checked=checked)
+        mean = record.group_by(pl.col("image_id").is_in(list(doubted)).alias("doubted")).agg(pl.col("inclusion_probability").mean())
+        chance = dict(mean.iter_rows())
+        return chance[True] / chance[False]
+
+    even = share({})
+    assert even == pytest.approx(1, abs=0.15)
+    told = {one: (float(one in doubted), 1.0) for one in scene}
+    assert share(told) > 1.5 * even
+    random_errors = {one: (float(at % 5 == 0), 1.0) for at, one in enumerate(sorted(scene))}
+    assert share(random_errors) == pytest.approx(even, abs=0.2)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

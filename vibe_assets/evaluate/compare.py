@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vibe_assets.evaluate.align import Aligned, align
+from vibe_assets.evaluate.combined import Models, combined_share
 from vibe_assets.evaluate.intervals import mcnemar_exact, paired_randomisation, weighted_share
 from vibe_assets.evaluate.labels import KINDS
 from vibe_assets.evaluate.paired import WORST_LEVEL, loses_too_much, weighted_difference
@@ -17,6 +18,8 @@ from vibe_assets.records import ATTRIBUTES, Estimate
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+    from vibe_assets.evaluate.said import Said
 
 NO_SCENE = "scene.none"  # share of photos without a scene label
 
@@ -55,12 +58,15 @@ def compare_paired(
     weights: bool = True,
     what: str = "scene",
     seed: int = 0,
+    others: pl.DataFrame | None = None,
 ) -> Comparison:
     """Score both versions photo by photo: scene right or wrong, attributes right among the known, Jaccard of the object sets.
 
     An abstention or a missing row scores 0 for what it leaves open. The difference and its interval are weighted by 1 / inclusion
     probability when `weights`, and made over groups: near-duplicates are won and lost together. p-values: randomisation test by group;
-    where all groups that differ weigh alike and are won or lost as a whole, that is the exact McNemar (or sign) test.
+    where all groups that differ weigh alike and are won or lost as a whole, that is the exact McNemar (or sign) test. `others`: a less
+    sure truth (the teacher's labels) of many more photos that both versions speak of; what the versions differ by on those narrows the
+    interval (`moved`).
     """
     if what not in KINDS:
         raise ValueError(f"expected one of {KINDS}, got {what!r}")
@@ -72,7 +78,8 @@ def compare_paired(
     only_a, only_b = int((difference < 0).sum()), int((difference > 0).sum())
     if len(difference) == 0:
         return Comparison(what, 0, 0, 0, None, 1.0, 1.0, "none", "No photo with a known answer: nothing can be compared.")
-    delta = weighted_difference(difference, weights=weight, groups=group)
+    models = None if others is None else _differences(a, b, others, what, [side_a.ids[at] for at in np.flatnonzero(seen)])
+    delta = weighted_difference(difference, weights=weight, groups=group, models=models)
     net = np.bincount(np.unique(group, return_inverse=True)[1], difference * weight)
     moved = np.abs(net[net != 0])
     if what == "scene" and np.allclose(moved, moved[:1]):
@@ -82,9 +89,17 @@ def compare_paired(
         p_worse = paired_randomisation(net, seed=seed)
         p_two_sided = min(1.0, 2 * min(p_worse, paired_randomisation(-net, seed=seed)))
         test = "randomisation test over groups"
-    worst = weighted_difference(difference, weights=weight, groups=group, level=WORST_LEVEL).low
+    worst = weighted_difference(difference, weights=weight, groups=group, level=WORST_LEVEL, models=models).low
     verdict = _verdict(delta, only_a, only_b, p_worse)
     return Comparison(what, len(difference), only_a, only_b, delta, p_worse, p_two_sided, test, verdict, worst)
+
+
+def _differences(a: pl.DataFrame, b: pl.DataFrame, truth: pl.DataFrame, what: str, ids: list[str]) -> Models:
+    """What b scores above a by another truth, of these photos and on the mean of all its photos; 0 where it is unknown."""
+    side_a, side_b = align(a, truth), align(b, truth)
+    difference = np.nan_to_num(photo_scores(side_b, what) - photo_scores(side_a, what))
+    of_photo = dict(zip(side_a.ids, difference.tolist(), strict=True))
+    return Models(np.array([[of_photo.get(image_id, 0.0)] for image_id in ids]), np.array([difference.mean()]), len(difference))
 
 
 def photo_scores(side: Aligned, what: str) -> NDArray[np.float64]:
@@ -201,11 +216,12 @@ def estimate_shares(
     groups: Mapping[str, str] | pl.DataFrame | None = None,
     raw: Mapping[str, float] | None = None,
     finite: bool = False,
+    said: Said | None = None,
 ) -> dict[str, Estimate]:
     """Label shares of the photos that the audited rows were drawn from, estimated by inclusion probability (Hajek).
 
     `raw`: the shares that the labels in use claim (`label_shares`), given as the baseline to compare with. `finite` as in
-    `weighted_share`.
+    `weighted_share`. `said`: what teacher and students say of all those photos, which then is counted in (`combined_share`).
     """
     side = align(truth, truth, groups=groups)
     scenes = np.array([scene or "" for scene in side.truth["scene"].to_list()])
@@ -218,14 +234,13 @@ def estimate_shares(
         marks[f"attr.{name}"] = (side.truth[name].fill_null(False).to_numpy(), known)
     for label in sorted(set().union(*objects)):
         marks[label] = (np.array([label in has for has in objects]), np.ones(len(objects), dtype=bool))
-    return {
-        label: weighted_share(
-            has[known],
-            weights=side.weights[known],
-            groups=side.groups[known],
-            baseline=(raw or {}).get(label),
-            finite=finite and side.known_chances,
-        )
-        for label, (has, known) in marks.items()
-        if known.any()
-    }
+    shared: dict[str, Any] = {"weights": side.weights, "groups": side.groups, "finite": finite and side.known_chances}
+    found = {}
+    for label, (has, known) in marks.items():
+        baseline = (raw or {}).get(label)
+        if said is not None and side.known_chances and known.any() and said.knows(side.ids):
+            found[label] = combined_share(has, said.shares(side.ids, label), among=known, baseline=baseline, **shared)
+        elif known.any():
+            parts = {"weights": side.weights[known], "groups": side.groups[known], "finite": shared["finite"]}
+            found[label] = weighted_share(has[known], baseline=baseline, **parts)
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from vibe_assets.evaluate import metrics
 from vibe_assets.evaluate.align import Aligned, align
+from vibe_assets.evaluate.combined import combined_share
 from vibe_assets.evaluate.intervals import RESAMPLES, weighted_share
 from vibe_assets.evaluate.metrics import Confusion, Curve, LabelScore, Reliability
 from vibe_assets.records import ATTRIBUTES, METRICS, Estimate
@@ -24,6 +25,8 @@ from vibe_assets.records import ATTRIBUTES, METRICS, Estimate
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+    from vibe_assets.evaluate.said import Said
 
 KINDS = ("scene", "attribute", "object")
 Closure = Callable[[Sequence[str]], Iterable[str]]
@@ -82,8 +85,11 @@ class Evaluation:
         named += [("average_precision", label, curve.average_precision) for label, curve in self.curves.items()]
         named += [("abstained", label, estimate) for label, estimate in self.abstained.items()]
         shared = {"at": at, "run_id": run_id, "subject": self.subject, "version": version, "truth": self.truth_kind}
+        kept = ("value", "low", "high", "n", "baseline")
         rows = [
-            {**shared, "metric": metric, "label": label, **asdict(estimate)} for metric, label, estimate in named if estimate is not None
+            {**shared, "metric": metric, "label": label, **{name: getattr(estimate, name) for name in kept}}
+            for metric, label, estimate in named
+            if estimate is not None
         ]
         return pl.DataFrame(rows, schema=METRICS.polars_schema())
 
@@ -126,6 +132,7 @@ def evaluate_labels(
     truth_kind: str = "human",
     kinds: Collection[str] = KINDS,
     finite: bool = False,
+    said: Said | None = None,
 ) -> Evaluation:
     """Compare label rows with true label rows (both: image_id, scene, ATTRIBUTES, objects) on the photos of the truth.
 
@@ -135,15 +142,18 @@ def evaluate_labels(
     the first of a photo that is no parent, and only naming it itself finds it (top-1, top-3).
     `slices`: image_id and further columns; scene accuracy is given for each of their values. `kinds`: what the predictions speak of
     (a single head knows one kind; the others would count as abstentions). `finite`: the figures are about the photos that the truth was
-    drawn from (`weighted_share`), where all inclusion probabilities are known. Raises ValueError on missing columns
-    and repeated photos in the truth.
+    drawn from (`weighted_share`), where all inclusion probabilities are known. `said`: what the judged source (first) and others say of
+    every photo that could have been checked; scene accuracy, precision and recall are then of both (`combined_share`), where every photo
+    of the truth is one of these. Raises ValueError on missing columns and repeated photos in the truth.
     """
     side = align(predicted, truth, groups=groups, use_weights=use_weights, scores=scores)
     options: dict[str, Any] = {"resamples": resamples, "seed": seed, "finite": finite and use_weights and side.known_chances}
     scene = _scene_part(side, scenes, options) if "scene" in kinds else _Part()
     attributes = _attribute_part(side, options) if "attribute" in kinds else _Part()
     objects = _object_part(side, closure, options) if "object" in kinds else _Part()
-    parts = (scene, attributes, objects)
+    parts: tuple[_Part, ...] = (scene, attributes, objects)
+    if said is not None and use_weights and side.known_chances and said.knows(side.ids):
+        parts = tuple(_with_models(part, side, said, closure, options["finite"]) for part in parts)
     return Evaluation(
         subject=subject,
         truth_kind=truth_kind,
@@ -160,6 +170,44 @@ def evaluate_labels(
         mistakes=_sorted_mistakes([mistake for part in parts for mistake in part.mistakes]),
         slices=_slices(side, slices, finite=options["finite"]) if "scene" in kinds else (),
     )
+
+
+def _with_models(part: _Part, side: Aligned, said: Said, closure: Closure | None, finite: bool) -> _Part:
+    """Scene accuracy, precision and recall with what models say of every photo (`combined_share`)."""
+    shared: dict[str, Any] = {"weights": side.weights, "groups": side.groups, "finite": finite}
+    headline = dict(part.headline)
+    if accuracy := headline.get("scene_accuracy"):
+        known = side.truth["scene"].is_not_null().to_numpy()
+        right = (side.truth["scene"] == side.predicted["scene"]).fill_null(False).to_numpy()
+        headline["scene_accuracy"] = combined_share(right, said.agreement(side.ids), among=known, baseline=accuracy.baseline, **shared)
+    scores = []
+    for score in part.labels:
+        true, known = label_marks(side.truth, score.label, closure)
+        guess = label_marks(side.predicted, score.label, closure)[0] & known
+        if score.precision is not None and (models := said.of_label(side.ids, score.label, "precision")) is not None:
+            found = combined_share(true & guess, models, among=guess, baseline=score.precision.baseline, **shared)
+            score = replace(score, precision=found)
+        if score.recall is not None and (models := said.of_label(side.ids, score.label, "recall")) is not None:
+            score = replace(score, recall=combined_share(true & guess, models, among=true, **shared))
+        scores.append(score)
+    return replace(part, headline=headline, labels=scores)
+
+
+def label_marks(rows: pl.DataFrame, label: str, closure: Closure | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of label rows: which have a label (scene.*, attr.*, or an object, parents counted by `closure`), and of which that is known, (n,)."""
+    import polars as pl
+
+    if label.startswith("scene."):
+        column = rows["scene"]
+        return (column == label).fill_null(False).to_numpy(), column.is_not_null().to_numpy()
+    if label.startswith("attr."):
+        column = rows[label.removeprefix("attr.")]
+        return column.fill_null(False).to_numpy(), column.is_not_null().to_numpy()
+    column = rows["objects"]
+    named = column.explode().drop_nulls().unique().to_list()
+    covers = [key for key in named if label in (closure([key]) if closure else (key,))]
+    has = column.list.eval(pl.element().is_in(covers)).list.any().fill_null(False)
+    return has.to_numpy(), column.is_not_null().to_numpy()
 
 
 # -- scene, attributes, objects --------------------------------------------------------------------------------------------

@@ -32,6 +32,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}\u202f%"
 
 
+def worth(estimate: Estimate | None) -> str:
+    """'1,234 checks' where models that saw every photo narrow an interval: what the checks alone would need; '' elsewhere."""
+    return f"{estimate.worth:,} checks" if estimate is not None and estimate.worth is not None else ""
+
+
 def bar(estimate: Estimate | None, scale: float = 1.0) -> Bar | None:
     if estimate is None:
         return None
@@ -77,7 +82,9 @@ def _environment() -> Any:
     environment = Environment(
         loader=PackageLoader("vibe_assets.evaluate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    environment.filters.update(pct=percent, bar=bar, signed=signed, short=charts.short, says=_says, truly=_truly, breakable=breakable)
+    environment.filters.update(
+        pct=percent, bar=bar, worth=worth, signed=signed, short=charts.short, says=_says, truly=_truly, breakable=breakable
+    )
     number = count(1)
     environment.filters["svg"] = lambda drawn: Markup(charts.numbered(drawn, next(number)))  # noqa: S704 - only what charts.py drew passes
     return environment

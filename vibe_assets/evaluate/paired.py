@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vibe_assets.evaluate.combined import Models, moved
 from vibe_assets.evaluate.intervals import LEVEL
 from vibe_assets.records import Estimate
 
@@ -21,13 +22,19 @@ WORST_LEVEL = 0.98  # of the interval whose lower end may not be below the loss 
 
 
 def weighted_difference(
-    differences: ArrayLike, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, level: float = LEVEL
+    differences: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    level: float = LEVEL,
+    models: Models | None = None,
 ) -> Estimate:
     """Weighted mean of paired differences (n,), with a t interval on its linearised variance over groups; baseline 0.
 
     Two pseudo-groups of mean weight, one that gains and one that loses, steady the interval where few photos differ (Bonett and Price
     2012, the adjusted Wald interval of paired shares): nobody is sure after 20 photos without a difference. Degrees of freedom are those
-    of the groups by weight (Kish). Raises ValueError for no photos.
+    of the groups by weight (Kish). `models`: what these say of the difference on many more photos
+    (`moved`). Raises ValueError for no photos.
     """
     from scipy.special import stdtrit
 
@@ -46,7 +53,12 @@ def weighted_difference(
     residual = gained / mass.sum() - centre * share
     error = math.sqrt(len(mass) / (len(mass) - 1) * np.square(residual).sum())
     half = float(error * stdtrit(max(1.0, 1 / np.square(share).sum() - 1), 0.5 + level / 2))
-    return Estimate(value, max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half)), n, 0.0)
+    worth = None
+    if models is not None:
+        found = moved((difference - value) / weight.sum(), weight, codes, models)
+        if found is not None:
+            value, centre, half, worth = value - found.shift, centre - found.shift, half / math.sqrt(found.gain), round(n * found.gain)
+    return Estimate(value, max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half)), n, 0.0, worth)
 
 
 def loses_too_much(delta: Estimate, worst: float, max_loss: float) -> bool:

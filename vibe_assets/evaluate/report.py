@@ -12,7 +12,7 @@ from vibe_assets.evaluate.labels import Evaluation
 from vibe_assets.evaluate.mistakes import error_lists, worst_photos
 from vibe_assets.evaluate.page import TRUTHS, check_pictures, percent, render
 from vibe_assets.evaluate.report_markdown import confusion_markdown, headline_markdown
-from vibe_assets.evaluate.report_parts import Calibration, card, card_names, part, share_rows
+from vibe_assets.evaluate.report_parts import Calibration, Shares, card, card_names, part, share_rows
 from vibe_assets.records import Estimate
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def render_report(
     names: Mapping[str, str] | None = None,
     comparison: Comparison | Sequence[Comparison] | None = None,
     previous: Evaluation | Mapping[str, Estimate] | None = None,
-    shares: Mapping[str, Estimate] | None = None,
+    shares: Shares | None = None,
     calibration: Calibration | None = None,
     thresholds: Mapping[str, float] | None = None,
     beside: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
@@ -64,9 +64,9 @@ def render_report(
 
     The first evaluation gives the cards at the top. `footer`: lineage, shown as given. `thumbnails`: image_id -> data URL of a small
     picture, for the photos of `worst_photos`; `names`: image_id -> path to show. `previous`: the last version's headline.
-    `shares`: `estimate_shares`, its baseline the labels' own claim. `calibration`: label -> (before, after). `beside`: image_id -> people |
-    teacher | students -> label row, shown side by side under the picture instead of the list of mistakes. `sections` come after the
-    headline figures. `thresholds`: attr.* -> the confidence from which on the labels in use say yes.
+    `shares`: `estimate_shares` with and without models, its baseline the labels' own claim. `calibration`: label -> (before, after).
+    `beside`: image_id -> people | teacher | students -> label row, shown side by side under the picture instead of the list of mistakes.
+    `sections` come after the headline figures. `thresholds`: attr.* -> the confidence from which on the labels in use say yes.
     Raises ValueError for no evaluation, and for a thumbnail that is not an inline picture.
     """
     judged = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)

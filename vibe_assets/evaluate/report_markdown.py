@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
 from vibe_assets.evaluate.labels import HEADLINE, Evaluation
-from vibe_assets.evaluate.page import TRUTHS, percent
-from vibe_assets.evaluate.report_parts import Calibration, seen_only, share_rows, slice_tables
+from vibe_assets.evaluate.page import TRUTHS, percent, worth
+from vibe_assets.evaluate.report_parts import Calibration, Shares, seen_only, share_rows, slice_tables
 from vibe_assets.records import Estimate
 from vibe_assets.strangers import markdown_cell
 
 
 def headline_markdown(evaluation: Evaluation) -> str:
     """Markdown table of the headline figures, for asset metadata."""
-    lines = ["| figure | value | 95 % interval | baseline | n |", "|---|---:|---:|---:|---:|"]
+    lines = ["| figure | value | 95 % interval | baseline | n | worth |", "|---|---:|---:|---:|---:|---:|"]
     for name, estimate in evaluation.headline.items():
         baseline = "" if estimate.baseline is None else percent(estimate.baseline)
         interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
-        lines.append(f"| {HEADLINE[name]} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} |")
+        lines.append(f"| {HEADLINE[name]} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} | {worth(estimate)} |")
     missing = f"; {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
     lines += ["", f"Against {TRUTHS.get(evaluation.truth_kind, evaluation.truth_kind)}, {evaluation.n:,} photos{missing}."]
     return "\n".join(lines)
@@ -57,11 +57,13 @@ def slices_markdown(evaluation: Evaluation, *, most: int = 8) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def shares_markdown(shares: Mapping[str, Estimate], *, most: int = 10) -> str:
+def shares_markdown(shares: Shares, *, most: int = 10) -> str:
     """Markdown table of the shares estimated for the whole library beside what the labels in use claim; empty for none."""
-    lines = ["| label | estimated share | claimed |", "|---|---:|---:|"]
+    lines = ["| label | estimated share | by the checks alone | worth | claimed |", "|---|---:|---:|---:|---:|"]
     for _, rows in share_rows(shares):
-        lines += [f"| {markdown_cell(label)} | {_with_interval(share)} | {percent(share.baseline)} |" for label, share in rows[:most]]
+        for label, share, alone in rows[:most]:
+            cells = (markdown_cell(label), _with_interval(share), _with_interval(alone), worth(share), percent(share.baseline))
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

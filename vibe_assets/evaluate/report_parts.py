@@ -29,6 +29,7 @@ SHOWN_OBJECTS = 24
 SMALLEST_SLICE = 5  # photos: below it an interval says nothing
 SHOWN_SLICES = 16
 ERROR_SCALE = 0.25  # calibration errors are drawn on 0..25 %
+Shares = Mapping[str, tuple[Estimate, Estimate]]  # label -> (checks and models together, the checks alone)
 Calibration = Mapping[str, tuple[Reliability | None, Reliability | None]]  # label -> (before, after)
 
 
@@ -166,11 +167,11 @@ def slice_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
     return sorted(tables, key=lambda table: -len(table["rows"]))
 
 
-def share_rows(shares: Mapping[str, Estimate]) -> list[tuple[str, list[tuple[str, Estimate]]]]:
-    """Shares by kind, the largest first."""
+def share_rows(shares: Shares) -> list[tuple[str, list[tuple[str, Estimate, Estimate]]]]:
+    """Label, share by checks and models, share by the checks alone: by kind, the largest first."""
     kinds = (("Scenes", "scene."), ("Attributes", "attr."), ("Objects", "object."))
     found = [
-        (name, sorted(((label, e) for label, e in shares.items() if label.startswith(prefix)), key=lambda item: -item[1].value))
+        (name, sorted(((label, *both) for label, both in shares.items() if label.startswith(prefix)), key=lambda item: -item[1].value))
         for name, prefix in kinds
     ]
     return [(name, rows[:SHOWN_OBJECTS]) for name, rows in found if rows]

@@ -5,6 +5,9 @@ Rowe 1969). Here the evidence that the share is above `threshold` is the capital
 are fair when the share is the threshold; it ever reaches 20 in at most 1 of 20 such libraries (Ville 1939; Waudby-Smith and Ramdas 2024,
 "Estimating means of bounded random variables by betting"). The capital is spread over fixed stakes, so that the order of the photos
 does not matter: what was judged decides, not when.
+
+Where models say of every photo how likely it is to be right, half of the capital bets on the photos as they are, and half on how far each
+is from what the models say: the mean of that is the same, its spread smaller (prediction-powered inference, see `combined_share`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from vibe_assets.evaluate.combined import Models
 
     Floats = NDArray[np.float64]
 
@@ -31,43 +36,64 @@ def evidence(
     groups: ArrayLike | None = None,
     largest: float = 0.0,
     more: float = 1.0,
+    models: Models | None = None,
 ) -> float:
     """Log of the capital against "the share is at most `threshold`" (0 < threshold <= 1); above log(1 / ALPHA) it is refused.
 
     `hits` (n,) are 0..1, `weights` (n,) 1 / inclusion probability, `groups` (n,) are won and lost as one. `largest`: the greatest weight
     of a group that may still come; it sets the stakes and must not depend on the hits. `more`: the same photos this many times over.
+    `models`: one column, the chance of each photo to be a hit (0..1), whether true or not.
     """
     hit = np.asarray(hits, dtype=np.float64)
     if not len(hit):
         return 0.0
     weight = np.ones(len(hit)) if weights is None else np.asarray(weights, dtype=np.float64)
     codes = np.arange(len(hit)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    won, all_ = np.bincount(codes, weight * hit), np.bincount(codes, weight)
-    gain = (won / threshold - all_) / max(largest, float(all_.max()))  # (groups,) -1 or more; mean 0 at the threshold
-    capital = more * np.log1p(STAKES[:, None] * gain).sum(axis=1)  # (stakes,)
-    return float(np.logaddexp.reduce(capital) - math.log(len(STAKES)))
+    all_ = np.bincount(codes, weight)
+    bets = [(hit, 1.0)]  # what is bet on, and the most that can be lost of it
+    if models is not None:
+        apart = models.said[:, 0] - models.everywhere[0]  # mean 0 over the library
+        bets.append((hit - apart, 1 + float(1 - models.everywhere[0]) / threshold))
+    capital = []
+    for outcome, most in bets:
+        won = np.bincount(codes, weight * outcome)
+        gain = (won / threshold - all_) / (max(largest, float(all_.max())) * most)  # (groups,) -1 or more; mean 0 at the threshold
+        capital.append(more * np.log1p(STAKES[:, None] * gain).sum(axis=1))  # (stakes,)
+    return float(np.logaddexp.reduce(np.concatenate(capital)) - math.log(len(bets) * len(STAKES)))
 
 
 def lower_bound(
-    hits: ArrayLike, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, largest: float = 0.0, alpha: float = ALPHA
+    hits: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    largest: float = 0.0,
+    alpha: float = ALPHA,
+    models: Models | None = None,
 ) -> float:
     """The largest share that the hits refuse: with probability 1 - alpha the true share stays above it at every look."""
     low, high = 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        refused = evidence(hits, middle, weights=weights, groups=groups, largest=largest) >= math.log(1 / alpha)
+        refused = evidence(hits, middle, weights=weights, groups=groups, largest=largest, models=models) >= math.log(1 / alpha)
         low, high = (middle, high) if refused else (low, middle)
     return low
 
 
 def checks_until(
-    hits: ArrayLike, threshold: float, *, weights: ArrayLike | None = None, groups: ArrayLike | None = None, largest: float = 0.0
+    hits: ArrayLike,
+    threshold: float,
+    *,
+    weights: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    largest: float = 0.0,
+    models: Models | None = None,
 ) -> int | None:
     """How many more photos raise the lower bound to `threshold` if they turn out like those so far; None: no number of them does."""
     n, wanted = len(np.asarray(hits)), math.log(1 / ALPHA)
 
     def enough(times: float) -> bool:
-        return evidence(hits, threshold, weights=weights, groups=groups, largest=largest, more=times) >= wanted
+        return evidence(hits, threshold, weights=weights, groups=groups, largest=largest, more=times, models=models) >= wanted
 
     if n == 0 or not enough(1e6):
         return None

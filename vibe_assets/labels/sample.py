@@ -39,6 +39,8 @@ SCENE_POWER = 0.5  # a scene's share of the sample grows with the root of its si
 # the surest band keeps a quarter of the greatest rate, for students are not always calibrated.
 BANDS = (("below_50", 0.5, 0.5), ("50_to_70", 0.7, 0.49), ("70_to_90", 0.9, 0.40), ("90_to_97", 0.97, 0.25), ("above_97", 1.01, 0.12))
 RATES = {name: rate for name, _, rate in BANDS}
+PRIOR_CHECKS = 30.0  # by `doubt`, a band's share of wrong answers begins as that of all bands, worth so many checks
+EVEN_PLACES = 0.3  # and of the places so many are given out evenly, whatever was seen: no photo may stand for too many others
 EXACT_PLACES = 20  # up to so many places the chances are integrated; with more they are the targets to within a hundredth (Rosen 2000)
 UNJUDGED = "unjudged"  # no student said anything of the group
 MIXED = "mixed"  # small strata merged, because the sample has fewer places than there are strata
@@ -77,21 +79,25 @@ def draw_record(
     paths: pl.DataFrame,
     settings: AuditSettings,
     predictions: pl.DataFrame | None = None,
+    checked: Mapping[str, tuple[float, float]] | None = None,
 ) -> pl.DataFrame:
     """The chance that a draw gives to every photo, and whether it drew it: AUDIT_DRAWS rows but for number and moment, by image_id.
 
     `paths` has image_id and rel_path; the population is the photos with truth and a path. `predictions` (image_id, and the scene
     for disagreement or scene_confidence for uncertainty) are the students'; before there are any, all groups count as not yet
     judged. A photo without a group is a group of its own, outside the test split. Same seed and same photos give the same sample,
-    whatever the rows' order.
+    whatever the rows' order. `checked`: of the photos that people have settled, whether the teacher was wrong (0..1) and the weight; by
+    `doubt` the students' bands get places by what was seen in them. `auto` is stratified here.
     """
     import polars as pl
 
     shown = set(paths["image_id"])
     truth = {row["image_id"]: row for row in truth_rows.select("image_id", "scene").iter_rows(named=True) if row["image_id"] in shown}
-    student = {} if predictions is None else _student(predictions, settings.strategy)
+    student = {} if predictions is None else _student(predictions, settings.strategy, truth)
+    population = _population(truth, groups_rows, settings.strategy, student)
+    rates = _seen_rates(population, checked or {}) if settings.strategy == "doubt" else RATES
     rows: list[tuple[Any, ...]] = []
-    for stratum, groups, places in _strata(_population(truth, groups_rows, settings.strategy, student), settings):
+    for stratum, groups, places in _strata(population, settings, rates):
         sizes = np.array([len(group.members) for group in groups])
         chances, given, drawn = _pareto(sizes, places, np.array([_number(settings.seed, group.group_id) for group in groups]))
         for group, size, chance, once, taken in zip(
@@ -188,8 +194,40 @@ def _added(a: Floats, b: Floats) -> Floats:
     return total
 
 
-def _student(predictions: pl.DataFrame, strategy: str) -> dict[str, Any]:
-    """What the strategy asks of the student, by image_id: the scene, or how sure it is of it (0..1)."""
+def _seen_rates(population: Sequence[_Group], checked: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Band -> the deviation of right-or-wrong that was seen among its checked photos, EVEN_PLACES of it evened out; 1 before any check.
+
+    Students that know nothing are found out: all bands then look alike, and the draw is an even one (robust active sampling, as in
+    arXiv 2511.08991).
+    """
+    seen: dict[str, list[tuple[float, float]]] = {group.kind: [] for group in population}
+    for group in population:
+        seen[group.kind] += [checked[member] for member in group.members if member in checked]
+    total = [pair for pairs in seen.values() for pair in pairs]
+    if not total:
+        return dict.fromkeys(seen, 1.0)
+    mean = (sum(wrong * weight for wrong, weight in total) + 0.5) / (sum(weight for _, weight in total) + 1)
+    deviations = {}
+    for kind, pairs in seen.items():
+        mass, square = sum(weight for _, weight in pairs), sum(weight**2 for _, weight in pairs)
+        checks = mass**2 / square if square else 0.0  # that many of equal weight (Kish)
+        wrong = sum(wrong * weight for wrong, weight in pairs) / mass if mass else mean
+        share = min(max((wrong * checks + mean * PRIOR_CHECKS) / (checks + PRIOR_CHECKS), 0.0), 1.0)
+        deviations[kind] = (share * (1 - share)) ** 0.5
+    photos = {kind: sum(len(group.members) for group in population if group.kind == kind) for kind in seen}
+    even = sum(deviations[kind] * n for kind, n in photos.items()) / sum(photos.values())
+    return {kind: (1 - EVEN_PLACES) * one + EVEN_PLACES * even for kind, one in deviations.items()}
+
+
+def _student(predictions: pl.DataFrame, strategy: str, truth: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the strategy asks of the student, by image_id: the scene, how sure it is of it, or of the teacher's (0..1)."""
+    if strategy == "doubt":
+        said = predictions.select("image_id", "scene", "scene_confidence").sort("image_id", "scene").iter_rows()
+        return {
+            image_id: sure if scene == truth[image_id]["scene"] else 1 - sure
+            for image_id, scene, sure in said
+            if image_id in truth and scene is not None and sure is not None
+        }
     column = "scene_confidence" if strategy == "uncertainty" else "scene"
     return dict(predictions.select("image_id", column).sort("image_id", column).iter_rows())
 
@@ -227,10 +265,10 @@ def _kind(strategy: str, teacher: Sequence[str | None], student: Sequence[Any]) 
     """What the strategy stratifies by. It belongs to the group, not to the photo that will stand for it."""
     if strategy == "random":
         return "all"
-    if strategy == "stratified":
+    if strategy in ("stratified", "auto"):
         scenes = Counter(scene or "unknown" for scene in teacher)
         return min(scenes, key=lambda scene: (-scenes[scene], scene))
-    if strategy == "uncertainty":
+    if strategy in ("uncertainty", "doubt"):
         return _band([sure for sure in student if sure is not None])
     pairs = [(a, b) for a, b in zip(teacher, student, strict=True) if a is not None and b is not None]
     if not pairs:
@@ -244,7 +282,7 @@ def _band(confidences: Sequence[float]) -> str:
     return next(name for name, below, _ in BANDS if min(known) < below) if known else UNJUDGED
 
 
-def _strata(population: Sequence[_Group], settings: AuditSettings) -> list[tuple[str, list[_Group], int]]:
+def _strata(population: Sequence[_Group], settings: AuditSettings, rates: Mapping[str, float]) -> list[tuple[str, list[_Group], int]]:
     """Name, groups and number to draw of every stratum; together at most sample_size groups, all where there are no more."""
     total = min(settings.sample_size, len(population))
     sides = {side: [group for group in population if group.side == side] for side in ("test", "rest")}
@@ -255,7 +293,7 @@ def _strata(population: Sequence[_Group], settings: AuditSettings) -> list[tuple
     strata = []
     for side, groups in sides.items():
         by_kind = _merged(groups, places[side])
-        shares = _allocate(places[side], {kind: len(found) for kind, found in by_kind.items()}, settings.strategy)
+        shares = _allocate(places[side], {kind: _weight(kind, found, settings.strategy, rates) for kind, found in by_kind.items()}, by_kind)
         strata += [(f"{side}/{kind}", found, shares[kind]) for kind, found in by_kind.items()]
     return strata
 
@@ -282,9 +320,9 @@ def _merged(groups: Sequence[_Group], places: int) -> dict[str, list[_Group]]:
     return {**{kind: by_kind[kind] for kind in sorted(kept)}, **({MIXED: rest} if places else {})}
 
 
-def _allocate(places: int, sizes: Mapping[str, int], strategy: str) -> dict[str, int]:
+def _allocate(places: int, weights: Mapping[str, float], by_kind: Mapping[str, Sequence[_Group]]) -> dict[str, int]:
     """At least one place each, at most its size, the rest by weight (Webster's divisors, so that one place more takes none away)."""
-    weights = {kind: _weight(kind, size, strategy) for kind, size in sizes.items()}
+    sizes = {kind: len(found) for kind, found in by_kind.items()}
     shares = dict.fromkeys(sizes, 1)
     heap = [(-weights[kind] / 3, kind) for kind in sizes if sizes[kind] > 1]
     heapq.heapify(heap)
@@ -296,11 +334,14 @@ def _allocate(places: int, sizes: Mapping[str, int], strategy: str) -> dict[str,
     return shares
 
 
-def _weight(kind: str, size: int, strategy: str) -> float:
-    if strategy == "stratified":
+def _weight(kind: str, groups: Sequence[_Group], strategy: str, rates: Mapping[str, float]) -> float:
+    size = len(groups)
+    if strategy in ("stratified", "auto"):
         return float(size**SCENE_POWER)
     if strategy == "uncertainty":
-        return size * RATES.get(kind, max(RATES.values()))
+        return size * rates.get(kind, max(rates.values()))
+    if strategy == "doubt":  # by photos, as the chances within a band are
+        return sum(len(group.members) for group in groups) * rates.get(kind, sum(rates.values()) / len(rates))
     return size * (DISAGREEMENT_RATE if kind == "differ" else 1.0)
 
 

@@ -98,6 +98,7 @@ class Estimate:
     high: float
     n: int
     baseline: float | None = None
+    worth: int | None = None  # checks that alone would leave so narrow an interval, where models that saw every photo narrow it
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, Estimate
+from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
+from vibe_assets.records.answers import NOBODY, source_of, without_teacher
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import groups_of
+from vibe_assets.stages.truth import audited_photos, groups_of, load_taxonomy
 from vibe_assets.stages.verdicts import counted_verdicts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from vibe_assets.evaluate.combined import Models
+    from vibe_assets.evaluate.said import Said
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Agreed:
     groups: NDArray[np.str_]
     largest: float  # weight of a photo, of all that were drawn
     finite: bool = False  # weights are 1 / the chance of being among these, of a library that is known (`weighted_share`)
+    models: Models | None = None  # how sure the students are of the teacher's scene
 
     @property
     def n(self) -> int:
@@ -36,15 +41,17 @@ class Agreed:
 
     def estimate(self) -> Estimate:
         """The weighted share with its interval. Raises ValueError for no photos."""
+        from vibe_assets.evaluate.combined import combined_share
         from vibe_assets.evaluate.intervals import weighted_share
 
-        return weighted_share(self.agreed, weights=self.weights, groups=self.groups, finite=self.finite)
+        shared: dict[str, Any] = {"weights": self.weights, "groups": self.groups, "finite": self.finite}
+        return weighted_share(self.agreed, **shared) if self.models is None else combined_share(self.agreed, self.models, **shared)
 
     def lower_bound(self) -> float:
         """What the share lies above, with 95 % over all looks together."""
         from vibe_assets.evaluate.sequential import lower_bound
 
-        return lower_bound(self.agreed, weights=self.weights, groups=self.groups, largest=self.largest)
+        return lower_bound(self.agreed, weights=self.weights, groups=self.groups, largest=self.largest, models=self.models)
 
     def checks_until(self, threshold: float) -> int | None:
         """How many more of such photos bring the lower bound to a threshold, if they turn out like these; None: no number does."""
@@ -52,7 +59,8 @@ class Agreed:
 
         if threshold <= 0:
             return 0
-        return checks_until(self.agreed, threshold, weights=self.weights, groups=self.groups, largest=self.largest)
+        shared: dict[str, Any] = {"weights": self.weights, "groups": self.groups, "largest": self.largest, "models": self.models}
+        return checks_until(self.agreed, threshold, **shared)
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,29 @@ def teacher_agreement(platform: Platform) -> Agreement:
     drawn = lake.read_live(AUDIT_SAMPLE, columns=["image_id", "inclusion_probability"])["inclusion_probability"].min()
     largest = max([*rows["weight"], *([1 / drawn] if isinstance(drawn, float) else [])], default=1.0)
 
+    said = audited_said(platform)
+
     def part(column: str, *, finite: bool = False) -> Agreed:
         known = rows.filter(pl.col(column).is_not_null())
-        named = np.array([groups.get(image_id, image_id) for image_id in known["image_id"]], dtype=np.str_)
-        return Agreed(known[column].to_numpy(), known["weight"].to_numpy(), named, largest, finite)
+        ids = known["image_id"].to_list()
+        named = np.array([groups.get(image_id, image_id) for image_id in ids], dtype=np.str_)
+        models = said.agreement(ids) if said is not None and ids and said.knows(ids) else None
+        return Agreed(known[column].to_numpy(), known["weight"].to_numpy(), named, largest, finite, models)
 
     return Agreement(part("agreed", finite=lake.exists(AUDIT_DRAWS)), part("agreed_blind"))
+
+
+def audited_said(platform: Platform, *, parents: bool = True) -> Said | None:
+    """What the teacher and, where they answer, the students say of the photos that the audit speaks of; None where no draw tells which.
+
+    The teacher is the first source. `parents`: an object brings its parents along.
+    """
+    from vibe_assets.evaluate.said import Said
+
+    photos = audited_photos(platform)
+    if photos is None:
+        return None
+    lake = platform.lake
+    students = without_teacher(lake.read_live(PREDICTIONS)).filter(source_of("scene") != NOBODY)
+    sources = [lake.read_live(AUTO_GROUND_TRUTH), *([students] if students.height else [])]
+    return Said(photos, sources, load_taxonomy(platform).closure if parents else None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import ATTRIBUTES, AUDIT_DRAWS, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
 from vibe_assets.records.answers import NOBODY, source_of, without_teacher
-from vibe_assets.stages.agreement import teacher_agreement
+from vibe_assets.stages.agreement import audited_said, teacher_agreement
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import headline_of, heads_named, last_report, previous_labels, said_by
 from vibe_assets.stages.platform import Platform
@@ -55,6 +55,7 @@ def evaluate_teacher(platform: Platform) -> Evaluation:
         "teacher",
         "human",
         finite=platform.lake.exists(AUDIT_DRAWS),
+        said=audited_said(platform),
     )
     agreement, headline = teacher_agreement(platform), dict(found.headline)
     if agreement.everyone.n:
@@ -67,11 +68,17 @@ def evaluate_teacher(platform: Platform) -> Evaluation:
 
 def evaluate_students(platform: Platform) -> list[Evaluation]:
     """The deployed students on the test split: against people where people looked, and against the teacher."""
+    from vibe_assets.evaluate.said import Said
+
     lake = platform.lake
     said, scene_head = without_teacher(lake.read_live(PREDICTIONS)), deployed(platform).get("scene")
     human, auto = test_rows(platform, lake.read_live(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read_live(AUTO_GROUND_TRUTH))
     kinds = answered_kinds(said)  # a kind without a head has no figure, rather than one of photos left open
-    found = [judge_labels(platform, said, truth, "student", kind, kinds=kinds) for truth, kind in ((human, "human"), (auto, "auto"))]
+    beside = Said(auto["image_id"].to_list(), [said, auto], load_taxonomy(platform).closure)
+    found = [
+        judge_labels(platform, said, human, "student", "human", kinds=kinds, said=beside),
+        judge_labels(platform, said, auto, "student", "auto", kinds=kinds),
+    ]
     return [_with_forced(platform, evaluation, scene_head) for evaluation in found if evaluation.n] or found[1:]
 
 
@@ -90,12 +97,14 @@ def _with_forced(platform: Platform, evaluation: Evaluation, head: TrainedHead |
     return dataclasses.replace(evaluation, headline={**evaluation.headline, **added})
 
 
-def judge_labels(platform: Platform, said: pl.DataFrame, truth: pl.DataFrame, subject: str, truth_kind: str, **options: Any) -> Evaluation:
+def judge_labels(
+    platform: Platform, labels: pl.DataFrame, truth: pl.DataFrame, subject: str, truth_kind: str, **options: Any
+) -> Evaluation:
     from vibe_assets.evaluate.labels import evaluate_labels
 
     taxonomy = load_taxonomy(platform)
     return evaluate_labels(
-        said,
+        labels,
         truth,
         groups=groups_of(platform),
         scenes=tuple(taxonomy.scenes),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vibe_assets.records import (
     AUDIT_DRAWS,
@@ -17,10 +17,10 @@ from vibe_assets.records import (
     PHOTO_GROUPS,
     PREDICTIONS,
     RAW_PHOTOS,
-    Estimate,
     fingerprint,
 )
 from vibe_assets.records.answers import source_of, without_teacher
+from vibe_assets.stages.agreement import audited_said
 from vibe_assets.stages.audit_report import figures_of_audit
 from vibe_assets.stages.calibration import Pairs, attribute_thresholds, calibration_pairs
 from vibe_assets.stages.gallery import people_teacher_students, photo_names, thumbnails
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from vibe_assets.evaluate.labels import Evaluation
     from vibe_assets.evaluate.report import Section
+    from vibe_assets.evaluate.report_parts import Shares
 
 __all__ = [
     "LABELS_FILE",
@@ -150,12 +151,17 @@ def _by_photo(platform: Platform) -> pl.DataFrame:
     return platform.lake.read_live(PREDICTIONS).unique("image_id")
 
 
-def library_shares(platform: Platform, labels: pl.DataFrame) -> dict[str, Estimate]:
+def library_shares(platform: Platform, labels: pl.DataFrame) -> Shares:
     """Label shares of the photos that were drawn from as the audit estimates them, beside what the labels claim; {} without an audit."""
     from vibe_assets.evaluate.compare import estimate_shares, label_shares
 
     audited, recorded = platform.lake.read_live(AUDITED_GROUND_TRUTH), platform.lake.exists(AUDIT_DRAWS)
-    return estimate_shares(audited, groups=groups_of(platform), raw=label_shares(labels), finite=recorded) if audited.height else {}
+    if audited.is_empty():
+        return {}
+    options: dict[str, Any] = {"groups": groups_of(platform), "raw": label_shares(labels), "finite": recorded}
+    alone = estimate_shares(audited, **options)
+    both = estimate_shares(audited, **options, said=audited_said(platform, parents=False))
+    return {label: (share, alone[label]) for label, share in both.items()}
 
 
 def _write(
@@ -168,7 +174,7 @@ def _write(
     title: str,
     subtitle: str,
     now: datetime | None,
-    shares: dict[str, Estimate],
+    shares: Shares,
     sections: Sequence[Section],
     calibration: Pairs | None = None,
     thresholds: dict[str, float] | None = None,
@@ -212,7 +218,7 @@ def _fingerprint(version: str, evaluations: list[Evaluation]) -> str:
     return fingerprint({"version": version, "figures": {e.truth_kind: json.loads(e.to_json())["headline"] for e in evaluations}})
 
 
-def _tables(evaluation: Evaluation, before: Before, shares: dict[str, Estimate], calibration: Pairs) -> dict[str, str]:
+def _tables(evaluation: Evaluation, before: Before, shares: Shares, calibration: Pairs) -> dict[str, str]:
     """The page's content as Markdown for the asset's metadata, what is empty left out."""
     from vibe_assets.evaluate import report_markdown as as_markdown
 

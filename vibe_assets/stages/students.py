@@ -361,6 +361,7 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
     count where all of them answer: what a head leaves open, because nobody showed that it learnt it, is neither right nor wrong.
     """
     import numpy as np
+    import polars as pl
 
     from vibe_assets.evaluate.align import align
     from vibe_assets.evaluate.compare import compare_paired, photo_scores
@@ -374,11 +375,13 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
     if old.card.encoder != new.card.encoder:
         return Rivals(note="the deployed head reads vectors of another encoder and cannot be used any more")
     truth, groups = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH)), groups_of(platform)
-    vectors = library_vectors(platform).join(truth.select("image_id"), on="image_id", how="semi")
+    teacher = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH))
+    vectors = library_vectors(platform).join(pl.concat([truth.select("image_id"), teacher.select("image_id")]), on="image_id", how="semi")
 
     def against(other: TrainedHead) -> Comparison:
-        rows = (label_rows(other, vectors), label_rows(new, vectors), truth)
-        return compare_paired(*_where_all_answer([other, new], rows), groups=groups, what=new.kind)
+        rows = (label_rows(other, vectors), label_rows(new, vectors), truth, teacher)
+        *three, others = _where_all_answer([other, new], rows)
+        return compare_paired(*three, groups=groups, what=new.kind, others=others)
 
     if new.kind != "scene" and not answered(old) & answered(new):
         return Rivals(note="the deployed head answers none of its labels")

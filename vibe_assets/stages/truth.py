@@ -82,16 +82,34 @@ def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.
     truth = lake.read_live(AUTO_GROUND_TRUTH)
     if truth.is_empty():
         raise StageError("nothing to sample: no automatic ground truth yet; `vibe run` makes it")
+    students, checked = without_teacher(lake.read_live(PREDICTIONS)), _checked(platform, truth)
     settings = platform.settings.audit
-    predictions = without_teacher(lake.read_live(PREDICTIONS)) if settings.strategy in ("disagreement", "uncertainty") else None
+    if settings.strategy == "auto" and len(checked) >= DOUBT_AFTER and students["scene"].is_not_null().any():
+        settings = settings.model_copy(update={"strategy": "doubt"})
+    predictions = students if settings.strategy in ("disagreement", "uncertainty", "doubt") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")
-    record = draw_record(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
+    record = draw_record(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions, checked=checked)
     rows = sample_rows(record, truth, paths)
     keep_draw(platform, record, now=now)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
     people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
     write_sample(rows.update(people, on="image_id"), sample_file(platform))  # who hands the file in must not undo what was checked
     return rows
+
+
+DOUBT_AFTER = 50  # checks: with fewer nobody can say whether the students' doubt tells errors
+
+
+def _checked(platform: Platform, truth: pl.DataFrame) -> dict[str, tuple[float, float]]:
+    """image_id -> whether people say another scene than the teacher (0 or 1), and the photo's weight; photos with both."""
+    import polars as pl
+
+    people = platform.lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "inclusion_probability", people="scene")
+    both = people.join(truth.select("image_id", "scene").unique("image_id"), on="image_id").drop_nulls(["people", "scene"])
+    rows = both.select(
+        "image_id", (pl.col("people") != pl.col("scene")).cast(pl.Float64), 1 / pl.col("inclusion_probability").fill_null(1.0)
+    )
+    return {image_id: (wrong, weight) for image_id, wrong, weight in rows.iter_rows()}
 
 
 def checked_already(platform: Platform, rows: pl.DataFrame) -> int:
@@ -154,6 +172,18 @@ class AuditedPopulation:
             return of
         came = f"{self.new:,} photo{'s' if self.new > 1 else ''} came since and {'are' if self.new > 1 else 'is'} not spoken of"
         return f"{of}; {came}: `vibe sample` adds photos of theirs to the sample, and what was checked still counts"
+
+
+def audited_photos(platform: Platform) -> list[str] | None:
+    """image_id of the photos of the library as it is now that a draw which counts could have drawn; None where there is no such draw."""
+    import polars as pl
+
+    from vibe_assets.labels.draws import counted_draws
+
+    draws = platform.lake.read_live(AUDIT_DRAWS)
+    counted = counted_draws(draws, platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"].to_list())
+    known = draws.filter(pl.col("draw").is_in(list(counted)))["image_id"].unique(maintain_order=True)
+    return known.to_list() if counted else None
 
 
 def audited_population(platform: Platform) -> AuditedPopulation | None:
