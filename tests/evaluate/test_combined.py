@@ -109,8 +109,8 @@ def test_two_versions_are_compared_on_what_they_differ_by_on_all_photos_too() ->
     rng = np.random.default_rng(3)
     truth, old, _ = library(1200, seed=4)
     truth = truth.with_columns(pl.col("scene").fill_null("scene.other"))
-    new = old.with_columns(scene=pl.when(pl.Series(rng.random(1200) < 0.2)).then(truth["scene"]).otherwise("scene"))
-    teacher = truth.with_columns(scene=pl.when(pl.Series(rng.random(1200) < 0.05)).then(pl.lit("scene.food")).otherwise("scene"))
+    new = old.with_columns(scene=pl.when(pl.Series(rng.random(1200) < 0.5)).then(truth["scene"]).otherwise("scene"))
+    teacher = truth.with_columns(scene=pl.when(pl.Series(rng.random(1200) < 0.02)).then(pl.lit("scene.food")).otherwise("scene"))
     checked = truth.with_columns(inclusion_probability=0.25).gather_every(4)
     both = compare_paired(old, new, checked, others=teacher).delta
     alone = compare_paired(old, new, checked).delta

@@ -127,8 +127,9 @@ def moved(term: Floats, weight: Floats, codes: NDArray[np.intp], models: Models,
     before = float(np.square(y).sum()) * count / (count - 1)
     after = float(np.square((y - unit @ slope) / (1 - leverage)).sum()) * count / (count - 1)
     slopes = slope / scale
-    step = float(np.ptp(models.said[:, kept] @ slopes)) / (count + 2)
+    told = models.said[:, kept] @ slopes
+    step = float(min(np.ptp(told), np.abs(told).max())) / (count + 2)
     after += 2 * step**2
     if not finite:  # the library is a sample of photos to come
-        after += float(np.var(models.said[:, kept] @ slopes)) / models.photos
+        after += float(np.var(told)) / models.photos
     return Moved(float(slopes @ mean), before / after) if after < before else None
