@@ -19,7 +19,7 @@ TITLE = "Audited figures where photos come in bursts"
 CLAIM = "95 % intervals hold the library's own figure in 93 to 97 % of libraries; up to all where they are known to be cautious"
 PHOTOS = 4000
 ACCURACY, PRIOR = 0.9, 0.3  # the teacher's, and the share of photos with the label that precision, recall and the like are of
-CAUTIOUS = 1.0  # coverage above 97 %: few photos of the label, or a sample that is much of the library (no correction for it is claimed)
+CAUTIOUS = 1.0  # coverage above 97 %: few photos of the label, or large bursts, of which one photo stands for many that are alike
 
 
 def simulate(libraries: int, seed: int) -> Iterator[Result]:

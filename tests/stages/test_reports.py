@@ -108,7 +108,7 @@ def test_thresholds_and_calibration_before_and_after_come_from_the_deployed_head
 
 
 def test_the_asset_shows_what_the_page_shows(twice: Twice) -> None:
-    assert "What the library shows" in twice.pages[0]
+    assert "What is in the library" in twice.pages[0]
     for name in ("by label", "confusion", "precision over recall", "calibration", "shares of the library"):
         assert twice.tables[0][name].startswith(("|", "![")), name
 
