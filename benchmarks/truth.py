@@ -46,7 +46,7 @@ def main() -> int:
         for result in results:
             print(f"{name}: {result}", flush=True)
         print(f"{name}: {len(results)} settings in {seconds} s", flush=True)
-        told = [{**asdict(one), "holds": one.holds} for one in results]
+        told = [{**asdict(one), "value": float(one.value), "holds": one.holds} for one in results]
         found[name] = {"title": row.TITLE, "claim": row.CLAIM, "s": seconds, "results": told}
     options.out.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ class Result:
                 return 3 * self.error
             return 3 * math.sqrt(max(end * (1 - end), 1 / self.libraries) / self.libraries) if 0 <= end <= 1 else 0.0
 
-        return self.low - slack(self.low) <= self.value <= self.high + slack(self.high)
+        return bool(self.low - slack(self.low) <= self.value <= self.high + slack(self.high))
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "DOES NOT HOLD"
