@@ -2,7 +2,7 @@
 
     python benchmarks/truth.py                     every row, 2,000 libraries each; hours on two cores
     python benchmarks/truth.py bursts gates        these rows
-    python benchmarks/truth.py --quick             60 libraries a row, minutes; the range is widened by what so few can tell
+    python benchmarks/truth.py --quick             20 libraries a setting, minutes; the range is widened by what so few can tell
 
 A row is a module of benchmarks/truths: TITLE, CLAIM and `simulate(libraries, seed)`, which yields a `Result` for every setting. Results
 go to benchmarks/results/truth.json and, unless --quick, into the table of docs/truth.md. Ends with status 1 where a claim does not hold.
@@ -15,9 +15,10 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 ROWS = sorted(path.stem for path in (HERE / "truths").glob("*.py") if path.stem not in ("__init__", "library", "result"))
@@ -29,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
     parser.add_argument("--libraries", type=int, default=2000, help="simulated libraries a setting (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="60 libraries a setting, and no page")
+    parser.add_argument("--quick", action="store_true", help="20 libraries a setting, and no page")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of truth.json")
     options = parser.parse_args()
@@ -40,7 +41,7 @@ def main() -> int:
     broken = 0
     for name in options.rows or ROWS:
         row, began = importlib.import_module(f"truths.{name}"), time.monotonic()
-        results = list(row.simulate(60 if options.quick else options.libraries, options.seed))
+        results = list(row.simulate(20 if options.quick else options.libraries, options.seed))
         seconds = round(time.monotonic() - began, 1)
         broken += sum(not result.holds for result in results)
         for result in results:
@@ -57,16 +58,29 @@ def main() -> int:
     return 1 if broken else 0
 
 
-def table(found: dict[str, dict[str, object]]) -> str:
-    """A Markdown table of all results."""
-    lines = ["| row | claim | setting | simulated before | simulated now | libraries |", "|---|---|---|---|---|---|"]
+def table(found: dict[str, Any]) -> str:
+    """Markdown: all claims in one table, then every setting of every row."""
+    lines = ["| row | claim | settings | simulated before | simulated now | libraries a setting |", "|---|---|---:|---:|---:|---:|"]
     for name, row in sorted(found.items()):
-        results = row["results"]
-        assert isinstance(results, Iterable)
-        for one in results:
-            before = "" if one["before"] is None else f"{one['before']:.3g}"
-            lines.append(f"| {name} | {row['claim']} | {one['setting']} | {before} | {one['value']:.3g} | {one['libraries']:,} |")
+        told = row["results"]
+        before = [one["before"] for one in told if one["before"] is not None]
+        libraries = _ends([one["libraries"] for one in told], ",")
+        now = _ends([one["value"] for one in told], ".3g")
+        lines.append(f"| [{name}](#{name}) | {row['claim']} | {len(told)} | {_ends(before, '.3g')} | {now} | {libraries} |")
+    for name, row in sorted(found.items()):
+        lines += ["", f"### {name}", "", f"{row['title']}: {row['claim']}.", "", "| setting | claimed | before | now | libraries |"]
+        lines += ["|---|---:|---:|---:|---:|"]
+        for one in row["results"]:
+            was = "" if one["before"] is None else f"{one['before']:.3g}"
+            claimed = _ends([one["low"], one["high"]], ".3g")
+            lines.append(f"| {one['setting']} | {claimed} | {was} | {one['value']:.3g} | {one['libraries']:,} |")
     return "\n".join(lines) + "\n"
+
+
+def _ends(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest, one where they read alike."""
+    shown = [format(value, form) for value in (min(values), max(values))] if values else [""]
+    return " to ".join(dict.fromkeys(shown))
 
 
 if __name__ == "__main__":

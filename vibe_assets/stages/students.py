@@ -540,6 +540,6 @@ def scores_markdown(trained: Trained) -> str:
     figures = trained.head.card.metrics.get("test", {})
     lines = ["| n | figure | value |", "|---:|---|---:|"]
     for name, value in figures.items():
-        if isinstance(value, int | float) and name != "n":
+        if isinstance(value, int | float) and name != "n" and not name.startswith("ece"):  # the gate `calibrated` shows it without its bias
             lines.append(f"| {figures.get('n', '')} | {name.replace('_', ' ')} | {value:.3f} |")
     return "\n".join(lines)
