@@ -512,7 +512,11 @@ def test_the_graph_is_told_of_every_asset_that_the_commands_wrote(walk: Walk) ->
     told = [json.loads(line) for line in (walk.folder / "data" / "notes.jsonl").read_text().splitlines() if line]
     said = {command: {note["asset"] for note in told if note["by"] == command} for command in {note["by"] for note in told}}
     heads = {"scene_head", "attribute_head", "object_head"}
-    assert said == {"vibe folders": {"folder_set"}, "vibe sample": {"audit_sample"}, "vibe train": {*heads, "deployed_heads"}}
+    assert said == {
+        "vibe folders": {"folder_set"},
+        "vibe sample": {"audit_sample", "audit_draws"},
+        "vibe train": {*heads, "deployed_heads"},
+    }
 
 
 def version_of(said: str) -> str:
@@ -522,7 +526,7 @@ def version_of(said: str) -> str:
 def test_heads_are_deployed_rolled_back_exported_and_imported(walk: Walk, config: Path, tmp_path: Path) -> None:
     first, second = version_of(walk.said["train"]), version_of(walk.said["train scene"])
     assert first != second
-    assert done("heads", "deploy", second) == f"{second} is in force\n"
+    assert f"{second} is in force\n" in done("heads", "deploy", second, "--force")  # on ten photos of the test split chance decides
     assert done("heads", "rollback", "scene") == f"{first} is in force again\n"
     assert done("heads", "rollback", "scene") == "no scene head is in force any more\n"
     assert "no scene head is in force" in refused("heads", "rollback", "scene")
@@ -552,7 +556,7 @@ def test_a_photo_a_folder_and_a_broken_file_are_classified(config: Path, tmp_pat
     rows = [json.loads(line) for line in done("classify", next(folder.glob("*.jpg")), folder, broken, "--json").splitlines()]
     assert [row["rel_path"] for row in rows[1:-1]] == [str(path) for path in sorted(folder.iterdir())]
     good = [row for row in rows if row["reason"] is None]
-    assert {row["source"] for row in good} == {"student"}
+    assert all(row["source"] == "student" or row["source"].startswith("scene=student ") for row in good)
     assert all(0 <= row["scene_confidence"] <= 1 for row in good)
     assert (rows[-1]["rel_path"], rows[-1]["scene"]) == (str(broken), None)
     assert rows[-1]["reason"]
@@ -570,6 +574,7 @@ def test_sql_reads_the_lake(walk: Walk, config: Path) -> None:
 
 def test_the_teacher_is_shown_tried_and_promoted(config: Path, walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VIBE_TEACHER__MODEL")
+    monkeypatch.setenv("VIBE_GATES__MAX_DEPLOY_LOSS", "0.2")  # 35 photos cannot show less
     text = config.read_text().replace("[teacher]\n", '[teacher]\nmodel = "teacher"\n\n[teacher.candidate]\nmodel = "better"\n\n', 1)
     config.write_text(text)
     shown = done("teacher", "show")

@@ -166,8 +166,11 @@ def _sample(platform: Platform) -> None:
 
 
 def _draws(platform: Platform) -> None:
-    """What can be told of the last draw from its sample; earlier ones are lost."""
-    keep_draw(platform, None)
+    """As published; else what can be told of the last draw from its sample, earlier ones are then lost."""
+    if (rows := _published(platform, AUDIT_DRAWS)) is not None:
+        platform.lake.append(AUDIT_DRAWS, rows, commit=platform.commit)
+    else:
+        keep_draw(platform, None)
 
 
 def _metrics(platform: Platform) -> None:

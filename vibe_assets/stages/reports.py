@@ -244,6 +244,7 @@ def warehouse_tables(platform: Platform) -> dict[str, pa.Table]:
         "photo_groups": lake.read_live(PHOTO_GROUPS),
         "auto_ground_truth": lake.read_live(AUTO_GROUND_TRUTH),
         "audited_ground_truth": lake.read_live(AUDITED_GROUND_TRUTH),
+        "audit_draws": lake.read(AUDIT_DRAWS),
         "predictions": lake.read_live(PREDICTIONS),
         "metrics": lake.read(METRICS),
     }
