@@ -65,7 +65,7 @@ class Said:
 
     def of_label(self, ids: Sequence[str], label: str, what: str) -> Models | None:
         """For the first source's precision or recall of a label; None where it never says so, or nobody else says anything of it."""
-        says = label_marks(self._sides[0].predicted, label, self.closure)[0].astype(np.float64)
+        says = self._marks(0, label)[0].astype(np.float64)
         if not says.any():
             return None
         others = [self._probability(at, label) for at in range(1, len(self._sides))]
@@ -75,8 +75,7 @@ class Said:
 
     def _probability(self, source: int, label: str) -> Floats:
         """(photos,) of a source."""
-        side = self._sides[source]
-        has, known = label_marks(side.predicted, label, self.closure)
+        side, (has, known) = self._sides[source], self._marks(source, label)
         found = has.astype(np.float64)
         if label.startswith("scene."):
             sure = side.confidence("scene")
@@ -86,6 +85,26 @@ class Said:
             found = np.where(np.isfinite(sure), sure, found)
             known = known | np.isfinite(sure)
         return _filled(found, known)
+
+    def _marks(self, source: int, label: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """As `label_marks` of a source; objects are looked up, for there are many labels and many photos."""
+        rows = self._sides[source].predicted
+        if label.startswith(("scene.", "attr.")):
+            return label_marks(rows, label)
+        has = np.zeros(len(self.photos), dtype=bool)
+        for key, photos in self._holders[source].items():
+            if label in (self.closure([key]) if self.closure else (key,)):
+                has[photos] = True
+        return has, rows["objects"].is_not_null().to_numpy()
+
+    @cached_property
+    def _holders(self) -> list[dict[str, NDArray[np.int64]]]:
+        """Source by source: object key -> the places of the photos that it says so of."""
+        import polars as pl
+
+        tables = [side.predicted.select("objects").with_row_index("at").explode("objects").drop_nulls() for side in self._sides]
+        held = [rows.group_by("objects").agg(pl.col("at").cast(pl.Int64)) for rows in tables]
+        return [{key: np.asarray(places, dtype=np.int64) for key, places in rows.iter_rows()} for rows in held]
 
     def _models(self, ids: Sequence[str], columns: Sequence[Floats]) -> Models:
         table = np.stack(columns, axis=1)  # (photos, k)
