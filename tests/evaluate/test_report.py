@@ -78,7 +78,7 @@ def page(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> st
         names=dict.fromkeys(worst, HOSTILE),
         comparison=[compare_paired(spoilt, said, truth, groups=groups, what=what) for what in KINDS],
         previous=evaluation.headline,
-        shares=estimate_shares(truth, groups=groups, raw=label_shares(said)),
+        shares={label: (one, one) for label, one in estimate_shares(truth, groups=groups, raw=label_shares(said)).items()},
         calibration={"scene": (metrics.reliability([0.9, 0.8], [1, 0]), evaluation.reliability)},
         generated_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
     )
