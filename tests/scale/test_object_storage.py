@@ -95,7 +95,7 @@ def run(platform: Platform, demo: DemoLibrary) -> None:
         assert set(answers["reason"]) == {None}, answers.select("reason", "detail").unique()
     truth.convert_library(platform)
     embeddings.embed_folders(platform, keys)
-    truth.draw_audit_sample(platform)
+    truth.draw_audit_sample(platform, now=NOW)
     people = platform.settings.home / "people.json"
     people.write_text(json.dumps(simulate_audit(truth.sample_file(platform), demo.truth, seed=1)))
     truth.accept_audited(platform, people)
