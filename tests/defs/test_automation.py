@@ -180,8 +180,9 @@ def test_what_is_kept_up_to_date_is_the_spine_and_nothing_else() -> None:
     }  # fmt: skip
     assert graph.once == {"audit_sample"}
     assert graph.by_folder == {"folder_listing", "raw_photos", "annotations", "image_embeddings", "predictions"}
+    assert {head: graph.gates[head] for head in JUDGES_ITSELF["deployed_heads"]} == JUDGES_ITSELF["deployed_heads"]
     for optional in (*MAY_BE_ABSENT.items(), *JUDGES_ITSELF.items()):
-        assert optional[1] <= set(graph.inputs[optional[0]])
+        assert set(optional[1]) <= set(graph.inputs[optional[0]])
 
 
 def test_a_gate_that_crashes_is_shut_says_why_and_opens_when_the_cause_is_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

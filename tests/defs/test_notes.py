@@ -16,7 +16,9 @@ from tests.teacher.conftest import make_library
 from vibe_assets.cli import main
 from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import Driver
+from vibe_assets.defs.history import graph_of, look
 from vibe_assets.defs.orders import AS_IT_IS, forget_lost, known_version, open_orders, standing_version
+from vibe_assets.defs.plan import HEAD_GATES, Cell, plan
 from vibe_assets.defs.standing import graph_status
 from vibe_assets.records import AUDIT_SAMPLE, FOLDER_SET, PREDICTIONS, RAW_PHOTOS, TABLES
 from vibe_assets.stages.notes import leave_note
@@ -101,6 +103,28 @@ def test_a_head_that_failed_its_gate_is_no_gate_that_something_waits_for(small: 
     assert [(gate.asset, gate.gate) for gate in graph_status(small.instance, defs).gates] == [
         ("teacher_report", "teacher_agrees_with_people"),
     ]
+
+
+def test_a_head_whose_gate_is_shut_is_weighed_once(small: Small) -> None:
+    """What was decided with a shut gate is not decided again while that stays shut; that it opens is news."""
+
+    def judged(passed: bool) -> None:
+        for gate in HEAD_GATES:
+            said = dg.AssetCheckEvaluation(check_name=gate, passed=passed, metadata={}, asset_key=dg.AssetKey("object_head"))
+            small.instance.report_runless_asset_event(said)
+
+    def wanted() -> str:
+        return plan(graph_of(GRAPH), look(small.instance, graph_of(GRAPH), {}))[Cell("deployed_heads")].why
+
+    for name in ("scene_head", "attribute_head", "object_head", "audited_ground_truth"):
+        small.instance.report_runless_asset_event(dg.AssetMaterialization(name, tags={"dagster/data_version": f"{name}-1"}))
+    judged(False)
+    assert small.driver.run([dg.AssetKey("deployed_heads")])
+    assert wanted() == ""
+    judged(True)
+    assert "object_head" in wanted()
+    assert small.driver.run([dg.AssetKey("deployed_heads")])
+    assert wanted() == ""
 
 
 def test_photos_that_are_gone_for_good_are_accepted_by_the_graph(small: Small) -> None:

@@ -5,7 +5,7 @@ The daemon does the same with a process for every run. This driver serves whoeve
 
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TextIO
@@ -34,6 +34,7 @@ from vibe_assets.stages.library import look_at_folders
 from vibe_assets.stages.platform import Platform
 
 LAUNCHED_BY = {"launched_by": "vibe"}  # tag of the runs made here
+MOST_TIMES = 5  # that one run is asked for with the same inputs until nothing is wanted
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}  # the instance keeps the whole log
 
 
@@ -62,11 +63,15 @@ class Driver:
     def drain(self) -> list[dict[str, list[str]]]:
         """Look and run until a look asks for nothing; return what each look ran, asset -> partitions. What failed is left for later."""
         ticks: list[dict[str, list[str]]] = []
+        asked: Counter[str] = Counter()
         while True:
             with waiting("looking at what moved", shown=self.progress, log=self.log):
                 wanted = self.wanted()
             if not wanted:
                 return ticks
+            asked.update(str((request.asset_selection, request.partition_key, request.tags)) for request in wanted)
+            if asked.most_common(1)[0][1] > MOST_TIMES:  # a fault of ours; better said than gone round for ever
+                raise RuntimeError(f"the same run was asked for {MOST_TIMES} times with the same inputs: {asked.most_common(1)[0][0]}")
             ticks.append(self.carry_out(wanted))
 
     def carry_out(self, requests: Sequence[dg.RunRequest]) -> dict[str, list[str]]:

@@ -65,8 +65,7 @@ def notes_inputs(body: Callable[..., dg.MaterializeResult]) -> Callable[..., dg.
         since = instance.event_log_storage.get_maximum_record_id() or 0
         by_folder = {name for name, key in parents.items() if _has_folders(context, key)}
         made = _newest(instance, parents, by_folder, live, _records(instance, parents, by_folder))
-        gates = {name: _gates(context, parents[name]) for name in parents.keys() & JUDGES_ITSELF.get(asset, frozenset())}
-        shut, _ = _judgements(instance, gates, by_folder, made, frozenset())
+        shut, _ = _judgements(instance, JUDGES_ITSELF.get(asset, {}), by_folder, made, frozenset())
         inputs = {
             name: seen_version(asset, name, input_version(made, live, name, folder, by_folder=name in by_folder), shut=Cell(name) in shut)
             for name in parents
@@ -83,11 +82,6 @@ def notes_inputs(body: Callable[..., dg.MaterializeResult]) -> Callable[..., dg.
 def _has_folders(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     layer = context.job_def.asset_layer
     return layer.asset_graph.has(key) and layer.asset_graph.get(key).partitions_def is not None
-
-
-def _gates(context: dg.AssetExecutionContext, key: dg.AssetKey) -> list[str]:
-    graph = context.job_def.asset_layer.asset_graph
-    return [check.name for check in graph.asset_check_keys if check.asset_key == key and graph.get(check).blocking]
 
 
 def _note_key(cell: Cell) -> str:

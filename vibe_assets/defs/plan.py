@@ -19,7 +19,10 @@ GIVEN_UP = 3  # tries after which the others go on without it; it is tried again
 NONE = "none"  # version of an input that may be absent and is
 PEOPLE = frozenset({"audited_verdicts"})  # a source that people make: it may be absent for ever; the sensors bring the others at once
 MAY_BE_ABSENT = {"predictions": frozenset({"deployed_heads", "auto_ground_truth"})}  # asset -> inputs that it is made without
-JUDGES_ITSELF = {"deployed_heads": frozenset({"scene_head", "attribute_head", "object_head"})}  # a shut gate of one holds nothing up
+HEAD_GATES = ("beats_majority", "not_worse_than_deployed")
+JUDGES_ITSELF = {  # asset -> inputs whose shut gates hold nothing up, and these gates: a run's own graph knows only those of what it makes
+    "deployed_heads": {"scene_head": HEAD_GATES, "attribute_head": HEAD_GATES, "object_head": HEAD_GATES},
+}
 HOLD_NOTHING_UP = frozenset(name for names in JUDGES_ITSELF.values() for name in names)
 SHUT = "!"  # behind the version of such an input: that its gate opens is news
 
@@ -150,7 +153,7 @@ def cells(graph: Graph, seen: Seen, asset: str) -> Iterator[Cell]:
 
 def _judge(graph: Graph, seen: Seen, found: Mapping[Cell, Status], views: dict[str, Input], cell: Cell) -> Status:
     inputs = {name: _view(graph, seen, found, views, name, cell) for name in graph.inputs[cell.asset]}
-    judges = JUDGES_ITSELF.get(cell.asset, frozenset())
+    judges = JUDGES_ITSELF.get(cell.asset, {})
     versions = {name: seen_version(cell.asset, name, one.version, shut=bool(one.shut)) for name, one in inputs.items()}
     key, moving = fingerprint(versions), [name for name, one in inputs.items() if not one.settled]
     if cell in seen.running:
