@@ -167,5 +167,9 @@ MUTATIONS = {
     "sidecar-detour": take("export/sidecar_files.py", ("    if found != named:", "    if False:")),
     "strange-head": take("stages/deploying.py", ("    if head.card.encoder not in known:", "    if False:")),
     "strange-instance": take("operate/instance.py", ('        if known["library"] != mine["library"]:', "        if False:")),
+    "head-refused": take(
+        "defs/history.py",
+        ("_judgements(instance, JUDGES_ITSELF.get(asset, {}), by_folder", "_judgements(instance, {}, by_folder"),
+    ),
     "history-unusable": take("operate/instance.py", ("    except DBAPIError as error:", "    except ZeroDivisionError as error:")),
 }
