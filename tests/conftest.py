@@ -1,4 +1,4 @@
-"""Shared fixtures: the real photos where they are present."""
+"""Shared fixtures: the real photos where they are present, and an environment that no test changes for the next one."""
 
 from __future__ import annotations
 

@@ -98,6 +98,8 @@ def test_an_empty_installation_has_a_status_and_stays_empty(home: Platform) -> N
     [
         (LibraryStatus(), GraphStatus(), "vibe run"),
         (LibraryStatus(), GraphStatus(daemon=True), "vibe report --open"),
+        (LibraryStatus(), MADE, "vibe folders"),
+        (LibraryStatus(folders=1), MADE, "vibe run"),  # killed before the photos of the folder were looked at
         (replace(DONE, unanswered={"unreachable": 3}), MADE, "vibe doctor"),
         (replace(DONE, outgrown=3), MADE, "vibe sample"),
         (replace(DONE, unanswered={"not asked yet": 3}, lacks=NO_TEACHER), MOVED, "vibe doctor"),

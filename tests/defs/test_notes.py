@@ -127,6 +127,17 @@ def test_a_head_whose_gate_is_shut_is_weighed_once(small: Small) -> None:
     assert wanted() == ""
 
 
+def test_a_run_that_is_asked_for_without_end_is_said(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+    monkeypatch.setattr(
+        Driver, "wanted", lambda self: [dg.RunRequest(asset_selection=[dg.AssetKey("deployed_heads")], tags={"asked": "same"})]
+    )
+    monkeypatch.setattr(Driver, "carry_out", lambda self, requests: ran.append(requests) or {})
+    with pytest.raises(RuntimeError, match=r"asked for 5 times .*deployed_heads"):
+        small.driver.drain()
+    assert len(ran) == 5
+
+
 def test_photos_that_are_gone_for_good_are_accepted_by_the_graph(small: Small) -> None:
     driver = small.driver
     driver.look(small.platform)

@@ -137,7 +137,7 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
         return Next(ACCEPT, "if the folders are gone for good; if they are not, mount their disk, and look again")
     if graph.refused:
         return Next("vibe doctor", "the library cannot be looked at as it lies there")
-    if graph.made and not library.files:
+    if graph.made and not library.files and not library.folders:
         return Next("vibe folders", f"no photo was found below {settings.root}: put some there")
     if library.lacks:
         return Next("vibe doctor", library.lacks)

@@ -40,9 +40,11 @@ def save_tiny_model(folder: Path, texts: Iterable[str], *, seed: int = 0, family
             model = Qwen2_5_VLForConditionalGeneration(_qwen2_5(tokenizer))
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = [end], processor.tokenizer.pad_token_id
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # of a few hundred kilobytes
     model.save_pretrained(folder)
-    logging.enable_progress_bar()
+    if shown:
+        logging.enable_progress_bar()
     processor.save_pretrained(folder)
     return folder
 
