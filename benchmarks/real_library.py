@@ -2,10 +2,12 @@
 
     python benchmarks/real_library.py --data FOLDER   (holds library/ and labels.jsonl: path, scene, objects, attributes, source)
     python benchmarks/real_library.py --encoder siglip:NAME --out FILE   any encoder of the settings; the page shows the handcrafted one's
+    python benchmarks/real_library.py --features FILE.npz   vectors made elsewhere (X (n, d), path, scene, source, group), instead of photos
 
 The platform's own stages scan, group and embed the photos; `train_head` trains; `classify` answers. Only what is held out differs:
 the platform's split (groups of near-duplicates stay together), five folds of groups, five folds of photos drawn at random, and one
-source at a time. A held-out source is scored on the scenes that another source shows too: what nobody taught cannot be known.
+source at a time. A held-out source is scored on the scenes that another source shows too: what nobody taught cannot be known. The clean
+part of it holds out whole collections (sources whose names begin alike) and leaves out scenes that the collections' classes only suggest.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ from vibe_assets.stages.truth import load_taxonomy
 
 SEED = 42
 FOLDS = 5
+PER_SCENE = 300  # stored vectors of a source and scene
+WEAK = ("scene.snapshot",)  # streets and buildings: nothing says that their photographers meant a snapshot
 RESAMPLES = 2000
 DATA = Path(os.environ.get("VIBE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 RESULT = Path(__file__).parent / "results" / "real_library.json"
@@ -56,6 +60,7 @@ class Library:
     """Vectors and known labels of the photos, one row each; `sources`, `splits` and `groups` in the same order."""
 
     platform: Platform
+    encoder: str  # of the settings, or the file of vectors
     vectors: pl.DataFrame
     truth: pl.DataFrame
     sources: np.ndarray
@@ -80,7 +85,7 @@ def read_library(data: Path, home: Path, encoder: str = "handcrafted") -> Librar
         photos.join(_labels(data / "labels.jsonl"), on="rel_path").join(platform.lake.read(PHOTO_GROUPS), on="image_id").sort("image_id")
     )
     vectors = known.select("image_id").join(library_vectors(platform), on="image_id", how="left", maintain_order="left")
-    return Library(platform, vectors, known, *(known[name].to_numpy().astype(str) for name in ("source", "split", "group_id")))
+    return Library(platform, encoder, vectors, known, *(known[name].to_numpy().astype(str) for name in ("source", "split", "group_id")))
 
 
 def _labels(file: Path) -> pl.DataFrame:
@@ -96,6 +101,26 @@ def _labels(file: Path) -> pl.DataFrame:
         )
     schema: dict[str, Any] = {"rel_path": pl.String, "scene": pl.String, "objects": pl.List(pl.String), "source": pl.String}
     return pl.DataFrame(rows, schema=schema | dict.fromkeys(ATTRIBUTES, pl.Boolean))
+
+
+def read_features(file: Path, home: Path) -> Library:
+    """Stored vectors with scenes; of every source and scene at most PER_SCENE photos; split by group as the platform would."""
+    with np.load(file) as stored:
+        x, paths, scenes, sources = (stored[name] for name in ("X", "path", "scene", "source"))
+        groups = np.where(stored["group"] == "", paths, stored["group"])
+    rng, cells = np.random.default_rng(SEED), np.unique(np.char.add(sources, scenes), return_inverse=True)[1]
+    kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(cells == cell))[:PER_SCENE] for cell in range(cells.max() + 1)]))
+    vectors = x[kept].astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    of_group = np.unique(groups[kept], return_inverse=True)[1]
+    side = rng.choice(["train", "val", "test"], of_group.max() + 1, p=[0.6, 0.15, 0.25])[of_group]
+    truth = pl.DataFrame({"image_id": paths[kept], "scene": scenes[kept], "source": sources[kept], "split": side, "group_id": groups[kept]})
+    nothing: dict[str, Any] = {**dict.fromkeys(ATTRIBUTES, pl.Boolean), "objects": pl.List(pl.String)}
+    truth = truth.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in nothing.items())
+    rows = pl.DataFrame({"image_id": truth["image_id"], "embedding": vectors.tolist(), "encoder": [file.stem] * len(kept)})
+    (home / "vibe.toml").write_text('[library]\nroot = "."\nhome = "data"\n', encoding="utf-8")
+    platform = Platform(load_settings(home / "vibe.toml"), run_id="benchmark", progress=False)
+    return Library(platform, file.name, rows, truth, *(truth[name].to_numpy().astype(str) for name in ("source", "split", "group_id")))
 
 
 # -- what is held out ----------------------------------------------------------------------------------------------------
@@ -124,13 +149,16 @@ def folds_of(library: Library, *, by_group: bool) -> Iterator[Fold]:
         yield Fold(str(at), sides, test)
 
 
-def sources_held_out(library: Library) -> Iterator[Fold]:
-    """Every source once: trained on the others, scored where another source shows the same scene."""
+def sources_held_out(library: Library, *, clean: bool = False) -> Iterator[Fold]:
+    """Every source (clean: every collection) once: trained on the others, scored where another one shows the same scene."""
     scenes = library.truth["scene"].to_numpy().astype(str)
-    for source in sorted(set(library.sources)):
-        held = library.sources == source
+    units = np.array([source.partition("_")[0] for source in library.sources.tolist()]) if clean else library.sources
+    sure = ~np.isin(scenes, WEAK if clean else ())
+    for unit in sorted(set(units.tolist())):
+        held = units == unit
         sides = np.where(held, "test", np.where(library.splits == "val", "val", "train")).astype("<U5")
-        yield Fold(source, sides, np.flatnonzero(held & np.isin(scenes, np.unique(scenes[~held]))))
+        sides[~sure] = "aside"
+        yield Fold(unit, sides, np.flatnonzero(held & sure & np.isin(scenes, np.unique(scenes[~held & sure]))))
 
 
 # -- training and answers ------------------------------------------------------------------------------------------------
@@ -261,6 +289,7 @@ def measure(library: Library) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "five folds of groups": list(folds_of(library, by_group=True)),
         "five folds of single photos": list(folds_of(library, by_group=False)),
         "source held out": list(sources_held_out(library)),
+        "collection held out, clean": list(sources_held_out(library, clean=True)),
     }
     said = {name: answers(library, folds, name) for name, folds in plans.items()}
     rows = [row for name in plans for row in figures(library, said[name], name)]
@@ -273,7 +302,8 @@ def measure(library: Library) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             rows += figures(library, part, f"held out: {fold.name}")
     rows += attribute_figures(library, said["five folds of groups"], "five folds of groups", ATTRIBUTES)
     rows += attribute_figures(library, across, "source held out", ["has_person"])
-    rows.append(object_figure(library, said["five folds of groups"], "five folds of groups"))
+    if library.truth["objects"].list.len().fill_null(0).any():
+        rows.append(object_figure(library, said["five folds of groups"], "five folds of groups"))
     return rows, _left_out(library, plans["source held out"])
 
 
@@ -290,7 +320,6 @@ def report(library: Library, rows: list[dict[str, Any]], left_out: dict[str, Any
     import sklearn
     import torch
 
-    settings = library.platform.settings
     sources = dict(library.truth["source"].value_counts(sort=True).sort("source").iter_rows())
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
     return {
@@ -302,12 +331,12 @@ def report(library: Library, rows: list[dict[str, Any]], left_out: dict[str, Any
             "python": machine.python_version(), "torch": torch.__version__, "numpy": np.__version__, "scikit-learn": sklearn.__version__,
             "polars": pl.__version__,
         },
-        "command": f"python benchmarks/real_library.py --encoder {settings.encoder.name}",
+        "command": f"python benchmarks/real_library.py --{'features' if library.encoder.endswith('.npz') else 'encoder'} {library.encoder}",
         "seed": SEED,
         "work": {
             "photos": library.truth.height,
             "groups": len(set(library.groups.tolist())),
-            "encoder": settings.encoder.name,
+            "encoder": library.encoder,
             "encoder_fingerprint": library.vectors["encoder"][0],
             "dimensions": len(library.vectors["embedding"][0]),
             "sources": sources,
@@ -320,6 +349,7 @@ def report(library: Library, rows: list[dict[str, Any]], left_out: dict[str, Any
     }  # fmt: skip
 
 
+MORE = ("<!-- vectors: written by benchmarks/real_library.py --features -->", "<!-- end of vectors -->")
 SCENE = ("scene accuracy, every photo answered", "share answered", "scene accuracy of the answered")
 MARKS = ("<!-- figures: written by benchmarks/real_library.py -->", "<!-- end of figures -->")
 
@@ -338,10 +368,9 @@ def tables(result: dict[str, Any]) -> str:
             right, share_answered, right_answered = (_cell(found.get(figure)) for figure in SCENE)
             counts, most = f"{forced['n']} | {forced['clusters']}", _plain(forced["baseline"])
             lines.append(f"| {variant} | {counts} | {right} | {most} | {share_answered} | {right_answered} |")
-    lines += ["", "| held out | figure | photos | value | constant answer |", "|---|---|---:|---|---:|"]
-    for row in result["rows"]:
-        if row["figure"] not in SCENE:
-            lines.append(f"| {row['variant']} | {row['figure']} | {row['n']} | {_cell(row)} | {_plain(row['baseline'])} |")
+    if more := [row for row in result["rows"] if row["figure"] not in SCENE]:
+        lines += ["", "| held out | figure | photos | value | constant answer |", "|---|---|---:|---|---:|"]
+        lines += [f"| {row['variant']} | {row['figure']} | {row['n']} | {_cell(row)} | {_plain(row['baseline'])} |" for row in more]
     work, hardware, versions = result["work"], result["hardware"], result["versions"]
     left_out = ", ".join(f"{name.replace(': scene.', ' ')} ({photos})" for name, photos in work["left_out_of_source_wise"].items())
     lines += [
@@ -363,10 +392,10 @@ def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def with_figures(page: str, result: dict[str, Any]) -> str:
+def with_figures(page: str, result: dict[str, Any], marks: tuple[str, str] = MARKS) -> str:
     """The page with the figures between its two marks replaced."""
-    before, after = page.split(MARKS[0])[0], page.split(MARKS[1])[1]
-    return f"{before}{MARKS[0]}\n\n{tables(result)}\n\n{MARKS[1]}{after}"
+    before, after = page.split(marks[0])[0], page.split(marks[1])[1]
+    return f"{before}{marks[0]}\n\n{tables(result)}\n\n{marks[1]}{after}"
 
 
 def _cpu() -> str:
@@ -379,24 +408,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--encoder", default="handcrafted", help="as in [encoder] name (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--features", type=Path, help="an .npz file of vectors, instead of photos")
+    parser.add_argument("--out", type=Path, help=f"default: {RESULT.name} in {RESULT.parent.name}/, with --features vectors_{RESULT.name}")
     parser.add_argument("--page", type=Path, default=PAGE, help="its figures are written anew")
     options = parser.parse_args()
-    if options.encoder != "handcrafted" and options.out == RESULT:
+    if options.encoder != "handcrafted" and options.out is None:
         parser.error("--encoder: name a file with --out; the page and its result are the handcrafted encoder's")
-    if not (options.data / "labels.jsonl").is_file():
-        parser.error(f"{options.data / 'labels.jsonl'}: no such file; name the folder that holds library/ and labels.jsonl with --data")
+    needed = options.features or options.data / "labels.jsonl"
+    if not needed.is_file():
+        parser.error(f"{needed}: no such file; --data names the folder that holds library/ and labels.jsonl, --features a file of vectors")
+    out = options.out or (RESULT if options.features is None else RESULT.with_name(f"vectors_{RESULT.name}"))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as home:
-        library = read_library(options.data, Path(home), options.encoder)
-        rows, left_out = measure(library)
-        result = report(library, rows, left_out, time.perf_counter() - started)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        read = read_library(options.data, Path(home), options.encoder) if options.features is None else read_features(needed, Path(home))
+        rows, left_out = measure(read)
+        result = report(read, rows, left_out, time.perf_counter() - started)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if options.encoder == "handcrafted":
-        options.page.write_text(with_figures(options.page.read_text(encoding="utf-8"), result), encoding="utf-8")
+        page = options.page.read_text(encoding="utf-8")
+        options.page.write_text(with_figures(page, result, MARKS if options.features is None else MORE), encoding="utf-8")
     print(tables(result))
-    print(options.out)
+    print(out)
 
 
 if __name__ == "__main__":

@@ -59,14 +59,14 @@ def main() -> int:
 
 
 def table(found: dict[str, Any]) -> str:
-    """Markdown: all claims in one table, then every setting of every row."""
-    lines = ["| row | claim | settings | simulated before | simulated now | libraries a setting |", "|---|---|---:|---:|---:|---:|"]
+    """Markdown: in how many settings each claim is true, then every setting of every row. Before: where there is a figure of it."""
+    lines = ["| row | claim | settings | true before | true now | libraries a setting |", "|---|---|---:|---:|---:|---:|"]
     for name, row in sorted(found.items()):
         told = row["results"]
-        before = [one["before"] for one in told if one["before"] is not None]
-        libraries = _ends([one["libraries"] for one in told], ",")
-        now = _ends([one["value"] for one in told], ".3g")
-        lines.append(f"| [{name}](#{name}) | {row['claim']} | {len(told)} | {_ends(before, '.3g')} | {now} | {libraries} |")
+        before = [one["low"] <= one["before"] <= one["high"] for one in told if one["before"] is not None]
+        was = f"{sum(before)} of {len(before)}" if before else ""
+        now, libraries = sum(one["holds"] for one in told), _ends([one["libraries"] for one in told], ",")
+        lines.append(f"| [{name}](#{name}) | {row['claim']} | {len(told)} | {was} | {now} of {len(told)} | {libraries} |")
     for name, row in sorted(found.items()):
         lines += ["", f"### {name}", "", f"{row['title']}: {row['claim']}.", "", "| setting | claimed | before | now | libraries |"]
         lines += ["|---|---:|---:|---:|---:|"]

@@ -28,16 +28,18 @@ def simulate(libraries: int, seed: int) -> Iterator[Result]:
     """Coverage of every figure; before: the checks alone. Then widths, of which the claim is that nothing is lost."""
     for in_bursts in (0.0, 0.2, 0.42, 0.8):
         for size in (50, 200, 800):
-            for student in STUDENTS:
-                rng = np.random.default_rng([seed, size, round(100 * in_bursts)])
-                library = make(PHOTOS, in_bursts, rng)
-                held: dict[str, list[tuple[bool, bool]]] = {}
-                for number in range(libraries):
-                    for name, both, alone, true in _figures(library, size, number, student, rng):
-                        held.setdefault(name, []).append((_holds(both, true), _holds(alone, true)))
-                for name, marks in held.items():
-                    now, before = (float(np.mean(column)) for column in zip(*marks, strict=True))
-                    yield Result(f"{name}, {size} checks, {in_bursts:.0%} in bursts, {student} student", now, 0.93, 1.0, len(marks), before)
+            rng = np.random.default_rng([seed, size, round(100 * in_bursts)])
+            library = make(PHOTOS, in_bursts, rng)
+            held: dict[tuple[str, str], list[tuple[bool, bool]]] = {}
+            for number in range(libraries):
+                right = shared(library, ACCURACY, rng)
+                record = library.draw(size, number)
+                for student in STUDENTS:
+                    for name, both, alone, true in _figures(library, record, right, student, rng):
+                        held.setdefault((student, name), []).append((_holds(both, true), _holds(alone, true)))
+            for (student, name), marks in sorted(held.items()):
+                now, before = (float(np.mean(column)) for column in zip(*marks, strict=True))
+                yield Result(f"{name}, {size} checks, {in_bursts:.0%} in bursts, {student} student", now, 0.93, 1.0, len(marks), before)
     for student in STUDENTS:
         yield from _second_draws(libraries, seed, student)
 
@@ -49,7 +51,8 @@ def _second_draws(libraries: int, seed: int, student: str) -> Iterator[Result]:
     widths: dict[str, list[float]] = {"doubt": [], "random": []}
     held = []
     for number in range(libraries):
-        right, sure, predictions = _answers(library, student, rng)
+        right = shared(library, ACCURACY, rng)
+        sure, predictions = _answers(library, right, student, rng)
         first = library.draw(100, 2 * number)
         at = np.flatnonzero(first["drawn"].to_numpy())
         checked = {library.truth["image_id"][int(k)]: (float(not right[k]), 1 / first["inclusion_probability"][int(k)]) for k in at}
@@ -72,25 +75,26 @@ def _holds(estimate: Estimate, true: float) -> bool:
     return estimate.low - 1e-12 <= true <= estimate.high + 1e-12
 
 
-def _answers(library: Library, student: str, rng: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.float64], pl.DataFrame]:
-    """Where the teacher is right, how sure the student is of the teacher's scene, and the student's own answers."""
-    right, n = shared(library, ACCURACY, rng), len(library)
+def _answers(
+    library: Library, right: NDArray[np.bool_], student: str, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], pl.DataFrame]:
+    """How sure the student is of the teacher's scene, and the student's own answers."""
+    n = len(library)
     knows, doubts = rng.beta(8, 1.5, n), rng.beta(3, 3, n)
     kinds = {"useful": np.where(right, knows, doubts), "useless": rng.beta(5, 1.5, n), "adversarial": np.where(right, doubts, knows)}
     sure = kinds[student]
     scene = np.where(sure >= 0.5, library.truth["scene"].to_numpy(), "scene.none")
     own = {"image_id": library.truth["image_id"], "scene": scene, "scene_confidence": np.maximum(sure, 1 - sure)}
-    return right, sure, pl.DataFrame(own)
+    return sure, pl.DataFrame(own)
 
 
 def _figures(
-    library: Library, size: int, number: int, student: str, rng: np.random.Generator
+    library: Library, record: pl.DataFrame, right: NDArray[np.bool_], student: str, rng: np.random.Generator
 ) -> Iterator[tuple[str, Estimate, Estimate, float]]:
     """Name, by both, by the checks alone, and of the whole library; of one label of two."""
-    right, sure, _ = _answers(library, student, rng)
+    sure, _ = _answers(library, right, student, rng)
     true = shared(library, PRIOR, rng)
     said = true == right
-    record = library.draw(size, number)
     drawn = np.flatnonzero(record["drawn"].to_numpy())
     ids, weights, groups = library.truth["image_id"], 1 / record["inclusion_probability"].to_numpy()[drawn], library.group[drawn]
     here = [ids[int(at)] for at in drawn]

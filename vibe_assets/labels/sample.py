@@ -13,10 +13,9 @@ import heapq
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -43,11 +42,11 @@ PRIOR_CHECKS = 30.0  # by `doubt`, a band's share of wrong answers begins as tha
 EVEN_PLACES = 0.3  # and of the places so many are given out evenly, whatever was seen: no photo may stand for too many others
 EXACT_PLACES = 20  # up to so many places the chances are integrated; with more they are the targets to within a hundredth (Rosen 2000)
 UNJUDGED = "unjudged"  # no student said anything of the group
+DRAWN = ("image_id", "group_id", "group_size", "stratum", "inclusion_probability", "group_probability", "drawn")
 MIXED = "mixed"  # small strata merged, because the sample has fewer places than there are strata
 
 
-@dataclass(frozen=True)
-class _Group:
+class _Group(NamedTuple):
     """One unit of the population. `side` is test or rest, `kind` what the strategy stratifies by."""
 
     group_id: str
@@ -91,23 +90,22 @@ def draw_record(
     """
     import polars as pl
 
-    shown = set(paths["image_id"])
-    truth = {row["image_id"]: row for row in truth_rows.select("image_id", "scene").iter_rows(named=True) if row["image_id"] in shown}
+    truth = dict(truth_rows.select("image_id", "scene").join(paths, on="image_id", how="semi").iter_rows())
     student = {} if predictions is None else _student(predictions, settings.strategy, truth)
     population = _population(truth, groups_rows, settings.strategy, student)
     rates = _seen_rates(population, checked or {}) if settings.strategy == "doubt" else RATES
-    rows: list[tuple[Any, ...]] = []
+    columns: dict[str, list[Any]] = {name: [] for name in DRAWN}
     for stratum, groups, places in _strata(population, settings, rates):
         sizes = np.array([len(group.members) for group in groups])
         chances, given, drawn = _pareto(sizes, places, np.array([_number(settings.seed, group.group_id) for group in groups]))
-        for group, size, chance, once, taken in zip(
-            groups, sizes.tolist(), (chances / sizes).tolist(), given.tolist(), drawn.tolist(), strict=True
-        ):
-            stands = min(group.members, key=lambda member: _rank(settings.seed, "photo", member)) if taken else None
-            rows += [(member, group.group_id, size, stratum, chance, once, member == stands) for member in group.members]
-    names = ("image_id", "group_id", "group_size", "stratum", "inclusion_probability", "group_probability", "drawn")
-    schema = AUDIT_DRAWS.polars_schema()
-    return pl.DataFrame(rows, schema={name: schema[name] for name in names}, orient="row").sort("image_id")
+        members = [member for group in groups for member in group.members]
+        standing = {min(groups[at].members, key=partial(_rank, settings.seed, "photo")) for at in np.flatnonzero(drawn).tolist()}
+        of_group = ([group.group_id for group in groups], sizes, chances / sizes, given)  # as the photos of a group share it
+        shared = [np.repeat(np.array(values), sizes).tolist() for values in of_group]
+        told = [members, *shared[:2], [stratum] * len(members), *shared[2:], [member in standing for member in members]]
+        for column, values in zip(columns.values(), told, strict=True):
+            column += values
+    return pl.DataFrame(columns, schema={name: AUDIT_DRAWS.polars_schema()[name] for name in DRAWN}).sort("image_id")
 
 
 def sample_rows(record: pl.DataFrame, truth_rows: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
@@ -219,12 +217,12 @@ def _seen_rates(population: Sequence[_Group], checked: Mapping[str, tuple[float,
     return {kind: (1 - EVEN_PLACES) * one + EVEN_PLACES * even for kind, one in deviations.items()}
 
 
-def _student(predictions: pl.DataFrame, strategy: str, truth: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _student(predictions: pl.DataFrame, strategy: str, truth: Mapping[str, str | None]) -> dict[str, Any]:
     """What the strategy asks of the student, by image_id: the scene, how sure it is of it, or of the teacher's (0..1)."""
     if strategy == "doubt":
         said = predictions.select("image_id", "scene", "scene_confidence").sort("image_id", "scene").iter_rows()
         return {
-            image_id: sure if scene == truth[image_id]["scene"] else 1 - sure
+            image_id: sure if scene == truth[image_id] else 1 - sure
             for image_id, scene, sure in said
             if image_id in truth and scene is not None and sure is not None
         }
@@ -244,9 +242,7 @@ def write_sample(rows: pl.DataFrame, path: Path) -> Path:
     return write_text(path, json.dumps(photos, ensure_ascii=False, indent=2) + "\n")
 
 
-def _population(
-    truth: Mapping[str, Mapping[str, Any]], groups_rows: pl.DataFrame, strategy: str, student: Mapping[str, Any]
-) -> list[_Group]:
+def _population(truth: Mapping[str, str | None], groups_rows: pl.DataFrame, strategy: str, student: Mapping[str, Any]) -> list[_Group]:
     """The groups, sorted by id. One with a member in the test split counts as test: it may not be drawn a second time as rest."""
     placed = {image_id: (group_id, split) for image_id, group_id, split in groups_rows.select("image_id", "group_id", "split").iter_rows()}
     members: dict[str, list[str]] = defaultdict(list)
@@ -256,15 +252,15 @@ def _population(
         members[group_id].append(image_id)
         sides[group_id] = "test" if split == "test" or sides.get(group_id) == "test" else "rest"
     return [
-        _Group(group_id, tuple(ids), sides[group_id], _kind(strategy, [truth[i]["scene"] for i in ids], [student.get(i) for i in ids]))
-        for group_id, ids in sorted(members.items())
+        _Group(group_id, tuple(ids), sides[group_id], _kind(strategy, ids, truth, student)) for group_id, ids in sorted(members.items())
     ]
 
 
-def _kind(strategy: str, teacher: Sequence[str | None], student: Sequence[Any]) -> str:
+def _kind(strategy: str, ids: Sequence[str], truth: Mapping[str, str | None], students: Mapping[str, Any]) -> str:
     """What the strategy stratifies by. It belongs to the group, not to the photo that will stand for it."""
     if strategy == "random":
         return "all"
+    teacher, student = [truth[image_id] for image_id in ids], [students.get(image_id) for image_id in ids]
     if strategy in ("stratified", "auto"):
         scenes = Counter(scene or "unknown" for scene in teacher)
         return min(scenes, key=lambda scene: (-scenes[scene], scene))
