@@ -302,7 +302,7 @@ def measure(library: Library) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             rows += figures(library, part, f"held out: {fold.name}")
     rows += attribute_figures(library, said["five folds of groups"], "five folds of groups", ATTRIBUTES)
     rows += attribute_figures(library, across, "source held out", ["has_person"])
-    if library.truth["objects"].list.len().fill_null(0).any():
+    if (library.truth["objects"].list.len().fill_null(0) > 0).any():
         rows.append(object_figure(library, said["five folds of groups"], "five folds of groups"))
     return rows, _left_out(library, plans["source held out"])
 

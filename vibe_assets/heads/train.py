@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -340,8 +341,11 @@ def _standardised(data: TrainingSet, at: NDArray[np.intp], threads: int) -> Pick
     from vibe_assets.heads import picked
 
     dim = data.x.shape[1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # the lake's own memory: it is only read
+        x = torch.from_numpy(data.x)
     plain = picked.PickedRows(
-        torch.from_numpy(data.x), torch.from_numpy(at), torch.zeros(dim), torch.ones(dim), torch.from_numpy(data.targets[at]),
+        x, torch.from_numpy(at), torch.zeros(dim), torch.ones(dim), torch.from_numpy(data.targets[at]),
         torch.from_numpy(data.mask[at]), threads,
     )  # fmt: skip
     mean, std = picked.moments(plain)
