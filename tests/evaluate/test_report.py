@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -20,6 +21,8 @@ from vibe_assets.evaluate.compare import KINDS, compare_paired, estimate_shares,
 from vibe_assets.evaluate.gallery import thumbnails
 from vibe_assets.evaluate.labels import Evaluation, evaluate_labels
 from vibe_assets.evaluate.report import confusion_markdown, error_lists, headline_markdown, render_index, render_report, worst_photos
+from vibe_assets.evaluate.report_parts import card
+from vibe_assets.records import Estimate
 
 HOSTILE = "\"><script>alert(1)</script>{{ 7 * 7 }}'&.jpg"
 VOID = {"meta", "img", "br", "wbr", "link", "input", "hr"}
@@ -229,3 +232,17 @@ def test_the_index_leads_to_reports_trials_and_files_as_text() -> None:
     for expected in ("2026-01-02 03:04 UTC", "75 %", "Better by +3 points", "may become the teacher"):
         assert expected in parsed.text
     assert "No report yet" in Page(render_index([], [], [])).text
+
+
+@pytest.mark.parametrize(("subject", "sure", "wanted"), [
+    ("student", 0.7, "too modest; it is set on folders that did not train"), ("teacher", 0.7, "too modest"), ("student", 0.99, "too sure"),
+    ("student", 0.9, ""),
+])  # fmt: skip
+def test_the_card_of_the_calibration_error_says_which_way(subject: str, sure: float, wanted: str, evaluation: Evaluation) -> None:
+    right = np.arange(400) % 10 != 0
+    found = metrics.reliability(np.full(400, sure), right)
+    judged = dataclasses.replace(evaluation, subject=subject, reliability=found)
+    judged = dataclasses.replace(judged, headline={**judged.headline, "scene_ece": Estimate(found.error, found.error / 2, 1.0, 400)})
+    about = card("scene_ece", judged, None)["about"]
+    assert wanted in about
+    assert ("on average" in about) == bool(wanted)

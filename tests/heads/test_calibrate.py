@@ -132,3 +132,25 @@ def test_calibration_error_is_zero_for_honest_and_large_for_boasting_confidence(
 def test_probabilities_stay_finite_and_sum_to_one(scores):
     np.testing.assert_allclose(softmax(scores).sum(axis=1), 1)
     assert ((sigmoid(scores) >= 0) & (sigmoid(scores) <= 1)).all()
+
+
+def test_the_best_f1_counts_only_where_it_beats_the_same_answer_for_every_photo():
+    """A threshold that calls half of the photos finds most of a rare label, and is wrong far more often than `no` for all."""
+    positive = np.arange(200) % 10 == 0
+    p = np.where(positive, np.where(np.arange(200) % 20 == 0, 0.9, 0.4), 0.1)
+    p[1:120:2] = 0.4  # sixty photos without the label look like half of those with it
+    p[3:9:2] = 0.9
+    chosen = pick_threshold(p, positive, target_precision=0.9)
+    assert (chosen.rule, chosen.value) == ("f1", 0.41)
+    assert why_open(p, positive, upper=chosen.value, lower=chosen.value - 0.01) == ""
+
+
+def test_a_label_out_of_reach_for_held_out_folders_is_chosen_with_the_familiar_ones():
+    rng, positive = np.random.default_rng(0), np.arange(100) % 5 == 0
+    new, near = rng.random(100), np.where(positive, 0.8, 0.2)
+    alone = pick_threshold(new, positive, target_precision=0.9)
+    both = pick_threshold(new, positive, target_precision=0.9, every=(np.append(new, near), np.append(positive, positive)))
+    assert (alone.rule, both.rule) == ("f1", "f1")
+    assert 0.2 < both.value <= 0.8
+    reached = pick_threshold(near, positive, target_precision=0.9, every=(np.append(new, near), np.append(positive, positive)))
+    assert reached == pick_threshold(near, positive, target_precision=0.9)

@@ -75,7 +75,7 @@ def ui(host: str, port: int, no_daemon: bool, read_only: bool, workspace: Path |
 
 @main.command(prints=False)
 @click.option("--folder", type=OUT, default=Path("demo"), show_default=True, help="Where photos, lake and reports of the demo go.")
-@click.option("--photos", default=280, show_default=True, type=click.IntRange(min=1), help="How many photos to render.")
+@click.option("--photos", default=400, show_default=True, type=click.IntRange(min=1), help="How many photos to render.")
 @click.option("--studies/--no-studies", default=True, show_default=True, help="Also run the studies: triage, names, tags.")
 def demo(folder: Path, photos: int, studies: bool) -> None:
     """Run the whole lineage through Dagster on a rendered library: no network service, no GPU."""

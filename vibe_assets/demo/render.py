@@ -43,7 +43,7 @@ class DemoLibrary:
     cached: bool
 
 
-def render_library(folder: Path, *, seed: int = 7, photos: int = 280, progress: bool = False) -> DemoLibrary:
+def render_library(folder: Path, *, seed: int = 7, photos: int = 400, progress: bool = False) -> DemoLibrary:
     """Write `photos` readable photos and three broken files below `folder`/photos, truth and answers beside them.
 
     Does nothing when the same library is there complete. An outdated or half-written one is replaced. Raises FileExistsError

@@ -94,7 +94,7 @@ def _environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def run_demo(folder: Path, *, photos: int = 280, studies: bool = True) -> bool:
+def run_demo(folder: Path, *, photos: int = 400, studies: bool = True) -> bool:
     """Render, teach, audit, train, judge, deploy, label, study; True when every run passed its gates."""
     import logging
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.labels import HEADLINE, LOWER_IS_BETTER, Evaluation, Mistake
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Reliability
@@ -28,6 +30,7 @@ REFERENCE = {"human": "people", "auto": "teacher"}
 SHOWN_OBJECTS = 24
 SMALLEST_SLICE = 5  # photos: below it an interval says nothing
 SHOWN_SLICES = 16
+SHOWN_GAP = 0.02  # between mean confidence and the share that is right: smaller ones are not worth a word
 ERROR_SCALE = 0.25  # calibration errors are drawn on 0..25 %
 Shares = Mapping[str, tuple[Estimate, Estimate]]  # label -> (checks and models together, the checks alone)
 Calibration = Mapping[str, tuple[Reliability | None, Reliability | None]]  # label -> (before, after)
@@ -49,6 +52,8 @@ def card(name: str, evaluation: Evaluation, before: Estimate | None) -> dict[str
     about = CARDS[name]
     if name == "scene_accuracy_answered" and (left_open := evaluation.abstained.get("scene")) is not None:
         about += f"; it answers {percent(1 - left_open.value, 0)} and leaves the rest open"
+    if name == "scene_ece" and evaluation.reliability is not None and estimate.low > 0:
+        about += _direction(evaluation.reliability, evaluation.subject)
     return {
         "name": HEADLINE[name],
         "about": about,
@@ -59,6 +64,16 @@ def card(name: str, evaluation: Evaluation, before: Estimate | None) -> dict[str
         "change": change,
         "good": change is not None and (change <= 0 if lower else change >= 0),
     }
+
+
+def _direction(found: Reliability, subject: str) -> str:
+    """Whether the confidence is too high or too low on the whole; nothing where the bins' gaps cancel out."""
+    said, right = (sum(np.multiply(values, found.share)) for values in (found.confidence, found.accuracy))
+    if abs(said - right) < max(SHOWN_GAP, found.error / 2):
+        return ""
+    held_out = "; it is set on folders that did not train, where confidence is worth less" if subject == "student" else ""
+    verdict = "too sure" if said > right else f"too modest{held_out}"
+    return f": {percent(said, 0)} on average where {percent(right, 0)} are right, {verdict}"
 
 
 def part(

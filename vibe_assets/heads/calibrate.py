@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,17 @@ Z = 1.6449  # normal quantile of a one-sided 95 %
 MIN_KEPT = 5  # kept photos below which an accuracy does not justify a scene threshold
 GRID = np.linspace(0.0, 1.0, 101).round(2)
 DEFAULT_THRESHOLD = 0.5
+
+
+class Judged(NamedTuple):
+    """Calibrated probabilities of photos (n, c), what is true of them, and where that is known."""
+
+    p: NDArray[np.float64]
+    targets: NDArray[np.integer]
+    mask: NDArray[np.bool_]
+
+
+Marked = tuple[NDArray[np.floating], NDArray[np.bool_]]  # probabilities of one label (n,), and which photos show it
 
 
 @dataclass(frozen=True)
@@ -57,28 +68,33 @@ def choose_thresholds(
     mask: NDArray[np.bool_],
     target: float,
     max_open: float = 1.0,
-    familiar: NDArray[np.float64] | None = None,
+    familiar: Judged | None = None,
     folders: NDArray[Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The `thresholds` of a card from held-out calibrated probabilities (n, c).
 
     `familiar` (m, c): those of photos from folders that trained, where the others are of held-out ones, their `folders` (n,); `max_open`
-    is a share of the familiar.
+    is a share of the familiar. A label whose target precision is out of reach for the held-out folders is chosen on all of them.
     """
+    near_p = None if familiar is None else familiar.p
     if kind == "scene":
         chosen = pick_confidence(
             p[mask].max(axis=1, initial=0.0), (p.argmax(axis=1) == targets)[mask], target_precision=target, max_open=max_open,
-            familiar=None if familiar is None else familiar.max(axis=1, initial=0.0), folders=None if folders is None else folders[mask],
+            familiar=None if near_p is None else near_p.max(axis=1, initial=0.0), folders=None if folders is None else folders[mask],
         )  # fmt: skip
         return {"scene": {"upper": chosen.value, "rule": chosen.rule}}
     thresholds: dict[str, dict[str, Any]] = {}
     for at, name in enumerate(names):
         known, positive = p[mask[:, at], at], targets[mask[:, at], at] == 1
+        every = None
+        if familiar is not None:
+            near = familiar.mask[:, at]
+            every = np.append(known, familiar.p[near, at]), np.append(positive, familiar.targets[near, at] == 1)
         if kind == "attribute":
-            near = None if familiar is None else familiar[:, at]
-            thresholds[name] = pick_band(known, positive, target_precision=target, max_open=max_open, familiar=near)
+            near_one = None if near_p is None else near_p[:, at]
+            thresholds[name] = pick_band(known, positive, target_precision=target, max_open=max_open, familiar=near_one, every=every)
         else:
-            one = pick_threshold(known, positive, target_precision=target)
+            one = pick_threshold(known, positive, target_precision=target, every=every)
             thresholds[name] = {"upper": one.value, "rule": one.rule}
     return thresholds
 
@@ -153,10 +169,13 @@ def fit_platt(logits: NDArray[np.floating], positive: NDArray[np.bool_], weights
     return float(np.exp(found[0])), float(found[1])
 
 
-def pick_threshold(p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_precision: float) -> Threshold:
+def pick_threshold(
+    p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_precision: float, every: Marked | None = None
+) -> Threshold:
     """Threshold of one label on probabilities (n,): a photo is positive from the threshold on.
 
-    The lowest of 101 whose precision reaches the target; where none does, the one with the best F1 (the lowest of equals).
+    The lowest of 101 whose precision reaches the target; where none does, the one with the best F1 (the lowest of equals) among those that
+    are right more often than the same answer for every photo, or among all where none is; on the photos of `every`, where given.
     """
     if not _enough(positive):
         return Threshold(DEFAULT_THRESHOLD, "default")
@@ -164,25 +183,30 @@ def pick_threshold(p: NDArray[np.floating], positive: NDArray[np.bool_], *, targ
     precision = hits / np.maximum(called, 1)
     if (reached := np.flatnonzero((precision >= target_precision) & (hits > 0))).size:
         return Threshold(float(GRID[reached[0]]), "precision")
-    f1 = 2 * hits / (called + positive.sum())
-    return Threshold(float(GRID[f1.argmax()]), "f1")
+    if every is not None:
+        p, positive = every
+        hits, called = _from_threshold_on(p[positive]), _from_threshold_on(p)
+    f1, right = 2 * hits / (called + positive.sum()), 2 * hits - called + (~positive).sum()
+    useful = right > max(positive.sum(), (~positive).sum())
+    return Threshold(float(GRID[np.where(useful | ~useful.any(), f1, -1.0).argmax()]), "f1")
 
 
 def pick_band(
     p: NDArray[np.floating], positive: NDArray[np.bool_], *, target_precision: float, max_open: float = 1.0,
-    familiar: NDArray[np.floating] | None = None,
+    familiar: NDArray[np.floating] | None = None, every: Marked | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Upper and lower threshold of an attribute: true from `upper` on, false up to `lower`, open in between.
 
     `lower` is the mirror image of `upper`: the same rule on 1 - p for the negatives, never above `upper`. Where more than `max_open`
     of the photos (of `familiar`, where given) would stay open, both are the threshold with the best F1 and nothing does.
     """
-    upper = pick_threshold(p, positive, target_precision=target_precision)
-    mirrored = pick_threshold(1.0 - p, ~positive, target_precision=target_precision)
+    upper = pick_threshold(p, positive, target_precision=target_precision, every=every)
+    opposite = None if every is None else (1.0 - every[0], ~every[1])
+    mirrored = pick_threshold(1.0 - p, ~positive, target_precision=target_precision, every=opposite)
     lower = round(min(1.0 - mirrored.value, upper.value), 2)
     counted = p if familiar is None or not len(familiar) else familiar
     if len(counted) and float(np.mean((counted > lower) & (counted < upper.value))) > max_open:
-        best = pick_threshold(p, positive, target_precision=np.inf).value
+        best = pick_threshold(p, positive, target_precision=np.inf, every=every).value
         return {"upper": best, "lower": best, "rule": "capped", "lower_rule": "capped"}
     return {
         "upper": upper.value,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vibe_assets.heads.calibrate import MIN_ROWS, calibrate, choose_thresholds, why_open
+from vibe_assets.heads.calibrate import MIN_ROWS, Judged, calibrate, choose_thresholds, why_open
 from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
 from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated
 from vibe_assets.heads.scores import score_split
@@ -99,10 +99,12 @@ def train_head(
         familiar = calibrate(kind, names, fit.familiar.logits, data.targets[fit.familiar.at], fit.familiar.taught)
         calibration = {"temperature": max(calibration["temperature"], familiar["temperature"])}
     p = calibrated(logits, names, calibration)
-    near_p, folders = (p[len(held.at) :], data.sources[held.at]) if fit.new and data.sources is not None else (None, None)
+    near, folders = None, None
+    if fit.new and data.sources is not None:
+        near, folders = Judged(p[len(held.at) :], data.targets[fit.familiar.at], fit.familiar.taught), data.sources[held.at]
     thresholds = choose_thresholds(
         kind, names, p[: len(held.at)], data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught,
-        settings.target_precision, settings.max_open, near_p, folders,
+        settings.target_precision, settings.max_open, near, folders,
     )  # fmt: skip
     left_open = {} if kind == "scene" or not len(at) else _open(names, p, data.targets[at] == 1, taught, thresholds)
     metrics = _metrics(kind, names, data, fit, calibration, thresholds)
