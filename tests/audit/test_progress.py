@@ -106,3 +106,14 @@ def test_nobody_is_asked_for_more_photos_than_the_library_has() -> None:
     part = sample_progress(right[20:], weights=np.full(40, 1.5), left=20, population=60)
     assert 0 < part.more <= 20
     assert part.after(20) == 0.0
+
+
+def test_nobody_is_asked_for_photos_that_no_sample_can_hold() -> None:
+    """Sixty bursts of ten: a sample holds one photo of each."""
+    right = np.array([1.0] * 51 + [0.0] * 9)
+    done = sample_progress(right, weights=np.full(60, 10.0), left=0, population=600, supply=0)
+    assert done.more > 0
+    assert done.sentence().startswith("Every photo that a sample can hold is checked, one of each burst: scene accuracy is 85")
+    part = sample_progress(right[10:], weights=np.full(50, 10.0), left=4, population=600, supply=6)
+    assert part.sentence().startswith("The 10 photos left, one of each burst, bring scene accuracy to about ±")
+    assert part.sentence().endswith("draw a larger sample.")

@@ -54,6 +54,7 @@ def test_a_small_library_of_three_sources_is_measured(benchmark: ModuleType, tmp
             attributes = json.dumps({"attr.has_person": bool(at % 2)})
             lines.append({"path": f"library/{source}/{at}.png", "scene": scene, "objects": "", "attributes": attributes, "source": source})
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    monkeypatch.setattr(benchmark, "FOLDS", 2)
     page = measured(benchmark, monkeypatch, tmp_path, "--data", str(tmp_path))
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     forced = next(row for row in result["rows"] if row["variant"] == "source held out")
@@ -65,6 +66,7 @@ def test_a_small_library_of_three_sources_is_measured(benchmark: ModuleType, tmp
 def test_stored_vectors_are_measured(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Collections are held out whole, and what the classes only suggest is not scored in the clean part."""
     monkeypatch.setattr(benchmark, "RESAMPLES", 20)
+    monkeypatch.setattr(benchmark, "FOLDS", 2)
     rng, n = np.random.default_rng(0), 240
     scene = np.array(["scene.food", "scene.landscape", "scene.snapshot"])[np.arange(n) % 3]
     x = np.eye(8)[np.arange(n) % 3] + 0.1 * rng.normal(size=(n, 8))

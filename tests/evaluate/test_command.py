@@ -122,3 +122,25 @@ def test_it_runs_as_a_module_without_loading_a_model_library(home: Path, tmp_pat
     write_files(tmp_path)
     command = [sys.executable, "-m", "vibe_assets.eval.labels", "--gt", "human.json", "--auto", "teacher.jsonl", "--resamples", "20"]
     assert "Scene accuracy" in subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+
+
+def test_photos_without_a_chance_are_counted_and_named(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(tmp_path)
+    rows = json.loads((tmp_path / "human.json").read_text(encoding="utf-8"))
+    for row in rows[:7]:
+        row["inclusion_probability"] = None
+    (tmp_path / "human.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert main(["--gt", "human.json", "--auto", "teacher.jsonl", "--resamples", "20"]) == 0
+    assert "7 of 80 photos of the truth have no inclusion probability" in capsys.readouterr().out
+
+
+def test_the_students_own_file_is_not_judged_on_what_trained_them(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(tmp_path)
+    groups = library(80)[2]
+    rows = pl.DataFrame({"image_id": list(groups), "group_id": list(groups.values()), "split": ["test"] * 80})
+    Lake(home / "lake").replace(PHOTO_GROUPS, filled(rows, PHOTO_GROUPS))
+    lines = [json.loads(line) | {"heads": "scene-1"} for line in (tmp_path / "teacher.jsonl").read_text(encoding="utf-8").splitlines()]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert main(["--gt", "human.json", "--pred", "own.jsonl", "--split", "all", "--resamples", "20"]) == 1
+    assert "trained on photos of the other splits" in capsys.readouterr().err
+    assert main(["--gt", "human.json", "--pred", "teacher.jsonl", "--split", "all", "--resamples", "20"]) == 0

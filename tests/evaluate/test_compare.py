@@ -114,3 +114,19 @@ def test_shares_of_the_library_are_weighted_and_stand_beside_the_claim() -> None
     )
     share = estimate_shares(truth, raw={FOOD: 0.5})[FOOD]
     assert (share.value, share.baseline, share.n) == (pytest.approx(10 / 11), 0.5, 2)
+
+
+def test_a_head_that_is_not_behind_on_a_few_photos_is_not_said_to_lose_little() -> None:
+    truth = scenes("ff")
+    found = may_deploy(compare_paired(truth, truth, truth), 0.05)
+    assert found.allowed
+    assert "loses at most" not in found.reason
+    assert "2 audited photos tell little" in found.reason
+
+
+def test_labels_of_other_photos_are_no_help_in_a_comparison() -> None:
+    truth, said, _ = library(400)
+    other = said.with_columns(pl.exclude("image_id").shuffle(seed=1))
+    checked, alone = truth.head(200), compare_paired(said, other, truth.head(200)).delta
+    assert compare_paired(said, other, checked, others=truth).delta != alone
+    assert compare_paired(said, other, checked, others=truth.tail(390)).delta == alone

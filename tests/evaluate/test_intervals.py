@@ -213,3 +213,12 @@ def test_the_interval_of_a_score_is_wider_than_percentiles_and_never_without_wid
     perfect = intervals.score_estimate(np.ones(11), n=50, groups=12)
     assert perfect is not None
     assert (perfect.low, perfect.high) == pytest.approx(wilson(12, 12))
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_equal_marks_are_no_certainty(n: int) -> None:
+    """Photos on which people are divided count one half each: nothing varies, and yet little is known."""
+    found = weighted_share([0.5] * n, weights=[20.0] * n, finite=True)
+    assert found.value == pytest.approx(0.5)
+    assert found.high - found.low > 0.25
+    assert weighted_share([0.5] * n, weights=[1.0] * n, finite=True).high == pytest.approx(0.5), "all were seen"

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def scene_agreement(verdicts: Iterable[Verdict], audited: pl.DataFrame, teacher: pl.DataFrame) -> pl.DataFrame:
-    """AUDITED_GROUND_TRUTH and AUTO_GROUND_TRUTH rows -> image_id, agreed and agreed_blind (0..1), weight; photos with a known scene.
+    """AUDITED_GROUND_TRUTH and AUTO_GROUND_TRUTH rows -> image_id, agreed and agreed_blind (0..1), weight and whether it is known.
+
+    Of photos with a known scene.
 
     agreed_blind is null where nobody answered blind. A file that settled a photo answers for the blind people too.
     """
@@ -29,15 +31,16 @@ def scene_agreement(verdicts: Iterable[Verdict], audited: pl.DataFrame, teacher:
     said = counted_answers(verdicts)
     seen_blind = {one.image_id for one in standing(v for v in verdicts if v.source != "file").values() if one.blind and one.labels}
     scene_of = dict(teacher.select("image_id", "scene").iter_rows())
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     for image_id, scene, chance in audited.select("image_id", "scene", "inclusion_probability").iter_rows():
         answers = said.get(image_id, [])
         theirs = [one for one in answers if one.blind] or (answers if all(one.source == "file" for one in answers) else [])
         agreed = float(scene == scene_of.get(image_id)) if scene is not None else _share(answers, scene_of.get(image_id))
         if agreed is not None:
             blind = _share(theirs, scene_of.get(image_id)) if image_id in seen_blind else None
-            rows.append({"image_id": image_id, "agreed": agreed, "agreed_blind": blind, "weight": 1 / (chance or 1.0)})
-    schema = {"image_id": pl.String, "agreed": pl.Float64, "agreed_blind": pl.Float64, "weight": pl.Float64}
+            rows.append((image_id, agreed, blind, 1 / (chance or 1.0), chance is not None))
+    named = dict.fromkeys(("agreed", "agreed_blind", "weight"), pl.Float64)
+    schema = {"image_id": pl.String, **named, "known_chance": pl.Boolean}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 

@@ -78,11 +78,16 @@ class Desk:
         blind_share: float,
         seed: int,
         versions: Mapping[str, str] | None = None,
+        drawable: int | None = None,
     ) -> None:
-        """`versions` of teacher, heads and the like are kept with every verdict that saw their answers."""
+        """`versions` of teacher, heads and the like are kept with every verdict that saw their answers.
+
+        `drawable`: the photos that the largest sample would hold, one of each burst.
+        """
         self.photos = {photo.image_id: photo for photo in sorted(photos, key=lambda photo: _rank(seed, "order", photo.image_id))}
         self.vocabulary, self.log = vocabulary, log
         self.blind_share, self.seed, self.versions = blind_share, seed, dict(versions or {})
+        self.drawable = drawable
         self._lock = threading.Lock()
         self._verdicts: dict[str, Verdict] = {}
         self._of: dict[str, list[Verdict]] = defaultdict(list)  # annotator -> theirs, oldest first
@@ -240,7 +245,8 @@ class Desk:
                 right.append(float(human.scene == photo.teacher.scene))
                 weights.append(1 / (photo.inclusion_probability or 1.0))
         left = len(self.photos.keys() - newest.keys())
-        return sample_progress(right, TARGET_HALF_WIDTH, weights=weights or None, left=left, population=self._population())
+        supply = None if self.drawable is None else max(0, self.drawable - len(self.photos))
+        return sample_progress(right, TARGET_HALF_WIDTH, weights=weights or None, left=left, population=self._population(), supply=supply)
 
     def _population(self) -> float | None:
         """Photos that the sample stands for; None where the chance of one is not known."""
@@ -285,6 +291,10 @@ def _sentence(known: Progress) -> str:
     goal = f"±{100 * known.target:g} points"
     if known.reached:
         return f"Scene accuracy is known to {goal}."
+    if (there := known.there) is not None and known.more > there:
+        if not there:
+            return f"All photos that a sample can hold, one of each burst, are checked: ±{100 * known.half_width:.1f} points."
+        return f"The {there:,} left, one of each burst, bring scene accuracy to about ±{100 * known.after(there):.1f} points."
     more = f"{known.more:,} more {'photo brings' if known.more == 1 else 'photos bring'} scene accuracy to {goal}"
     if known.left is not None and 0 < known.left < known.more:
         return f"The {known.left:,} left bring scene accuracy to about ±{100 * known.after(known.left):.1f} points."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vibe_assets.evaluate.intervals import LEVEL, effective_sample, score_interval, wilson
@@ -31,11 +31,17 @@ class Progress:
     more_at_most: int
     left: int | None = None  # photos of the sample nobody has looked at; None: not known
     population: float | None = None  # photos of the library; None: without end
+    supply: int | None = None  # photos that a larger sample could bring, one of each burst; None: not known
 
     @property
     def half_width(self) -> float:
         """Half the width of the 95 % interval, 0..0.5."""
         return (self.high - self.low) / 2
+
+    @property
+    def there(self) -> int | None:
+        """Photos that are left to check, in the sample and in the largest that could be drawn; None: not known."""
+        return None if self.supply is None or self.left is None else self.left + self.supply
 
     @property
     def reached(self) -> bool:
@@ -49,6 +55,11 @@ class Progress:
         now = f"now {100 * self.share:.0f}\u202f% ±{100 * self.half_width:.1f}"
         if self.population is not None and self.n >= self.population:
             return f"All {self.n:,} photos are checked: {what} is {100 * self.share:.0f}\u202f% of them."
+        if (there := self.there) is not None and self.more > there:
+            if not there:
+                return f"Every photo that a sample can hold is checked, one of each burst: {what} is {now.removeprefix('now ')}."
+            draw = ": draw a larger sample" if self.supply else ""
+            return f"The {there:,} photos left, one of each burst, bring {what} to about ±{100 * self.after(there):.1f} ({now}){draw}."
         if self.reached:
             return f"{_capital(what)} is known to {goal} ({now}, {self.n:,} photos)."
         more = f"{self.more:,}" if self.more_at_most <= 3 * self.more else f"{self.more:,} to {self.more_at_most:,}"
@@ -89,6 +100,7 @@ def sample_progress(
     left: int | None = None,
     level: float = LEVEL,
     population: float | None = None,
+    supply: int | None = None,
 ) -> Progress:
     """The same for a drawn sample: `right` (n,) 0 or 1, `weights` (n,) 1 / inclusion probability, `groups` (n,) near-duplicates.
 
@@ -100,7 +112,7 @@ def sample_progress(
     if len(mark) == 0:
         return photos_to_go(0, 0, target_half_width, left=left, level=level, population=population)
     share, size = effective_sample(mark, weights=weights, groups=groups, level=level)
-    return _progress(share, len(mark), size, target_half_width, left, level, population)
+    return replace(_progress(share, len(mark), size, target_half_width, left, level, population), supply=supply)
 
 
 def half_width(share: float, n: float, level: float = LEVEL) -> float:

@@ -73,8 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         ]
         print(json.dumps(told, ensure_ascii=False))  # noqa: T201
     else:
+        unknown = int(sources.human["inclusion_probability"].null_count()) if "inclusion_probability" in sources.human.columns else 0
         for evaluation, plain in zip(evaluations, unweighted, strict=True):
             _show(evaluation, plain)
+        if unknown and any(evaluation.weighted for evaluation in evaluations):
+            alone = (
+                f"{unknown:,} of {len(sources.human):,} photos of the truth have no inclusion probability: they count once, however many"
+            )
+            print(f"Note: {alone} photos the others stand for; the column `unweighted` treats all alike")  # noqa: T201 - a command's answer
     if options.out is not None:
         _write(evaluations, options.out, photos=_photos(settings), seed=options.seed, quiet=options.json)
     return 0
@@ -114,6 +120,7 @@ def _positive(text: str) -> int:
 
 # -- inputs ----------------------------------------------------------------------------------------------------------------
 def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
+    from vibe_assets.labels.files import names_heads
     from vibe_assets.labels.taxonomy import Taxonomy
 
     own = settings.labels.taxonomy
@@ -127,8 +134,8 @@ def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
             raise InputError(f"nothing to judge: give --auto FILE or --pred FILE, or fill {lake.root} with `vibe run`")
     if options.split == "test" and not len(groups):
         raise InputError(f"--split test: no photo groups in {lake.root}, so no photo has a split; leave --split out")
-    if options.split == "all" and pred == LAKE and len(groups):
-        raise InputError("--split all: the lake's students trained on photos of the other splits; leave --split out")
+    if options.split == "all" and pred is not None and len(groups) and (pred == LAKE or names_heads(Path(pred))):
+        raise InputError("--split all: these students trained on photos of the other splits; leave --split out")
     return Sources(
         taxonomy,
         _human(options.gt, lake, taxonomy),
@@ -140,7 +147,7 @@ def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
 
 
 def _human(file: Path | None, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame:
-    """People's labels with inclusion probabilities: the file's own, else the audit sample's, else weight 1."""
+    """People's labels with inclusion probabilities: the file's own, else those of the audit in the lake, else weight 1."""
     from vibe_assets.labels.files import read_audited, read_labels
 
     if file is None:
@@ -153,7 +160,8 @@ def _human(file: Path | None, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame:
     if rows.is_empty():
         raise InputError(f"{file}: no labels in it")
     if rows["inclusion_probability"].null_count() == len(rows):
-        drawn = lake.read(AUDIT_SAMPLE).select("image_id", "inclusion_probability").unique("image_id")
+        settled = lake.read_live(AUDITED_GROUND_TRUTH)  # over all draws together; before anything is settled, of the last one
+        drawn = (settled if settled.height else lake.read(AUDIT_SAMPLE)).select("image_id", "inclusion_probability").unique("image_id")
         rows = rows.drop("inclusion_probability").join(drawn, on="image_id", how="left", maintain_order="left")
     return rows
 

@@ -94,12 +94,17 @@ def compare_paired(
     return Comparison(what, len(difference), only_a, only_b, delta, p_worse, p_two_sided, test, verdict, worst)
 
 
-def _differences(a: pl.DataFrame, b: pl.DataFrame, truth: pl.DataFrame, what: str, ids: list[str]) -> Models:
-    """What b scores above a by another truth, of these photos and on the mean of all its photos; 0 where it is unknown."""
+def _differences(a: pl.DataFrame, b: pl.DataFrame, truth: pl.DataFrame, what: str, ids: list[str]) -> Models | None:
+    """What b scores above a by another truth, of these photos and on the mean of all its photos; 0 where it is unknown.
+
+    None where it has not all of these photos: they are no sample of its photos then.
+    """
+    if set(ids) - set(truth["image_id"]):
+        return None
     side_a, side_b = align(a, truth), align(b, truth)
     difference = np.nan_to_num(photo_scores(side_b, what) - photo_scores(side_a, what))
     of_photo = dict(zip(side_a.ids, difference.tolist(), strict=True))
-    return Models(np.array([[of_photo.get(image_id, 0.0)] for image_id in ids]), np.array([difference.mean()]), len(difference))
+    return Models(np.array([[of_photo[image_id]] for image_id in ids]), np.array([difference.mean()]), len(difference))
 
 
 def photo_scores(side: Aligned, what: str) -> NDArray[np.float64]:
@@ -144,6 +149,9 @@ def may_deploy(comparison: Comparison | None, max_loss: float = 0.05) -> Decisio
             False, "a version is in force and no photo with a known answer can tell the two apart: audit photos of the test split first"
         )
     if not loses_too_much(comparison.delta, comparison.worst, max_loss):
+        if comparison.worst < -max_loss:  # ahead or level, on so few photos that it proves little
+            few = f"not behind, though up to {-100 * comparison.worst:.0f} points may be lost: {comparison.n} audited photos tell little"
+            return Decision(True, f"{few}. {comparison.verdict}")
         return Decision(True, f"loses at most {100 * max_loss:g} points. {comparison.verdict}")
     if comparison.delta.high < 0:
         return Decision(False, f"worse. {comparison.verdict}")

@@ -96,12 +96,13 @@ def effective_sample(
     if not finite:
         return share, size
     unseen = unseen_share(weight)
-    squares = np.square(np.bincount(codes, weight * (hit - share), group_count)), np.square(np.bincount(codes, weight, group_count))
+    residual = hit - share if np.ptp(hit) > 0 else np.zeros(n)  # equal marks: what rounding leaves is no variance
+    squares = np.square(np.bincount(codes, weight * residual, group_count)), np.square(np.bincount(codes, weight, group_count))
     left = (
-        np.square(np.bincount(codes, np.sqrt(unseen) * weight * (hit - share), group_count)),
+        np.square(np.bincount(codes, np.sqrt(unseen) * weight * residual, group_count)),
         np.square(np.bincount(codes, np.sqrt(unseen) * weight, group_count)),
     )
-    which = int(share in (0.0, 1.0))  # no variance to be seen: the weights alone
+    which = int(not squares[0].any())  # no variance to be seen: the weights alone
     open_part = float(left[which].sum() / squares[which].sum())
     return share, size / open_part if open_part > 0 else float("inf")
 

@@ -84,6 +84,12 @@ def read_labels(path: Path, taxonomy: Taxonomy) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={name: schema[name] for name in ("image_id", "scene", *ATTRIBUTES, "objects")})
 
 
+def names_heads(path: Path) -> bool:
+    """Whether a file of labels is of students, as the platform writes their predictions: its lines name heads."""
+    elements, _ = split_elements(path.read_text(encoding="utf-8-sig", errors="replace"))
+    return any(isinstance(element.value, dict) and element.value.get("heads") for element in elements)
+
+
 def read_audited(
     path: Path, *, taxonomy: Taxonomy, known_ids: Collection[str], sample_rows: pl.DataFrame | None = None, annotator: str | None = None
 ) -> pl.DataFrame:

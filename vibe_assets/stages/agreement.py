@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.audit.agreement import MIN_PHOTOS
 from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
 from vibe_assets.records.answers import NOBODY, source_of, without_teacher
 from vibe_assets.stages.platform import Platform
@@ -69,11 +70,13 @@ class Agreement:
 
     everyone: Agreed
     blind: Agreed
+    blind_share: float = 0.0  # of the photos that the page shows with nothing filled in
 
     @property
     def judged(self) -> Agreed:
-        """The blind photos where there are any: filled-in answers flatter the teacher."""
-        return self.blind if self.blind.n else self.everyone
+        """The blind photos, for filled-in answers flatter the teacher; where a few came about and no more do (files), everybody's."""
+        enough = self.blind.n >= MIN_PHOTOS or self.blind.n >= self.blind_share * self.everyone.n / 2 > 0
+        return self.blind if enough and self.blind.n else self.everyone
 
     def checks_until(self, threshold: float) -> int | None:
         """As of `judged`, in checks of any kind: of which the blind are a part."""
@@ -102,13 +105,15 @@ def teacher_agreement(platform: Platform) -> Agreement:
         models = said.agreement(ids) if said is not None and ids and said.knows(ids) else None
         return Agreed(known[column].to_numpy(), known["weight"].to_numpy(), named, largest, finite, models)
 
-    return Agreement(part("agreed", finite=lake.exists(AUDIT_DRAWS)), part("agreed_blind"))
+    finite = lake.exists(AUDIT_DRAWS) and rows["known_chance"].all()
+    return Agreement(part("agreed", finite=finite), part("agreed_blind"), platform.settings.audit.blind_share)
 
 
 def audited_said(platform: Platform, *, parents: bool = True) -> Said | None:
     """What the teacher and, where they answer, the students say of the photos that the audit speaks of; None where no draw tells which.
 
-    The teacher is the first source. `parents`: an object brings its parents along.
+    The teacher is the first source. `parents`: an object brings its parents along. Students that learned from people's answers are none:
+    of checked photos they know more than of the others.
     """
     from vibe_assets.evaluate.said import Said
 
@@ -117,5 +122,7 @@ def audited_said(platform: Platform, *, parents: bool = True) -> Said | None:
         return None
     lake = platform.lake
     students = without_teacher(lake.read_live(PREDICTIONS)).filter(source_of("scene") != NOBODY)
+    if platform.settings.students.train_on != "auto":
+        students = students.clear()
     sources = [lake.read_live(AUTO_GROUND_TRUTH), *([students] if students.height else [])]
     return Said(photos, sources, load_taxonomy(platform).closure if parents else None)

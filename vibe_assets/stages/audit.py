@@ -12,7 +12,7 @@ from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PRE
 from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
-from vibe_assets.stages.truth import load_taxonomy
+from vibe_assets.stages.truth import groups_of, load_taxonomy
 from vibe_assets.stages.verdicts import mark_done, verdict_log
 from vibe_assets.storage import below
 
@@ -47,7 +47,7 @@ def open_desk(platform: Platform) -> Desk:
     taxonomy = load_taxonomy(platform)
     words = {key: taxonomy.labels[key].words for key in taxonomy.objects}
     versions = {name: str(rows[name][0]) for name, rows in (("teacher", truth), ("heads", said)) if rows.height}
-    settings = platform.settings.audit
+    settings, groups = platform.settings.audit, groups_of(platform)
     return Desk(
         [_with_student(photo, student.get(photo.image_id)) for photo in desk_photos],
         Vocabulary(taxonomy.scenes, words),
@@ -55,6 +55,7 @@ def open_desk(platform: Platform) -> Desk:
         blind_share=settings.blind_share,
         seed=settings.seed,
         versions=versions,
+        drawable=len({groups.get(image_id, image_id) for image_id in truth["image_id"]}) if truth.height else None,
     )
 
 

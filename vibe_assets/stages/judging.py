@@ -14,7 +14,7 @@ from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import headline_of, heads_named, last_report, previous_labels, said_by
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import deployed, judge_head, library_vectors, test_rows
-from vibe_assets.stages.truth import groups_of, load_taxonomy
+from vibe_assets.stages.truth import audited_photos, groups_of, load_taxonomy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,13 +68,19 @@ def evaluate_teacher(platform: Platform) -> Evaluation:
 
 def evaluate_students(platform: Platform) -> list[Evaluation]:
     """The deployed students on the test split: against people where people looked, and against the teacher."""
+    import polars as pl
+
     from vibe_assets.evaluate.said import Said
 
     lake = platform.lake
     said, scene_head = without_teacher(lake.read_live(PREDICTIONS)), deployed(platform).get("scene")
     human, auto = test_rows(platform, lake.read_live(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read_live(AUTO_GROUND_TRUTH))
     kinds = answered_kinds(said)  # a kind without a head has no figure, rather than one of photos left open
-    beside = Said(auto["image_id"].to_list(), [said, auto], load_taxonomy(platform).closure)
+    drawn_from, beside = audited_photos(platform), None  # photos that came later are no part of what people's answers are weighted to
+    if drawn_from is not None:
+        beside = Said(
+            auto.filter(pl.col("image_id").is_in(drawn_from))["image_id"].to_list(), [said, auto], load_taxonomy(platform).closure
+        )
     found = [
         judge_labels(platform, said, human, "student", "human", kinds=kinds, said=beside),
         judge_labels(platform, said, auto, "student", "auto", kinds=kinds),

@@ -47,9 +47,11 @@ def teacher_agrees(platform: Platform) -> Gate:
         return Gate(False, {"audited": 0}, "no audited photo has a scene: check more of the sample")
     groups = groups_of(platform)
     labelled = platform.lake.read_live(AUTO_GROUND_TRUTH)["image_id"]
-    there = len({groups.get(image_id, image_id) for image_id in labelled})  # a sample draws one photo of each group
+    units = {groups.get(image_id, image_id) for image_id in labelled}  # a sample draws one photo of each group
+    there = len(units)
     wanted = min(gates.min_audited, there)
-    judged, everything = found.judged, audited.n_groups >= there
+    looked_at = len({groups.get(image_id, image_id) for image_id in platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"]} & units)
+    judged, everything = found.judged, looked_at >= there  # a scene that cannot be told is no photo that is left
     if everything and found.blind.n < MIN_PHOTOS:
         judged = audited  # a few blind photos tell less than all that there are
     share, lower = judged.estimate(), judged.lower_bound()
@@ -66,10 +68,13 @@ def teacher_agrees(platform: Platform) -> Gate:
         facts["note"] = "judged on answers given with the teacher's filled in, which flatter it"
     if everything:
         note = f"all {there} photos or bursts were checked: taken by the share itself"
-        return Gate(share.value >= threshold, {**facts, "note": note}, IMPROVE)
+        return Gate(share.value >= threshold, {**facts, "note": note}, "" if share.value >= threshold else IMPROVE)
     if lower >= threshold and audited.n >= wanted:
         return Gate(True, facts)
-    more = found.checks_until(threshold)
+    more, left = found.checks_until(threshold), there - looked_at
+    if more is not None and more > left:
+        told = f"the {left:,} photos or bursts that nobody looked at yet decide: once all are checked, the share itself is taken"
+        return Gate(False, {**facts, "more checks": left}, told)
     if more is None:
         return Gate(False, facts, f"no number of checks opens it at this agreement: {IMPROVE}")
     more = max(more, wanted - audited.n, 1)

@@ -72,9 +72,8 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
 
     truth, evaluation = platform.lake.read_live(AUTO_GROUND_TRUTH), evaluate_teacher(platform)
     version = str(truth["teacher"][0]) if truth.height else "none"
-    audit, spoken_of = figures_of_audit(platform), audited_population(platform)
+    audit = figures_of_audit(platform)
     sections = [gate_section(platform), *([] if audit is None else [audit_section(audit)]), *sections]
-    of = "the photos of the draw" if spoken_of is None else spoken_of.words()
     report = _write(
         platform,
         "teacher_report",
@@ -82,7 +81,7 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
         before_teacher(platform, evaluation, version),
         version=version,
         title="How far is the teacher from people?",
-        subtitle=f"Automatic ground truth against the audited sample, weighted to {of}",
+        subtitle=f"Automatic ground truth against the audited sample, {_weighted_to(platform)}",
         shares=library_shares(platform, truth),
         sections=sections,
         now=now,
@@ -90,10 +89,24 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
     return report if audit is None else replace(report, tables={**report.tables, "the audit itself": audit_markdown(audit)})
 
 
+def _weighted_to(platform: Platform) -> str:
+    """Which photos audited figures speak for, and which ones speak for themselves alone."""
+    spoken_of = audited_population(platform)
+    chances = platform.lake.read_live(AUDITED_GROUND_TRUTH)["inclusion_probability"]
+    unknown = int(chances.null_count())
+    if unknown and unknown == len(chances):
+        return "each photo for itself: none was in a sample that was drawn"
+    alone = f"; {unknown:,} audited photos were in no draw and speak for themselves alone" if unknown else ""
+    return f"weighted to {'the photos of the draw' if spoken_of is None else spoken_of.words()}{alone}"
+
+
 def report_students(platform: Platform, *, now: datetime | None = None, sections: Sequence[Section] = ()) -> Report:
     """Write student_report.html with its error lists and add its figures to the history."""
     version = "+".join(sorted(deployments(platform).values())) or "none"
     evaluations = evaluate_students(platform)
+    subtitle = "Deployed heads on photos of the test split, which no head has seen"
+    if evaluations[0].truth_kind == "human":
+        subtitle += f"; beside people, {_weighted_to(platform)}"
     return _write(
         platform,
         "student_report",
@@ -101,7 +114,7 @@ def report_students(platform: Platform, *, now: datetime | None = None, sections
         before_students(platform, evaluations[0], version),
         version=version,
         title="How far are the students from people and teacher?",
-        subtitle="Deployed heads on photos of the test split, which no head has seen",
+        subtitle=subtitle,
         shares=library_shares(platform, without_teacher(_by_photo(platform))),
         calibration=calibration_pairs(platform),
         thresholds=attribute_thresholds(platform),

@@ -17,7 +17,7 @@ from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TR
 from vibe_assets.records.answers import DERIVED, QUESTIONS
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
-from vibe_assets.stages.truth import groups_of, load_taxonomy
+from vibe_assets.stages.truth import audited_photos, groups_of, load_taxonomy
 from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
@@ -376,6 +376,8 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
         return Rivals(note="the deployed head reads vectors of another encoder and cannot be used any more")
     truth, groups = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH)), groups_of(platform)
     teacher = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH))
+    drawn_from = audited_photos(platform)  # the teacher's labels of photos that came later say nothing of those that people checked
+    teacher = teacher.filter(pl.col("image_id").is_in(drawn_from or []))
     vectors = library_vectors(platform).join(pl.concat([truth.select("image_id"), teacher.select("image_id")]), on="image_id", how="semi")
 
     def against(other: TrainedHead) -> Comparison:

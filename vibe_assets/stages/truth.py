@@ -93,7 +93,8 @@ def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.
     keep_draw(platform, record, now=now)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
     people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
-    write_sample(rows.update(people, on="image_id"), sample_file(platform))  # who hands the file in must not undo what was checked
+    # Who hands the file in must not undo what was checked, nor answer what people left open.
+    write_sample(rows.update(people, on="image_id", include_nulls=True), sample_file(platform))
     return rows
 
 

@@ -65,8 +65,9 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     now = log.next_moment(datetime.now(UTC)).isoformat()
     verdicts = []
     for row in rows.iter_rows(named=True):
+        unsaid = recorded if row["annotator"] else {**recorded, "annotator": None}  # a sample as it was written names nobody
         row["annotator"] = row["annotator"] or UNNAMED
-        if row["image_id"] in settled and {**row, **recorded} == {**settled[row["image_id"]], **recorded}:
+        if row["image_id"] in settled and {**row, **unsaid} == {**settled[row["image_id"]], **unsaid}:
             continue
         labels = Labels.from_row(row)
         act: Act = "accepted" if labels == filled.get(labels.image_id) else "corrected"

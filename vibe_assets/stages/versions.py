@@ -155,7 +155,7 @@ def _from_head(platform: Platform, version: str) -> Version:
 
 
 def _from_file(platform: Platform, file: Path) -> Version:
-    from vibe_assets.labels.files import read_labels
+    from vibe_assets.labels.files import names_heads, read_labels
 
     if not file.is_file():
         raise StageError(f"{file}: no such file")
@@ -163,4 +163,6 @@ def _from_file(platform: Platform, file: Path) -> Version:
     rows = read_labels(file, taxonomy)
     if rows.is_empty():
         raise StageError(f"{file}: no labels in it")
-    return Version(file.name, f"labels file, {rows.height:,} photos", rows)
+    learned = names_heads(file)
+    about = f"labels file{' of students' if learned else ''}, {rows.height:,} photos"
+    return Version(file.name, about, rows, learned=learned)
