@@ -100,10 +100,10 @@ def test_answers_with_the_teachers_filled_in_do_not_open_the_gate_where_blind_on
 
 
 def test_a_gate_that_may_open_yet_says_after_how_many_more_checks(platform: Platform) -> None:
-    judge(platform, blind=20, blind_agree=14, agree=50)
+    judge(platform, blind=30, blind_agree=24, agree=50)
     found = teacher_agrees(platform)
     assert not found.passed
-    assert found.facts["more checks"] > 4 * 20, "one check in four is blind"
+    assert 14 * 2 < found.facts["more checks"] < 80, "a few more blind ones, and three checks in eight are blind"
     assert f"about {found.facts['more checks']:,} more checks" in found.remedy
     assert "May students train on it?" in report_teacher(platform).path.read_text()
 

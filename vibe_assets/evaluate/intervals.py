@@ -230,13 +230,21 @@ def percentile_estimate(
 
 
 def score_estimate(
-    draws: Floats, *, n: int, groups: float, level: float = LEVEL, baseline: float | None = None, unseen: float = 1.0
+    draws: Floats,
+    *,
+    n: int,
+    groups: float,
+    level: float = LEVEL,
+    baseline: float | None = None,
+    unseen: float = 1.0,
+    like_a_share: bool = False,
 ) -> Estimate | None:
     """The same for a score between 0 and 1: Wilson's interval for as many photos as the resamples' spread is worth.
 
     `groups`: the groups that could have changed the score; with few of them the spread itself is uncertain (t adjustment, Korn and
     Graubard 1998). Percentiles of resamples are too narrow there. A perfect (or hopeless) sample has no spread: then the score is
     known as well as a share of that many photos. `unseen`: the share of the library that was not seen, where that is finite.
+    `like_a_share`: it is never taken to be known better than a share of that many.
     """
     from scipy.stats import norm, t
 
@@ -252,7 +260,10 @@ def score_estimate(
         size = groups / unseen
     else:
         tail = 0.5 + level / 2
-        size = value * (1 - value) / variance * (1 - 1 / groups) * float(norm.ppf(tail) / t.ppf(tail, groups - 1)) ** 2
+        worth = value * (1 - value) / variance
+        if like_a_share:
+            worth = min(worth, groups / unseen)
+        size = worth * (1 - 1 / groups) * float(norm.ppf(tail) / t.ppf(tail, groups - 1)) ** 2
     return Estimate(value, *score_interval(value, size, level), n, baseline)
 
 

@@ -16,7 +16,6 @@ from vibe_assets.evaluate.intervals import (
     LEVEL,
     RESAMPLES,
     ratio,
-    resample_counts,
     resampled_totals,
     score_estimate,
     unseen_share,
@@ -244,6 +243,8 @@ def curve(
 ) -> Curve | None:
     """A label's sweep, average precision and calibration; None where no photo, or no positive photo, has a score.
 
+    The interval of average precision comes from leaving groups out, one after the other (jackknife; Miller 1974), or one of `resamples`
+    parts of them: draws with replacement rank photos against their own copies, which moves it too little.
     Thresholds read off here fit this sample: choose on validation photos, report on test photos.
     """
     if not truth.any():
@@ -251,19 +252,20 @@ def curve(
     n = len(truth)
     weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
     names, codes = np.unique(np.arange(n) if groups is None else np.asarray(groups), return_inverse=True)
-    draws = [average_precision(truth, scores, weight)[None]]
+    value = average_precision(truth, scores, weight)[None]
     root = np.sqrt(unseen_share(weight)) if finite else np.ones(n)  # as in `resampled_totals`
-    draws += [
-        average_precision(truth, scores, (1 + (counts[:, codes] - 1) * root) * weight)
-        for counts in _photo_blocks(len(names), n, resamples, seed)
-    ]
+    left_out = np.concatenate([
+        average_precision(truth, scores, (1 - gone[:, codes] * root) * weight) for gone in _left_out(len(names), n, resamples, seed)
+    ])  # fmt: skip
+    moved = (left_out - np.nanmean(left_out)) * math.sqrt(max(len(left_out) - 1, 1)) if np.isfinite(left_out).any() else left_out
     prior = float((weight * truth).sum() / weight.sum())
     precision = score_estimate(
-        np.concatenate(draws),
+        np.concatenate([value, value + moved]),
         n=n,
         groups=len(np.unique(codes[truth])),
         baseline=prior,
         unseen=_unseen(weight, np.ones(n, dtype=bool), finite),
+        like_a_share=True,
     )
     if precision is None:
         raise AssertionError("average precision of a label with positives is defined")
@@ -280,12 +282,12 @@ def curve(
     )
 
 
-def _photo_blocks(groups: int, photos: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Blocks sized by photos, not groups: average precision holds (r, n) tables."""
-    rows = max(1, 1_000_000 // photos)
-    for block in resample_counts(groups, resamples=resamples, seed=seed):
-        for at in range(0, len(block), rows):
-            yield block[at : at + rows]
+def _left_out(groups: int, photos: int, parts: int, seed: int) -> Iterator[Floats]:
+    """Blocks of (r, groups): 1 for the groups of one part, 0 elsewhere. Sized by photos: average precision holds (r, n) tables."""
+    rows, count = max(1, 1_000_000 // photos), min(groups, parts)
+    part = np.random.default_rng(seed).permutation(groups) % count
+    for at in range(0, count, rows):
+        yield (part == np.arange(at, min(at + rows, count))[:, None]).astype(np.float64)
 
 
 def brier(
