@@ -105,7 +105,9 @@ def test_a_gate_that_may_open_yet_says_after_how_many_more_checks(platform: Plat
     assert not found.passed
     assert 14 * 2 < found.facts["more checks"] < 80, "a few more blind ones, and three checks in eight are blind"
     assert f"about {found.facts['more checks']:,} more checks" in found.remedy
-    assert "May students train on it?" in report_teacher(platform).path.read_text()
+    page = report_teacher(platform).path.read_text()
+    assert "May students train on it?" in page
+    assert "wanted are 60.0\u202f%. Checked with a scene: 80 photos (wanted: 20), 30 with nothing filled in." in page
 
 
 # -- heads -------------------------------------------------------------------------------------------------------------

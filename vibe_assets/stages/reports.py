@@ -127,14 +127,24 @@ def gate_section(platform: Platform) -> Section:
     """Whether students may train on these labels, and about how many more checks until they may."""
     from markupsafe import Markup
 
-    from vibe_assets.evaluate.report import Section
+    from vibe_assets.evaluate.report import Section, percent
     from vibe_assets.stages.model_gates import teacher_agrees
 
     gate = teacher_agrees(platform)
-    told = [f"{name}: {value}" for name, value in gate.facts.items()]
     text = "Students may train on these labels." if gate.passed else f"Students may not train yet: {gate.remedy}."
-    why = "The lower end holds however often it is asked, and is therefore further down than the interval's, which is for one look."
-    return Section("gate", "May students train on it?", Markup("<p>{}</p><p>{}.</p><p>{}</p>").format(text, "; ".join(told), why))
+    told, facts = [text], gate.facts
+    if "agreement" in facts:
+        told.append(
+            f"People give the teacher's scene for {percent(facts['agreement'])} of the photos: surely for more than "
+            f"{percent(facts['lower end'])}, wanted are {percent(facts['lower end wanted'])}. Checked with a scene: "
+            f"{facts['audited']:,} photos (wanted: {facts['audited wanted']:,}), {facts['answered blind']:,} with nothing filled in."
+        )
+    if note := facts.get("note"):
+        told.append(f"{note[:1].upper()}{note[1:]}.")
+    if "agreement" in facts:
+        why = "That lower end holds however often it is asked, and is therefore further down than the interval's, which is for one look."
+        told.append(why)
+    return Section("gate", "May students train on it?", Markup().join(Markup("<p>{}</p>").format(part) for part in told))
 
 
 def who_answers(platform: Platform) -> Section:
