@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+FEWEST = 20  # groups on which two versions differ, below which models tell nothing of how much: their slope would fit these few
 WORST_LEVEL = 0.98  # of the interval whose lower end may not be below the loss allowed: a head comes every week, so 1 in 100 is let by
 
 
@@ -34,7 +35,7 @@ def weighted_difference(
     Two pseudo-groups of mean weight, one that gains and one that loses, steady the interval where few photos differ (Bonett and Price
     2012, the adjusted Wald interval of paired shares): nobody is sure after 20 photos without a difference. Degrees of freedom are those
     of the groups by weight (Kish). `models`: what these say of the difference on many more photos
-    (`moved`). Raises ValueError for no photos.
+    (`moved`), where at least FEWEST groups are won or lost. Raises ValueError for no photos.
     """
     from scipy.special import stdtrit
 
@@ -54,7 +55,7 @@ def weighted_difference(
     error = math.sqrt(len(mass) / (len(mass) - 1) * np.square(residual).sum())
     half = float(error * stdtrit(max(1.0, 1 / np.square(share).sum() - 1), 0.5 + level / 2))
     worth = None
-    if models is not None:
+    if models is not None and np.count_nonzero(gained[:-2]) >= FEWEST:
         found = moved((difference - value) / weight.sum(), weight, codes, models)
         if found is not None:
             value, centre, half, worth = value - found.shift, centre - found.shift, half / math.sqrt(found.gain), round(n * found.gain)
