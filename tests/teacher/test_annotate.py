@@ -383,10 +383,12 @@ def test_a_killed_run_loses_nothing_that_was_kept_and_the_next_pays_for_the_rest
     photos = make_library(tmp_path / "photos", 40)
     teacher = faulty(latency_s=0.2)
     script = f"""
+import signal
 import sys
 from pathlib import Path
 from tests.teacher.conftest import photo
 from vibe_assets.settings import TeacherSettings
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that started the tests in the background had it ignored
 from vibe_assets.teacher.annotate import annotate
 from vibe_assets.teacher.journal import Journal
 root = Path({str(tmp_path / "photos")!r})
