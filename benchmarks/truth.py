@@ -2,7 +2,7 @@
 
     python benchmarks/truth.py                     every row, 2,000 libraries each; hours on two cores
     python benchmarks/truth.py bursts gates        these rows
-    python benchmarks/truth.py --quick             20 libraries a setting, minutes; the range is widened by what so few can tell
+    python benchmarks/truth.py --quick             10 libraries a setting, minutes; the range is widened by what so few can tell
 
 A row is a module of benchmarks/truths: TITLE, CLAIM and `simulate(libraries, seed)`, which yields a `Result` for every setting. Results
 go to benchmarks/results/truth.json and, unless --quick, into the table of docs/truth.md. Ends with status 1 where a claim does not hold.
@@ -23,6 +23,7 @@ from typing import Any
 HERE = Path(__file__).parent
 ROWS = sorted(path.stem for path in (HERE / "truths").glob("*.py") if path.stem not in ("__init__", "library", "result"))
 PAGE = HERE.parent / "docs" / "truth.md"
+QUICK = 10
 START, END = "<!-- rows: written by benchmarks/truth.py -->\n", "<!-- end of rows -->"
 
 
@@ -30,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
     parser.add_argument("--libraries", type=int, default=2000, help="simulated libraries a setting (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="20 libraries a setting, and no page")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} libraries a setting, and no page")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of truth.json")
     options = parser.parse_args()
@@ -41,7 +42,7 @@ def main() -> int:
     broken = 0
     for name in options.rows or ROWS:
         row, began = importlib.import_module(f"truths.{name}"), time.monotonic()
-        results = list(row.simulate(20 if options.quick else options.libraries, options.seed))
+        results = list(row.simulate(QUICK if options.quick else options.libraries, options.seed))
         seconds = round(time.monotonic() - began, 1)
         broken += sum(not result.holds for result in results)
         for result in results:
