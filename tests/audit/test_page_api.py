@@ -152,6 +152,34 @@ def test_what_is_kept_can_be_read_again_whatever_a_field_holds(place: Place, cli
         assert (kept.image_id, kept.act) == (said["image_id"], answer.json()["act"])
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"view": False},
+        {"view": None},
+        {"view": 0},
+        {"seen": []},
+        {"seen": False},
+        {"changed": "no"},
+        {"changed": None},
+        {"labels": {"attributes": False}},
+        {"labels": {"objects": False}},
+        {"labels": {"attributes": None}},
+        {"labels": {"objects": ""}},
+    ],
+    ids=str,
+)
+def test_what_is_empty_in_another_type_is_refused(place: Place, client: TestClient, odd: dict[str, Any]) -> None:
+    """False, null and nothing at all are not an empty text or list."""
+    said: dict[str, Any] = {
+        "verdict_id": f"odd-{uuid.uuid4()}", "image_id": open_photos(place)[0], "annotator": "Zoë", "act": "label",
+        "labels": {"scene": None}, "spent_ms": 1,
+    }  # fmt: skip
+    answer = client.post("/api/verdicts", json=said | odd)
+    assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY, answer.text
+    assert "expected" in answer.text
+
+
 def open_photos(place: Place) -> list[str]:
     return list(place.schema["components"]["schemas"]["ImageId"]["enum"])
 

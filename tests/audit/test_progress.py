@@ -80,15 +80,17 @@ def test_the_promise_is_kept_on_average() -> None:
 
 
 def test_people_read_one_sentence() -> None:
-    assert photos_to_go(270, 300).sentence() == "88 more photos bring scene accuracy to ±3 points (now 90\u202f% ±3.4)."
-    assert photos_to_go(475, 500).sentence() == "Scene accuracy is known to ±3 points (now 95\u202f% ±1.9, 500 photos)."
+    assert photos_to_go(270, 300).sentence() == "88 more photos bring scene accuracy to ±3 points."
+    assert photos_to_go(475, 500).sentence() == "Scene accuracy is known to ±3 points."
     assert "No photo yet; 1,064 photos" in photos_to_go(0, 0).sentence()
     few = photos_to_go(3, 3).sentence()
-    assert few.startswith("58 to 1,061 more photos bring"), "three right of three promise nothing"
+    assert few == "58 to 1,061 more photos bring scene accuracy to ±3 points.", "three right of three promise nothing"
     short = photos_to_go(180, 200, left=100).sentence()
-    assert "needs 188 more photos" in short
-    assert "the 100 left in the sample bring it to about ±3.4" in short
-    assert "draw a larger sample" in photos_to_go(180, 200, left=0).sentence()
+    assert short.startswith("The 100 left in the sample bring scene accuracy to about ±3.4 points; 188 more photos bring scene accuracy to")
+    assert short.endswith(": draw a larger sample.")
+    assert photos_to_go(180, 200, left=0).sentence() == "188 more photos bring scene accuracy to ±3 points: draw a larger sample."
+    told = [photos_to_go(k, 300, left=left).sentence() for k in (30, 150, 270) for left in (None, 0, 40)]
+    assert not any("%" in one for one in told), "the share would lean on the next answer"
 
 
 @pytest.mark.parametrize("target", [0, 0.5, -1])
@@ -101,7 +103,7 @@ def test_nobody_is_asked_for_more_photos_than_the_library_has() -> None:
     right = np.array([1.0] * 51 + [0.0] * 9)
     done = sample_progress(right, weights=np.ones(60), left=0, population=60)
     assert (done.more, done.half_width) == (0, 0.0)
-    assert done.sentence() == "All 60 photos are checked: scene accuracy is 85\u202f% of them."
+    assert done.sentence() == "All 60 photos are checked: scene accuracy is known."
     assert sample_progress(right, left=0).more > 400, "of a library without end many more would be needed"
     part = sample_progress(right[20:], weights=np.full(40, 1.5), left=20, population=60)
     assert 0 < part.more <= 20
@@ -113,7 +115,7 @@ def test_nobody_is_asked_for_photos_that_no_sample_can_hold() -> None:
     right = np.array([1.0] * 51 + [0.0] * 9)
     done = sample_progress(right, weights=np.full(60, 10.0), left=0, population=600, supply=0)
     assert done.more > 0
-    assert done.sentence().startswith("Every photo that a sample can hold is checked, one of each burst: scene accuracy is 85")
+    assert done.sentence() == "All photos that a sample can hold, one of each burst, are checked: ±8.5 points."
     part = sample_progress(right[10:], weights=np.full(50, 10.0), left=4, population=600, supply=6)
-    assert part.sentence().startswith("The 10 photos left, one of each burst, bring scene accuracy to about ±")
+    assert part.sentence().startswith("The 10 left, one of each burst, bring scene accuracy to about ±")
     assert part.sentence().endswith("draw a larger sample.")

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 
 def scene_agreement(verdicts: Iterable[Verdict], audited: pl.DataFrame, teacher: pl.DataFrame) -> pl.DataFrame:
-    """AUDITED_GROUND_TRUTH and AUTO_GROUND_TRUTH rows -> image_id, agreed and agreed_blind (0..1), weight and whether it is known.
+    """AUDITED_GROUND_TRUTH and AUTO_GROUND_TRUTH rows -> a row for each photo with a scene: how far people agree, and what it stands for.
 
-    Of photos with a known scene.
-
-    agreed_blind is null where nobody answered blind. A file that settled a photo answers for the blind people too.
+    Columns: image_id, agreed and agreed_blind (0..1), weight, known_chance (whether the weight is known). agreed_blind is null where nobody
+    answered blind. A file that settled a photo answers for the blind people too.
     """
     import polars as pl
 

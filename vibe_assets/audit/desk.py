@@ -146,7 +146,8 @@ class Desk:
         known = self._precision()
         return {
             "photos": len(self.photos), "judged": len(held) - skipped, "skipped": skipped,
-            "half_width": None if known.share is None else known.half_width, "target": known.target, "sentence": _sentence(known),
+            "half_width": None if known.share is None else known.half_width, "target": known.target,
+            "sentence": known.sentence() if known.n >= FEW or known.n == known.population else "",
         }  # fmt: skip
 
     # -- what is said --------------------------------------------------------------------------------------------------
@@ -174,6 +175,7 @@ class Desk:
         return verdict
 
     def _read(self, said: Mapping[str, Any], verdict_id: str, at: str, photo: DeskPhoto, annotator: str) -> Verdict:
+        _refuse_odd(said)
         blind = self.blind(annotator, photo.image_id)
         common: dict[str, Any] = {"blind": blind, "spent_ms": _spent(said.get("spent_ms")), "shown": self._shown(said, photo, blind)}
         kind = said.get("act")
@@ -195,7 +197,7 @@ class Desk:
     def _labels(self, image_id: str, said: object) -> Labels:
         if not isinstance(said, dict):
             raise Refused("labels: expected an object with scene, attributes and objects")
-        scene, attributes, objects = said.get("scene"), said.get("attributes") or {}, said.get("objects") or []
+        scene, attributes, objects = said.get("scene"), said.get("attributes", {}), said.get("objects", [])
         if scene is not None and scene not in self.vocabulary.scenes:
             raise Refused("labels.scene: no such scene in the taxonomy")
         if not isinstance(attributes, dict) or any(name not in ATTRIBUTES for name in attributes):
@@ -210,11 +212,11 @@ class Desk:
 
     def _shown(self, said: Mapping[str, Any], photo: DeskPhoto, blind: bool) -> dict[str, Any]:
         """What stood on the page. A page from before a restart may have shown other answers than the ones at hand now."""
-        shown: dict[str, Any] = {"inclusion_probability": photo.inclusion_probability, "view": str(said.get("view") or "all")[:MAX_NAME]}
+        shown: dict[str, Any] = {"inclusion_probability": photo.inclusion_probability, "view": said.get("view", "all")[:MAX_NAME]}
         if blind:
             return shown
         if said.get("seen") != photo.seen:
-            return {**shown, "seen": str(said.get("seen"))[:MAX_NAME]}
+            return {**shown, "seen": (said.get("seen") or "")[:MAX_NAME]}
         answers = {"teacher": _plain(photo.teacher), "student": _plain(photo.student), "confidence": dict(photo.confidence)}
         return {**shown, **answers, "versions": self.versions}
 
@@ -284,21 +286,11 @@ def _plain(labels: Labels | None) -> dict[str, Any] | None:
     return {"scene": labels.scene, "attributes": attributes, "objects": list(labels.objects)}
 
 
-def _sentence(known: Progress) -> str:
-    """What the next photos bring. The accuracy itself is left out: it would lean on the next answer."""
-    if known.n < FEW and not (known.n and known.n == known.population):
-        return ""
-    goal = f"±{100 * known.target:g} points"
-    if known.reached:
-        return f"Scene accuracy is known to {goal}."
-    if (there := known.there) is not None and known.more > there:
-        if not there:
-            return f"All photos that a sample can hold, one of each burst, are checked: ±{100 * known.half_width:.1f} points."
-        return f"The {there:,} left, one of each burst, bring scene accuracy to about ±{100 * known.after(there):.1f} points."
-    more = f"{known.more:,} more {'photo brings' if known.more == 1 else 'photos bring'} scene accuracy to {goal}"
-    if known.left is not None and 0 < known.left < known.more:
-        return f"The {known.left:,} left bring scene accuracy to about ±{100 * known.after(known.left):.1f} points."
-    return f"{more}."
+def _refuse_odd(said: Mapping[str, Any]) -> None:
+    """What a page tells of itself has the type that the document gives it, or is left out; false is no empty text."""
+    for name, kind, shape in (("view", str, "a text"), ("seen", str | None, "a text or null"), ("changed", bool, "true or false")):
+        if name in said and not isinstance(said[name], kind):
+            raise Refused(f"{name}: expected {shape}")
 
 
 def _text(said: Mapping[str, Any], name: str, pattern: re.Pattern[str], shape: str) -> str:

@@ -93,7 +93,7 @@ def _schemas(desk: Desk) -> dict[str, Any]:
         "photos judged skipped half_width target sentence",
         photos=count, judged=count, skipped=count, half_width={"type": ["number", "null"]}, target=number, sentence=text,
     )  # fmt: skip
-    seen = {"seen": text, "view": text, "changed": flag}
+    seen = {"seen": {"type": ["string", "null"]}, "view": text, "changed": flag}
     common = {"verdict_id": verdict_id, "image_id": image_id, "annotator": person, "spent_ms": {"type": "number", "minimum": 0}}
     needed = "verdict_id image_id annotator spent_ms act"
     skipped = {"type": "string", "minLength": 1, "maxLength": MAX_REASON}
@@ -105,7 +105,7 @@ def _schemas(desk: Desk) -> dict[str, Any]:
             "oneOf": [
                 _object(f"{needed} labels", **common, **seen, act={"const": "label"}, labels={"$ref": "#/components/schemas/Labels"}),
                 _object(f"{needed} reason", **common, **seen, act={"const": "skip"}, reason=skipped),
-                _object(f"{needed} undoes", **common, act={"const": "undo"}, undoes=verdict_id),
+                _object(f"{needed} undoes", **common, **seen, act={"const": "undo"}, undoes=verdict_id),
             ]
         },
         "Kept": _object("verdict_id act progress", verdict_id=text, act=text, progress=progress),

@@ -48,26 +48,28 @@ class Progress:
         return self.more == 0
 
     def sentence(self, what: str = "scene accuracy") -> str:
-        """For people: what is known, and what the next photos bring."""
+        """What the next photos bring, for people who are at it. The share itself is left out: it would lean on the next answer."""
         goal = f"±{_points(self.target)} points"
         if self.share is None:
             return f"No photo yet; {self.more:,} photos bring {what} to {goal}, fewer where it is far from 50\u202f%."
-        now = f"now {100 * self.share:.0f}\u202f% ±{100 * self.half_width:.1f}"
         if self.population is not None and self.n >= self.population:
-            return f"All {self.n:,} photos are checked: {what} is {100 * self.share:.0f}\u202f% of them."
+            return f"All {self.n:,} photos are checked: {what} is known."
         if (there := self.there) is not None and self.more > there:
             if not there:
-                return f"Every photo that a sample can hold is checked, one of each burst: {what} is {now.removeprefix('now ')}."
+                return f"All photos that a sample can hold, one of each burst, are checked: ±{100 * self.half_width:.1f} points."
             draw = ": draw a larger sample" if self.supply else ""
-            return f"The {there:,} photos left, one of each burst, bring {what} to about ±{100 * self.after(there):.1f} ({now}){draw}."
+            return f"The {there:,} left, one of each burst, bring {what} to about ±{100 * self.after(there):.1f} points{draw}."
         if self.reached:
-            return f"{_capital(what)} is known to {goal} ({now}, {self.n:,} photos)."
+            return f"{_capital(what)} is known to {goal}."
         more = f"{self.more:,}" if self.more_at_most <= 3 * self.more else f"{self.more:,} to {self.more_at_most:,}"
         photos, verb = ("photo", "brings") if more == "1" else ("photos", "bring")
+        told = f"{more} more {photos} {verb} {what} to {goal}"
         if self.left is None or self.more <= self.left:
-            return f"{more} more {photos} {verb} {what} to {goal} ({now})."
-        rest = f"; the {self.left:,} left in the sample bring it to about ±{100 * self.after(self.left):.1f}" if self.left else ""
-        return f"{_capital(what)} to {goal} needs {more} more {photos} ({now}){rest}: draw a larger sample."
+            return f"{told}."
+        rest = (
+            f"The {self.left:,} left in the sample bring {what} to about ±{100 * self.after(self.left):.1f} points; " if self.left else ""
+        )
+        return f"{rest}{told}: draw a larger sample."
 
     def after(self, photos: int) -> float:
         """Half-width to expect after that many further photos, if the share stays as it is."""
