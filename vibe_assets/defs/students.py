@@ -73,9 +73,9 @@ scene_head, attribute_head, object_head = (head_asset(kind) for kind in HEADS)
     owners=OWNERS,
     code_version="3",
     tags=FOLLOWS,
-    description="The heads in force. A new head of use on the test split replaces the deployed one unless it is significantly worse "
-    "on the audited test photos (paired test); a kind without a head says why. The history is kept and `vibe heads rollback` returns to "
-    "the one before.",
+    description="The heads in force. A new head of use on the test split replaces the deployed one if it loses little to it and "
+    "to the best ever deployed on the audited test photos (paired, weighted); a kind without a head says why. The history is kept and "
+    "`vibe heads rollback` returns to the one before.",
 )
 @notes_inputs
 def deployed_heads(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:

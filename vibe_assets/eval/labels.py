@@ -77,10 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for evaluation, plain in zip(evaluations, unweighted, strict=True):
             _show(evaluation, plain)
         if unknown and any(evaluation.weighted for evaluation in evaluations):
-            alone = (
-                f"{unknown:,} of {len(sources.human):,} photos of the truth have no inclusion probability: they count once, however many"
-            )
-            print(f"Note: {alone} photos the others stand for; the column `unweighted` treats all alike")  # noqa: T201 - a command's answer
+            told_apart = f"{unknown:,} of {len(sources.human):,} photos of the truth have no inclusion probability and count once each"
+            print(f"Note: {told_apart}; the column `unweighted` treats all alike")  # noqa: T201 - a command's answer
     if options.out is not None:
         _write(evaluations, options.out, photos=_photos(settings), seed=options.seed, quiet=options.json)
     return 0

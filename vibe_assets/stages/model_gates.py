@@ -41,17 +41,17 @@ def teacher_agrees(platform: Platform) -> Gate:
 
     gates, found = platform.settings.gates, teacher_agreement(platform)
     audited, threshold = found.everyone, gates.min_teacher_agreement
-    if platform.lake.read_live(AUDITED_GROUND_TRUTH).is_empty() and not gates.require_audit:
+    checked = platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"].to_list()
+    if not checked and not gates.require_audit:
         return Gate(True, {"note": "nobody has audited the teacher; gates.require_audit is off"})
     if not audited.n:
         return Gate(False, {"audited": 0}, "no audited photo has a scene: check more of the sample")
     groups = groups_of(platform)
-    labelled = platform.lake.read_live(AUTO_GROUND_TRUTH)["image_id"]
-    units = {groups.get(image_id, image_id) for image_id in labelled}  # a sample draws one photo of each group
-    there = len(units)
+    labelled = platform.lake.read_live(AUTO_GROUND_TRUTH)["image_id"].to_list()
+    units, looked_at = ({groups.get(image_id, image_id) for image_id in ids} for ids in (labelled, checked))  # a sample draws one of each
+    there, left = len(units), len(units - looked_at)  # a scene that cannot be told is no photo that is left
     wanted = min(gates.min_audited, there)
-    looked_at = len({groups.get(image_id, image_id) for image_id in platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"]} & units)
-    judged, everything = found.judged, looked_at >= there  # a scene that cannot be told is no photo that is left
+    judged, everything = found.judged, not left
     if everything and found.blind.n < MIN_PHOTOS:
         judged = audited  # a few blind photos tell less than all that there are
     share, lower = judged.estimate(), judged.lower_bound()
@@ -71,7 +71,7 @@ def teacher_agrees(platform: Platform) -> Gate:
         return Gate(share.value >= threshold, {**facts, "note": note}, "" if share.value >= threshold else IMPROVE)
     if lower >= threshold and audited.n >= wanted:
         return Gate(True, facts)
-    more, left = found.checks_until(threshold), there - looked_at
+    more = found.checks_until(threshold)
     if more is not None and more > left:
         told = f"the {left:,} photos or bursts that nobody looked at yet decide: once all are checked, the share itself is taken"
         return Gate(False, {**facts, "more checks": left}, told)

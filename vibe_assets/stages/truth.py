@@ -177,30 +177,29 @@ class AuditedPopulation:
 
 def audited_photos(platform: Platform) -> list[str] | None:
     """image_id of the photos of the library as it is now that a draw which counts could have drawn; None where there is no such draw."""
+    draws = _counted_draws(platform)
+    return None if draws.is_empty() else draws["image_id"].unique(maintain_order=True).to_list()
+
+
+def audited_population(platform: Platform) -> AuditedPopulation | None:
+    """Which photos the audit speaks of; None where no draw was recorded or nobody checked any of one."""
+    draws = _counted_draws(platform)
+    if draws.is_empty():
+        return None
+    known = draws.select("image_id").unique()
+    library = platform.lake.read_live(AUTO_GROUND_TRUTH).select("image_id").unique()
+    return AuditedPopulation(known.height, draws["at"].max(), library.join(known, on="image_id", how="anti").height)  # type: ignore[arg-type]
+
+
+def _counted_draws(platform: Platform) -> pl.DataFrame:
+    """The rows of the draws that count, of photos of the library as it is now."""
     import polars as pl
 
     from vibe_assets.labels.draws import counted_draws
 
     draws = platform.lake.read_live(AUDIT_DRAWS)
     counted = counted_draws(draws, platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"].to_list())
-    known = draws.filter(pl.col("draw").is_in(list(counted)))["image_id"].unique(maintain_order=True)
-    return known.to_list() if counted else None
-
-
-def audited_population(platform: Platform) -> AuditedPopulation | None:
-    """Which photos the audit speaks of; None where no draw was recorded or nobody checked any of one."""
-    import polars as pl
-
-    from vibe_assets.labels.draws import counted_draws
-
-    draws = platform.lake.read_live(AUDIT_DRAWS)
-    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)["image_id"].to_list()
-    if not (counted := counted_draws(draws, audited)):
-        return None
-    of_draws = draws.filter(pl.col("draw").is_in(list(counted)))
-    known = of_draws.select("image_id").unique()
-    library = platform.lake.read_live(AUTO_GROUND_TRUTH).select("image_id").unique()
-    return AuditedPopulation(known.height, of_draws["at"].max(), library.join(known, on="image_id", how="anti").height)  # type: ignore[arg-type]
+    return draws.filter(pl.col("draw").is_in(list(counted)))
 
 
 def accept_audited(platform: Platform, file: Path, *, part: bool = False) -> pl.DataFrame:
