@@ -5,7 +5,8 @@
     python benchmarks/truth.py --quick             10 libraries a setting, minutes; the range is widened by what so few can tell
 
 A row is a module of benchmarks/truths: TITLE, CLAIM and `simulate(libraries, seed)`, which yields a `Result` for every setting. Results
-go to benchmarks/results/truth.json and, unless --quick, into the table of docs/truth.md. Ends with status 1 where a claim does not hold.
+go row by row to benchmarks/results/truth.json and, unless --quick, into the table of docs/truth.md. Ends with status 1 where a claim does
+not hold.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROWS = sorted(path.stem for path in (HERE / "truths").glob("*.py") if path.stem not in ("__init__", "library", "result"))
+RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "truth.md"
 QUICK = 10
 START, END = "<!-- rows: written by benchmarks/truth.py -->\n", "<!-- end of rows -->"
@@ -33,29 +35,30 @@ def main() -> int:
     parser.add_argument("--libraries", type=int, default=2000, help="simulated libraries a setting (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} libraries a setting, and no page")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of truth.json")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of truth.json; the page shows the default one")
     options = parser.parse_args()
     if unknown := sorted(set(options.rows) - set(ROWS)):
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
     file = options.out / "truth.json"
+    options.out.mkdir(parents=True, exist_ok=True)
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() and not options.quick else {}
     broken = 0
     for name in options.rows or ROWS:
         row, began = importlib.import_module(f"truths.{name}"), time.monotonic()
-        results = list(row.simulate(QUICK if options.quick else options.libraries, options.seed))
+        results = []
+        for result in row.simulate(QUICK if options.quick else options.libraries, options.seed):
+            results.append(result)
+            print(f"{name}: {result}", flush=True)
         seconds = round(time.monotonic() - began, 1)
         broken += sum(not result.holds for result in results)
-        for result in results:
-            print(f"{name}: {result}", flush=True)
         print(f"{name}: {len(results)} settings in {seconds} s", flush=True)
         told = [{**asdict(one), "value": float(one.value), "holds": one.holds} for one in results]
         found[name] = {"title": row.TITLE, "claim": row.CLAIM, "s": seconds, "results": told}
-    options.out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if not options.quick and PAGE.exists():
-        text = PAGE.read_text(encoding="utf-8")
-        head, tail = text.index(START) + len(START), text.index(END)
-        PAGE.write_text(f"{text[:head]}{table(found)}{text[tail:]}", encoding="utf-8")
+        file.write_text(json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if not options.quick and options.out == RESULTS:  # after every row: whoever stops it keeps what was measured
+            text = PAGE.read_text(encoding="utf-8")
+            head, tail = text.index(START) + len(START), text.index(END)
+            PAGE.write_text(f"{text[:head]}{table(found)}{text[tail:]}", encoding="utf-8")
     return 1 if broken else 0
 
 

@@ -72,6 +72,8 @@ def audited(
         "Brier": metrics.brier(sure[at], positive[at], **finite, resamples=200),
         "difference": weighted_difference(other[at].astype(float) - right[at], **shared_),
     }
+    if (error := metrics.calibration_error(sure[at], positive[at], **shared_)) is not None:
+        found["calibration error"] = error
     scores, _ = metrics.label_scores("attribute", ["x"], positive[at][:, None], said[:, None], **finite, resamples=200)
     drawn = metrics.curve("x", positive[at], sure[at], **finite, resamples=200)
     named = {"precision": scores[0].precision, "recall": scores[0].recall, "F1": scores[0].f1}
@@ -81,13 +83,14 @@ def audited(
 
 def of_all(right: NDArray[np.bool_], positive: NDArray[np.bool_], sure: NDArray[np.float64], other: NDArray[np.bool_]) -> dict[str, float]:
     """The same figures of the whole library."""
-    said = positive == right
+    said, bins = positive == right, metrics.reliability(sure, positive)
+    off = np.abs(np.subtract(bins.confidence, bins.accuracy)) @ np.array(bins.share)
     hits, predicted, true = float((said & positive).sum()), float(said.sum()), float(positive.sum())
     return {
         "accuracy": float(right.mean()), "share of a label": float(positive.mean()),
         "Brier": float(np.square(sure - positive).mean()), "difference": float(other.mean() - right.mean()),
         "precision": hits / predicted, "recall": hits / true, "F1": 2 * hits / (predicted + true),
-        "average precision": float(metrics.average_precision(positive, sure)),
+        "average precision": float(metrics.average_precision(positive, sure)), "calibration error": float(off),
     }  # fmt: skip
 
 
