@@ -17,6 +17,7 @@ from vibe_assets.heads.calibrate import (
     why_open,
 )  # fmt: skip
 from vibe_assets.heads.models import sigmoid, softmax
+from vibe_assets.heads.scores import risk_coverage
 
 RNG = np.random.default_rng(0)
 SCORED = st.integers(12, 60).flatmap(lambda n: st.tuples(arrays(float, n, elements=st.floats(0, 1)), arrays(bool, n)))
@@ -132,6 +133,15 @@ def test_calibration_error_is_zero_for_honest_and_large_for_boasting_confidence(
 def test_probabilities_stay_finite_and_sum_to_one(scores):
     np.testing.assert_allclose(softmax(scores).sum(axis=1), 1)
     assert ((sigmoid(scores) >= 0) & (sigmoid(scores) <= 1)).all()
+
+
+def test_coverage_falls_and_only_known_answers_count():
+    confidence, correct = np.array([0.3, 0.5, 0.7, 0.9]), np.array([False, True, False, True])
+    curve = risk_coverage(confidence, correct)
+    assert curve[0] == [1.0, 0.5]
+    assert curve[-1] == [0.25, 1.0], "from 0.9 on one photo is answered, above it none"
+    assert [0.75, 0.6667] in curve
+    assert risk_coverage(confidence[:0], correct[:0]) == []
 
 
 def test_the_best_f1_counts_only_where_it_beats_the_same_answer_for_every_photo():

@@ -20,7 +20,7 @@ from tests.stages.test_comparison import wrong
 from vibe_assets.evaluate.gallery import MOST_BYTES, thumbnails
 from vibe_assets.records import AUTO_GROUND_TRUTH
 from vibe_assets.stages import reports
-from vibe_assets.stages.calibration import attribute_thresholds, calibration_pairs
+from vibe_assets.stages.calibration import attribute_thresholds, calibration_pairs, scene_coverage
 from vibe_assets.stages.drift import distinct_versions, report_drift
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.runtime import predict_folder
@@ -107,9 +107,23 @@ def test_thresholds_and_calibration_before_and_after_come_from_the_deployed_head
         assert f"threshold in use: {at:.2f}" in twice.pages[1]
 
 
+def test_what_leaving_open_buys_is_drawn_for_the_test_split_and_for_folders_that_did_not_train(twice: Twice) -> None:
+    """The library has two folders, so that each is once held out; the dots are the threshold in use."""
+    curves = scene_coverage(twice.platform)
+    assert list(curves) == ["photos of the test split", "photos of folders that did not train"]
+    for curve in curves.values():
+        answered = [answered for answered, _ in curve.points]
+        assert answered[0] == 1.0
+        assert answered == sorted(answered, reverse=True)
+        assert curve.in_use is not None
+    said = twice.pages[1][twice.pages[1].index("What leaving open buys") :]
+    assert "% answered" in said
+    assert said.index("<svg") < said.index("</svg>")
+
+
 def test_the_asset_shows_what_the_page_shows(twice: Twice) -> None:
     assert "What is in the library" in twice.pages[0]
-    for name in ("by label", "confusion", "precision over recall", "calibration", "shares of the library"):
+    for name in ("by label", "confusion", "precision over recall", "calibration", "risk and coverage", "shares of the library"):
         assert twice.tables[0][name].startswith(("|", "![")), name
 
 

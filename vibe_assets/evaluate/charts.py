@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Curve, LabelScore, Reliability
 from vibe_assets.records import Estimate
@@ -97,6 +97,35 @@ def _draw_calibration(axes: Axes, before: Reliability | None, after: Reliability
             axes.plot(part.confidence, part.accuracy, color=colour, linewidth=1, linestyle=style, alpha=0.55)
             axes.scatter(part.confidence, part.accuracy, s=[8 + 160 * share for share in part.share], color=colour, linewidths=0)
     _unit_square(axes, "confidence", "share right")
+
+
+class Coverage(NamedTuple):
+    """(share answered, share right of these) from all photos to the surest, and the point of the threshold in use."""
+
+    points: Sequence[Sequence[float]]
+    in_use: tuple[float, float] | None
+
+
+def risk_coverage(curves: Mapping[str, Coverage]) -> str:
+    """SVG of how many answers are right over how many are given, of one or two sources of photos; a dot where the threshold stands."""
+    with _drawing(3.1, 2.7) as (figure, (axes,)):
+        _draw_coverage(axes, curves)
+        return _svg(figure, "Share right over share answered")
+
+
+def risk_coverage_png(curves: Mapping[str, Coverage]) -> str:
+    """Data URL of the same as a PNG, for places that show only images."""
+    with _drawing(3.1, 2.7) as (figure, (axes,)):
+        _draw_coverage(axes, curves)
+        return _png(figure)
+
+
+def _draw_coverage(axes: Axes, curves: Mapping[str, Coverage]) -> None:
+    for (points, in_use), colour, style in zip(curves.values(), (ACCENT, WARM), ("-", (0, (4, 2))), strict=False):
+        axes.plot(*zip(*points, strict=True), color=colour, linewidth=2, linestyle=style, solid_capstyle="round")
+        if in_use is not None:
+            axes.plot(*in_use, "o", color=colour, markersize=7, markeredgewidth=0)
+    _unit_square(axes, "share answered", "share right of these")
 
 
 def history(title: str, at: Sequence[datetime], estimates: Sequence[Estimate], changed: Sequence[bool]) -> str:

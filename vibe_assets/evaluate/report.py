@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
 from vibe_assets.evaluate.labels import Evaluation
 from vibe_assets.evaluate.mistakes import error_lists, worst_photos
@@ -55,6 +56,7 @@ def render_report(
     previous: Evaluation | Mapping[str, Estimate] | None = None,
     shares: Shares | None = None,
     calibration: Calibration | None = None,
+    coverage: Mapping[str, charts.Coverage] | None = None,
     thresholds: Mapping[str, float] | None = None,
     beside: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
     sections: Sequence[Section] = (),
@@ -65,6 +67,7 @@ def render_report(
     The first evaluation gives the cards at the top. `footer`: lineage, shown as given. `thumbnails`: image_id -> data URL of a small
     picture, for the photos of `worst_photos`; `names`: image_id -> path to show. `previous`: the last version's headline.
     `shares`: `estimate_shares` with and without models, its baseline the labels' own claim. `calibration`: label -> (before, after).
+    `coverage`: on which photos -> how many scenes are right over how many are answered.
     `beside`: image_id -> people | teacher | students -> label row, shown side by side under the picture instead of the list of mistakes.
     `sections` come after the headline figures. `thresholds`: attr.* -> the confidence from which on the labels in use say yes.
     Raises ValueError for no evaluation, and for a thumbnail that is not an inline picture.
@@ -88,6 +91,8 @@ def render_report(
             for at, one in enumerate(judged)
         ],
         shares=share_rows(shares or {}),
+        coverage=coverage or {},
+        coverage_svg=charts.risk_coverage(coverage) if coverage else "",
         footer=footer or {},
     )
 

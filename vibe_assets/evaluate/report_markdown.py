@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
@@ -78,6 +78,11 @@ def curves_markdown(evaluation: Evaluation) -> str:
         return ""
     chosen = {score.label: score for score in evaluation.labels}
     return f"![precision over recall]({charts.curves_png([(curve, chosen.get(label)) for label, curve in evaluation.curves.items()])})"
+
+
+def coverage_markdown(curves: Mapping[str, charts.Coverage]) -> str:
+    """Markdown of the share right over the share answered as one inline PNG; empty for none."""
+    return f"![risk and coverage]({charts.risk_coverage_png(curves)})" if curves else ""
 
 
 def calibration_markdown(pairs: Calibration) -> str:

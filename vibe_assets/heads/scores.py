@@ -45,11 +45,18 @@ def _scene(
         "baseline": _mean(targets == majority),
         "macro_f1": round(float(f1_score(targets, called, labels=present, average="macro", zero_division=0)), 6) if len(targets) else None,
         "log_loss": _mean(-np.log(np.maximum(p[np.arange(len(targets)), targets], 1e-15))),
+        "risk_coverage": risk_coverage(confidence, correct),
         "kept": _mean(kept),
         "accuracy_kept": _mean(correct[kept]),
         "ece_before": _rounded(calibration_error(uncalibrated.max(axis=1, initial=0.0), correct)),
         "ece": _rounded(calibration_error(confidence, correct)),
     }
+
+
+def risk_coverage(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[list[float]]:
+    """[share answered, share right of these] at 51 confidences from 0 on, as far as any photo is answered (El-Yaniv and Wiener 2010)."""
+    kept = [confidence >= at for at in np.linspace(0.0, 1.0, 51)]
+    return [[round(float(mark.mean()), 4), round(float(correct[mark].mean()), 4)] for mark in kept if mark.any()]
 
 
 def _binary(p: NDArray[np.float64], positive: NDArray[np.bool_], threshold: float, uncalibrated: NDArray[np.float64]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vibe_assets.stages.truth import load_taxonomy
 if TYPE_CHECKING:
     import polars as pl
 
+    from vibe_assets.evaluate.charts import Coverage
     from vibe_assets.evaluate.metrics import Reliability
     from vibe_assets.heads.models import TrainedHead
 
@@ -89,6 +90,23 @@ def head_calibration(platform: Platform, head: TrainedHead) -> Estimate | None:
     weights = 1 / mask.sum(axis=0)[label]
     found = calibration_error(p[mask], targets[mask] == 1, groups=data.groups[test][photo], weights=weights, parts=label)
     return None if found is None else replace(found, n=len(test))
+
+
+def scene_coverage(platform: Platform) -> dict[str, Coverage]:
+    """What the deployed scene head buys by leaving photos open, as its card has it: the test split, and folders that did not train.
+
+    Against the teacher's labels; {} without a head, and for a head of before these figures were kept.
+    """
+    from vibe_assets.evaluate.charts import Coverage
+
+    head = deployed(platform).get("scene")
+    found = {}
+    for name, split in (("photos of the test split", "test"), ("photos of folders that did not train", "new_folders")):
+        figures = {} if head is None else head.card.metrics.get(split, {})
+        if points := figures.get("risk_coverage"):
+            right = figures.get("accuracy_kept")
+            found[name] = Coverage(points, None if right is None else (float(figures["kept"]), float(right)))
+    return found
 
 
 def attribute_thresholds(platform: Platform) -> dict[str, float]:

@@ -22,7 +22,7 @@ from vibe_assets.records import (
 from vibe_assets.records.answers import source_of, without_teacher
 from vibe_assets.stages.agreement import audited_said
 from vibe_assets.stages.audit_report import figures_of_audit
-from vibe_assets.stages.calibration import Pairs, attribute_thresholds, calibration_pairs
+from vibe_assets.stages.calibration import Pairs, attribute_thresholds, calibration_pairs, scene_coverage
 from vibe_assets.stages.gallery import people_teacher_students, photo_names, thumbnails
 from vibe_assets.stages.index import LABELS_FILE, evaluation_card, index_file, write_index, write_labels, write_page
 from vibe_assets.stages.judging import Before, before_students, before_teacher, evaluate_students, evaluate_teacher
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from vibe_assets.evaluate.charts import Coverage
     from vibe_assets.evaluate.labels import Evaluation
     from vibe_assets.evaluate.report import Section
     from vibe_assets.evaluate.report_parts import Shares
@@ -117,6 +118,7 @@ def report_students(platform: Platform, *, now: datetime | None = None, sections
         subtitle=subtitle,
         shares=library_shares(platform, without_teacher(_by_photo(platform))),
         calibration=calibration_pairs(platform),
+        coverage=scene_coverage(platform),
         thresholds=attribute_thresholds(platform),
         sections=[who_answers(platform), *sections],
         now=now,
@@ -200,6 +202,7 @@ def _write(
     shares: Shares,
     sections: Sequence[Section],
     calibration: Pairs | None = None,
+    coverage: Mapping[str, Coverage] | None = None,
     thresholds: dict[str, float] | None = None,
 ) -> Report:
     from vibe_assets.evaluate.report import error_lists, headline_markdown, render_report, worst_photos
@@ -217,6 +220,7 @@ def _write(
         previous=before.headline,
         shares=shares,
         calibration=calibration,
+        coverage=coverage,
         thresholds=thresholds,
         beside=people_teacher_students(platform, shown),
         sections=sections,
@@ -233,7 +237,7 @@ def _write(
         errors,
         _fingerprint(version, evaluations),
         "\n\n".join(headline_markdown(evaluation) for evaluation in evaluations),
-        _tables(evaluations[0], before, shares, calibration or {}),
+        _tables(evaluations[0], before, shares, calibration or {}, coverage or {}),
     )
 
 
@@ -241,7 +245,7 @@ def _fingerprint(version: str, evaluations: list[Evaluation]) -> str:
     return fingerprint({"version": version, "figures": {e.truth_kind: json.loads(e.to_json())["headline"] for e in evaluations}})
 
 
-def _tables(evaluation: Evaluation, before: Before, shares: Shares, calibration: Pairs) -> dict[str, str]:
+def _tables(evaluation: Evaluation, before: Before, shares: Shares, calibration: Pairs, coverage: Mapping[str, Coverage]) -> dict[str, str]:
     """The page's content as Markdown for the asset's metadata, what is empty left out."""
     from vibe_assets.evaluate import report_markdown as as_markdown
 
@@ -251,6 +255,7 @@ def _tables(evaluation: Evaluation, before: Before, shares: Shares, calibration:
         "confusion": as_markdown.confusion_markdown(evaluation),
         "precision over recall": as_markdown.curves_markdown(evaluation),
         "calibration": as_markdown.calibration_markdown(calibration),
+        "risk and coverage": as_markdown.coverage_markdown(coverage),
         "weakest parts": as_markdown.slices_markdown(evaluation),
         "shares of the library": as_markdown.shares_markdown(shares),
     }
