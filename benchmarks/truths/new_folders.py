@@ -14,7 +14,7 @@ from vibe_assets.settings import StudentSettings
 TITLE = "Students on photos of a folder never seen"
 CLAIM = (
     "where the card says that a head carries over, at least 90 % (the target) of its answers on a new folder are right; "
-    "its log loss there is not above the one of a head that saw no folder held out"
+    "its log loss there is at most 0.02 above the one of a head that saw no folder held out, and far below it where folders differ"
 )
 PHOTOS, FOLDERS, DIM, TARGET = 480, 8, 24, 0.9
 SHIFTS = (2.0, 3.0, 4.0)  # how far the clouds of a folder lie from those of the library; the clouds themselves are 2 long an axis
@@ -36,7 +36,7 @@ def simulate(libraries: int, seed: int) -> Iterator[Result]:
                 promised.append((found["right"] / found["answered"], plain["right"] / max(plain["answered"], 1)))
         error = float(np.std(gains) / np.sqrt(len(gains)))
         yield Result(
-            f"shift {shift}: log loss on the new folder, above the plain head's", float(np.mean(gains)), -10.0, 0.0, libraries, 0.0, error
+            f"shift {shift}: log loss on the new folder, above the plain head's", float(np.mean(gains)), -10.0, 0.02, libraries, 0.0, error
         )
         share, before = right / max(answered, 1), before_right / max(before_answered, 1)
         yield Result(f"shift {shift}: right among the answered", share, before, 1.0, libraries, before, 0.01)

@@ -92,7 +92,8 @@ def test_the_kept_weights_have_the_validation_loss_that_the_card_states():
     data = scene_set(160, dim=60, noise=2.0)
     head = train("scene", data)
     val = data.rows("val")
-    scores = torch.from_numpy(head.logits(data.x[val]))
+    linear = replace(head, card=replace(head.card, distance=False))
+    scores = torch.from_numpy(linear.logits(data.x[val]))
     assert float(torch.nn.functional.cross_entropy(scores, torch.from_numpy(data.targets[val]))) == pytest.approx(
         head.card.selection["loss"], rel=1e-4
     )
@@ -221,6 +222,20 @@ def test_photos_of_a_folder_never_seen_are_left_open_more_often_than_before():
         for head, kept in ((train("scene", data), answered), (train("scene", replace(data, sources=None)), before)):
             kept.append((head.probabilities(data.x[new]).max(axis=1) >= head.thresholds()[0]).mean())
     assert np.mean(answered) < np.mean(before) - 0.1, (answered, before)
+
+
+def test_the_further_a_photo_is_from_all_that_trained_the_less_sure_is_its_scene():
+    head = train("scene", folder_set())
+    near = folder_set().x[:1]
+    away = head.mean + 4 * (near - head.mean)  # four times as far in the same direction: a linear layer is four times as sure
+    (answer, sure), (same, doubt) = ((p.argmax(), p.max()) for p in map(head.probabilities, (near, away)))
+    assert same == answer
+    assert doubt <= sure
+    plain = replace(head, card=replace(head.card, distance=False))
+    assert plain.probabilities(away).max() > plain.probabilities(near).max()
+    assert head.card.calibration["temperature"] >= 1, "folders not seen are no reason to be surer"
+    labels = train("object", label_set(400, labels=3, rate=0.3), ("object.a", "object.b", "object.c"))
+    assert not labels.card.distance, "half a chance is not what is known of a label that nothing is known of"
 
 
 def test_folders_that_show_one_scene_each_are_not_held_out():

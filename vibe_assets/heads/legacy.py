@@ -20,7 +20,8 @@ LABELS_OF = {"scene": "scene_labels", "attribute": "attr_keys", "object": "label
 def export_pt(head: TrainedHead, path: Path) -> Path:
     """Write `state` = {weight (c, d), bias (c,)} that reads raw unit vectors: the standardisation is folded in.
 
-    Logits are the head's own up to float32 rounding. The layout has no place for calibration and thresholds: they stay behind.
+    Logits are the linear layer's up to float32 rounding. The layout has no place for calibration, thresholds and the distance by which
+    the head divides scores of scenes (`farness`): they stay behind.
     """
     import torch
 

@@ -17,7 +17,7 @@ from vibe_assets.strangers import json_value
 
 KINDS = ("scene", "attribute", "object")
 FORMAT = 1  # layout of head.safetensors and card.json
-LATER = ("open", "carry_over")  # fields that cards of earlier versions lack
+LATER = ("open", "carry_over", "distance")  # fields that cards of earlier versions lack
 
 
 class HeadError(UserError, RuntimeError):
@@ -57,6 +57,7 @@ class HeadCard:
     history: tuple[Mapping[str, Any], ...] = ()  # one entry per iteration: strength, iteration, train_loss, val_loss
     open: Mapping[str, str] = field(default_factory=dict)  # label that is left open -> why: not shown to be better than a constant answer
     carry_over: Mapping[str, Any] = field(default_factory=dict)  # what held-out folders tell of photos from a folder never seen
+    distance: bool = False  # logits are divided by how far a vector lies from those that trained (`farness`); scene heads only
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -77,7 +78,7 @@ class HeadCard:
 
 @dataclass(frozen=True, eq=False)
 class TrainedHead:
-    """A linear head on standardised vectors: logits = ((x - mean) / std) @ weight.T + bias.
+    """A linear head on standardised vectors: logits = ((x - mean) / std) @ weight.T + bias, over `farness` where the card says so.
 
     weight (c, d), bias (c,), mean (d,), std (d,), all float32. Raises ValueError when shapes and card disagree.
     """
@@ -127,7 +128,8 @@ class TrainedHead:
         if x.ndim != 2 or x.shape[1] != self.card.dim:
             raise ValueError(f"expected vectors (n, {self.card.dim}), got {x.shape}")
         standardised: NDArray[np.float32] = (np.asarray(x, dtype=np.float32) - self.mean) / self.std
-        return standardised @ self.weight.T + self.bias
+        scores: NDArray[np.float32] = standardised @ self.weight.T + self.bias
+        return scores / farness(standardised)[:, None] if self.card.distance else scores
 
     def probabilities(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities (n, c): rows sum to one for scenes, independent otherwise."""
@@ -137,6 +139,15 @@ class TrainedHead:
         """The `upper` or `lower` threshold of every label (c,); one value for scenes."""
         names = labels or (("scene",) if self.kind == "scene" else self.labels)
         return np.array([float(self.card.thresholds.get(name, {}).get(which, 0.5)) for name in names])
+
+
+def farness(standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far vectors (n, d), standardised by the rows that trained, lie from those: the mean square (n,), there 1 on average; at least 1.
+
+    A linear head extrapolates: the further a photo is from all that trained, the surer its answer. Divided by this, it is not.
+    """
+    square: NDArray[np.float32] = np.einsum("nd,nd->n", standardised, standardised)
+    return np.maximum(square / standardised.shape[1], np.float32(1))
 
 
 def calibrated(logits: NDArray[np.floating], labels: Sequence[str], calibration: Mapping[str, Any]) -> NDArray[np.float64]:

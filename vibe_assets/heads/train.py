@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vibe_assets.heads.calibrate import MIN_ROWS, Judged, calibrate, choose_thresholds, why_open
 from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
-from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated
+from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated, farness
 from vibe_assets.heads.scores import score_split
 from vibe_assets.settings import StudentSettings
 from vibe_assets.words import some
@@ -34,11 +34,12 @@ LARGE = 20_000  # rows from which samples and the rows' spectrum save time; belo
 SAMPLES = (4_096, 16_384, 65_536)  # rows on which strengths are tried first
 FIRST = 0.1  # strength that the smallest sample begins with: the middle of what four thousand rows are known to want
 BLOCK = 65_536  # rows whose numbers are checked at a time
+FEW = 2_048  # rows that are standardised at a time: these are copied
 
 
 @dataclass(frozen=True, eq=False)
 class _Held:
-    """Photos that did not train: their positions (n,), logits (n, c) and, like the mask, where the label is known and was trained on."""
+    """Photos that did not train: their positions (n,), its logits (n, c) and, like the mask, where the label is known and trained."""
 
     at: NDArray[np.intp]
     logits: NDArray[np.float32]
@@ -97,7 +98,7 @@ def train_head(
     calibration = calibrate(kind, names, logits, data.targets[at], taught, _even([len(rows.at) for rows in parts]))
     if kind == "scene" and fit.new:  # held-out folders make it more cautious, never bolder: the next one may be further away
         familiar = calibrate(kind, names, fit.familiar.logits, data.targets[fit.familiar.at], fit.familiar.taught)
-        calibration = {"temperature": max(calibration["temperature"], familiar["temperature"])}
+        calibration = {"temperature": max(calibration["temperature"], familiar["temperature"], 1.0)}
     p = calibrated(logits, names, calibration)
     near, folders = None, None
     if fit.new and data.sources is not None:
@@ -113,6 +114,7 @@ def train_head(
         n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,
         history=fit.history, calibration=calibration, thresholds=thresholds,
         metrics=metrics, open=left_open, carry_over=_carry_over(kind, metrics, fit, thresholds, settings.target_precision),
+        distance=kind == "scene",
         **{**provenance, "data_versions": dict(provenance.get("data_versions", {}))},
     )  # fmt: skip
     return TrainedHead(fit.weight, fit.bias, fit.mean, fit.std, card)
@@ -206,14 +208,29 @@ def _fit(
         best = path.stops[-1] if selection["by"] != "val" else path.best
         selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8)} | selection
         weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy() - correction
-        familiar = _Held(at, logits.numpy() - correction, taught)
+        mean, std = rows.mean.numpy(), rows.std.numpy()
+        familiar = _Held(at, _told(kind, logits.numpy() - correction, data, at, mean, std), taught)
         new: _Held | None = None
         if len(at) and (folders := _by_folder(kind, data, train, settings.seed)) is not None:
-            found = _over_folders(rows, folders, loss, model, path, best.strength, settings=settings)
-            new = _Held(train[folders.rows], found.numpy() - correction, folders.taught)
+            found = _over_folders(rows, folders, loss, model, path, best.strength, settings=settings).numpy() - correction
+            for inside, outside in folders.splits:
+                apart = _standardised(data, train[folders.rows[inside]], threads)  # as far as from a head that never saw these folders
+                found[outside] = _told(kind, found[outside], data, train[folders.rows[outside]], apart.mean.numpy(), apart.std.numpy())
+            new = _Held(train[folders.rows], found, folders.taught)
             selection["folders"] = f"{len(folders.splits)} folds of {some(folders.count, 'folder')}"
-        tested = picked.logits(model, _picked(data, data.rows("test"), rows)).numpy() - correction
-    return _Fit(weight, bias, rows.mean.numpy(), rows.std.numpy(), familiar, new, selection, path.history, tested)
+        test = data.rows("test")
+        tested = _told(kind, picked.logits(model, _picked(data, test, rows)).numpy() - correction, data, test, mean, std)
+    return _Fit(weight, bias, mean, std, familiar, new, selection, path.history, tested)
+
+
+def _told(
+    kind: str, scores: NDArray[np.float32], data: TrainingSet, at: NDArray[np.intp], mean: NDArray[np.float32], std: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The linear layer's scores (n, c) of the photos `at` (n,) as the head will tell them: those of scenes over `farness`."""
+    if kind != "scene" or not len(at):
+        return scores
+    far = [farness((data.x[at[low : low + FEW]] - mean) / std) for low in range(0, len(at), FEW)]
+    return scores / np.concatenate(far)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
