@@ -31,9 +31,9 @@ from vibe_assets.heads.dataset import TrainingSet
 from vibe_assets.heads.train import train_head
 from vibe_assets.labels.convert import convert
 from vibe_assets.labels.sample import draw_sample
-from vibe_assets.labels.taxonomy import Taxonomy
 from vibe_assets.photos.groups import group_photos
 from vibe_assets.photos.scan import folder_key, scan_folder
+from vibe_assets.questions import load
 from vibe_assets.records import ANNOTATIONS, IMAGE_EMBEDDINGS
 from vibe_assets.settings import AuditSettings, EncoderSettings, LibrarySettings, SplitSettings, StudentSettings, TeacherBase
 from vibe_assets.teacher.annotate import annotate
@@ -59,7 +59,7 @@ def answers(count: int) -> pl.DataFrame:
 
 def stages(count: int, home: Path, url: str, *, part: Collection[str] = ALL) -> dict[str, Callable[[], object]]:
     """Each stage on the outputs of those before it, which are made here, outside the clock, as far as `part` needs them."""
-    rng, taxonomy = np.random.default_rng(SEED), Taxonomy.load()
+    rng, questions = np.random.default_rng(SEED), load()
     root = home / str(count)
     paths = write_library(root, count, (64, 48), distinct=64) if {"scan", "annotation", "embedding"} & {*part} else []
     photos = references(paths)
@@ -76,7 +76,7 @@ def stages(count: int, home: Path, url: str, *, part: Collection[str] = ALL) -> 
     photo_rows, annotated = rows(hashes(count)), answers(count)
 
     def converted() -> pl.DataFrame:
-        return convert(annotated, taxonomy, min_object_confidence=0.7, include_non_main=False)
+        return convert(annotated, questions, min_object_confidence=0.7, include_non_main=False)
 
     def grouped() -> pl.DataFrame:
         return group_photos(photo_rows, previous_rows=None, settings=SplitSettings(near_duplicate_bits=6))
@@ -99,7 +99,7 @@ def stages(count: int, home: Path, url: str, *, part: Collection[str] = ALL) -> 
     embedded = embedded.match_to_schema(
         {**IMAGE_EMBEDDINGS.polars_schema(), "embedding": pl.Array(pl.Float32, DIM)}, missing_columns="insert"
     ).cast(IMAGE_EMBEDDINGS.polars_schema())
-    labelled = classify(embedded, {"scene": head}) if "evaluation" in part else None  # type: ignore[dict-item]
+    labelled = classify(embedded, {"scene": head}, questions=questions) if "evaluation" in part else None  # type: ignore[dict-item]
     return {
         "annotation": annotated_anew,
         "embedding": embedded_anew,
@@ -110,8 +110,8 @@ def stages(count: int, home: Path, url: str, *, part: Collection[str] = ALL) -> 
             truth, groups, paths=photo_rows.select("image_id", "rel_path"), settings=AuditSettings(sample_size=100)
         ),
         "heads": trained,
-        "predictions": lambda: classify(embedded, {"scene": head}),  # type: ignore[dict-item]
-        "evaluation": lambda: evaluate_labels(labelled, truth, groups=groups),  # type: ignore[arg-type]
+        "predictions": lambda: classify(embedded, {"scene": head}, questions=questions),  # type: ignore[dict-item]
+        "evaluation": lambda: evaluate_labels(labelled, truth, groups=groups, questions=questions),  # type: ignore[arg-type]
     }
 
 

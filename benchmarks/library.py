@@ -14,14 +14,15 @@ import numpy as np
 import polars as pl
 from scipy.fft import dct
 
-from vibe_assets.labels.taxonomy import Taxonomy
-from vibe_assets.records import ATTRIBUTES, AUTO_GROUND_TRUTH, FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS
+from vibe_assets.questions import load
+from vibe_assets.records import AUTO_GROUND_TRUTH, FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS
 from vibe_assets.settings import Settings
 from vibe_assets.stages.platform import Platform
 
 SEED, DIM, FOLDER, OBJECTS = 42, 768, 50_000, 24
-TAXONOMY = Taxonomy.load()
-SCENES, KEYS = tuple(TAXONOMY.scenes), tuple(TAXONOMY.objects)[:OBJECTS]
+QUESTIONS = load()
+ATTRIBUTES = tuple(field.name for field in QUESTIONS["attributes"].fields)
+SCENES, KEYS = QUESTIONS["scene"].keys, QUESTIONS["objects"].keys[:OBJECTS]
 
 
 def ids(start: int, stop: int) -> list[str]:

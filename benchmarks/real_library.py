@@ -33,19 +33,21 @@ from tqdm import tqdm
 
 from vibe_assets.evaluate.intervals import cluster_bootstrap, percentile_estimate, wilson
 from vibe_assets.heads.classifier import classify
-from vibe_assets.heads.dataset import training_set
+from vibe_assets.heads.dataset import head_labels, training_set
 from vibe_assets.heads.models import HeadError, TrainedHead
 from vibe_assets.heads.train import train_head
-from vibe_assets.records import ATTRIBUTES, PHOTO_GROUPS, Estimate
+from vibe_assets.questions import load
+from vibe_assets.records import PHOTO_GROUPS, Estimate
 from vibe_assets.settings import load_settings
 from vibe_assets.stages.embeddings import embed_folder
 from vibe_assets.stages.library import accepted_photos, group_library, look_at_folders, scan_folder
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import library_vectors
-from vibe_assets.stages.truth import load_taxonomy
+from vibe_assets.stages.students import library_vectors, question_of
 
 SEED = 42
 FOLDS = 5
+QUESTIONS = load()
+ATTRIBUTES = tuple(field.name for field in QUESTIONS["attributes"].fields)
 PER_SCENE = 300  # stored vectors of a source and scene
 WEAK = ("scene.snapshot",)  # streets and buildings: nothing says that their photographers meant a snapshot
 RESAMPLES = 2000
@@ -185,7 +187,7 @@ def answers(library: Library, folds: Sequence[Fold], what: str) -> Answers:
 def _answer(library: Library, fold: Fold) -> Answers:
     heads = {kind: head for kind in ("scene", "attribute", "object") if (head := _train(library, kind, fold.sides)) is not None}
     rows = library.vectors[fold.scored]
-    said = classify(rows, heads)
+    said = classify(rows, heads, questions=QUESTIONS)
     scene = heads["scene"]
     p = scene.probabilities(np.stack(rows["embedding"].to_list()).astype(np.float32))
     return Answers(
@@ -199,17 +201,18 @@ def _answer(library: Library, fold: Fold) -> Answers:
 
 def _train(library: Library, kind: str, sides: np.ndarray) -> TrainedHead | None:
     """A head of the platform on these sides; None where there is nothing to learn (no label with both outcomes)."""
-    taxonomy = load_taxonomy(library.platform)
-    labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
+    question = question_of(library.platform, kind)
     groups = pl.DataFrame({"image_id": library.truth["image_id"], "group_id": library.groups, "split": sides, "source": library.sources})
-    truth = library.truth.select("image_id", "scene", *ATTRIBUTES, "objects")
-    data = training_set(kind, library.vectors, truth, groups, labels=labels, closure=taxonomy.closure)
+    truth = library.truth.select("image_id", *QUESTIONS.columns)
+    data = training_set(question, library.vectors, truth, groups)
     side = dict(zip(library.truth["image_id"], sides.tolist(), strict=True))
     if data.splits.tolist() != [side[image_id] for image_id in data.image_ids.tolist()]:
         raise AssertionError(f"{kind}: the sides that the head trains on are not those of the fold")
     settings = library.platform.settings.students.model_copy(update={"seed": SEED})
     try:
-        return train_head(kind, data, labels=labels, settings=settings, provenance={"encoder": library.vectors["encoder"][0]})
+        return train_head(
+            kind, data, labels=head_labels(question), settings=settings, provenance={"encoder": library.vectors["encoder"][0]}
+        )
     except HeadError:
         if kind == "scene":
             raise
@@ -266,8 +269,7 @@ def _average_precision(truth: np.ndarray, p: np.ndarray, groups: np.ndarray) -> 
 
 def object_figure(library: Library, said: Answers, variant: str) -> dict[str, Any]:
     """Whether the surest object is one of the photo's, or a parent of one, over photos with known objects."""
-    taxonomy = load_taxonomy(library.platform)
-    truth = [set(taxonomy.closure(objects)) for objects in library.truth["objects"].to_list()]
+    truth = [set(QUESTIONS.closure(objects)) for objects in library.truth["objects"].to_list()]
     at = np.array([k for k, place in enumerate(said.at) if truth[place]])
     sets, groups = [truth[said.at[k]] for k in at], library.groups[said.at[at]]
     constant = max(sorted(set().union(*sets)), key=lambda label: sum(label in found for found in sets))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.e2e.browser import chromium, picture, why_not
 from vibe_assets.evaluate.drift import FolderDrift, Series, render_drift
+from vibe_assets.questions import load
 from vibe_assets.records import Estimate
 from vibe_assets.settings import load_settings
 
@@ -58,7 +59,7 @@ def made_up_history(seed: int = 3) -> str:
         folders.append(FolderDrift(folder, photos, (*earlier, distance), round(1.2 * distance * photos), deltas))
     folders.sort(key=lambda drift: -(drift.distances[-1] or 0))
     steps = [f"version {k} of {START + timedelta(days=25 * k):%Y-%m-%d %H:%M}, another teacher" for k in range(1, 13)]
-    return render_drift(series, folders, steps=steps, generated_at=at[-1])
+    return render_drift(series, folders, questions=load(), steps=steps, generated_at=at[-1])
 
 
 def shot(page: Path, file: Path, *, width: int, height: int, dark: bool = False, heading: str = "") -> Path:

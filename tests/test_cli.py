@@ -702,8 +702,7 @@ def test_answers_are_not_continued_where_the_user_says_no(config: Path, walk: Wa
 
 
 def test_labels_are_evaluated_from_any_folder_with_the_users_own_taxonomy(walk: Walk, config: Path) -> None:
-    packaged = Path(sys.modules["vibe_assets.labels.taxonomy"].__file__ or "").parent
-    shutil.copy(next(packaged.glob("*.yaml")), config.parent / "mine.yaml")
+    (config.parent / "mine.yaml").write_text(done("labels", "show", "--file"), encoding="utf-8")
     config.write_text(config.read_text().replace("[labels]\n", '[labels]\ntaxonomy = "mine.yaml"\n', 1))
     assert "accuracy" in done("eval", "--gt", walk.folder / "people.json", "--auto", "--resamples", "20")
 

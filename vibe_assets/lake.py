@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     import polars as pl
     from deltalake import DeltaTable
 
+    from vibe_assets.questions import Questions
+
 _REGISTERED: set[tuple[Place, str]] = set()  # tables of stores that this process knows to be registered: asking costs a request
 KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,68}")
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
@@ -64,12 +66,17 @@ class Lake:
     keep_h: float = 7 * 24  # hours that files of replaced versions are kept
     pinned: Pinned | None = None  # versions that are kept for good; None: whoever opened the lake does not know, nothing is deleted
     wrote: Callable[[str, str | None], object] | None = field(default=None, compare=False)  # hears of every commit: table, partition
+    questions: Questions | None = field(default=None, compare=False)  # whose columns the tables of labels have; None: the packaged ones
 
     def __post_init__(self) -> None:
         if isinstance(self.root, Url):
             return  # library.lake takes plain URLs only
         if found := NO_LAKE_IN.search(str(self.root)):
             raise LakeError(f"{str(self.root)!r}: tables cannot lie below a name with {found[0]!r}; set library.home to another folder")
+
+    def of(self, table: Table) -> Table:
+        """The table with the columns of this library's questions."""
+        return table if self.questions is None else table.of(self.questions)
 
     def path(self, table: Table) -> Place:
         return self.staging / table.name if self.staging is not None and table.name in self.staged else self.root / table.name
@@ -141,7 +148,7 @@ class Lake:
         """Lazy rows of one version; an empty frame with the right columns before the first write."""
         import polars as pl
 
-        loaded = self._found(table, version)
+        table, loaded = self.of(table), self._found(table, version)
         if loaded is None:
             return pl.LazyFrame(schema=table.polars_schema())
         path = self.path(table)
@@ -187,7 +194,7 @@ class Lake:
 
         if (found := self._found(table, version)) is None:
             return
-        schema, wanted = table.polars_schema(), list(columns)
+        schema, wanted = self.of(table).polars_schema(), list(columns)
         batches = found.to_pyarrow_dataset().to_batches(
             columns=wanted,
             filter=ds.field(table.key).isin(list(folder_keys)),
@@ -232,6 +239,7 @@ class Lake:
         """
         if table.partitioned != (folder_key is not None):
             raise ValueError(f"{table.name}: expected {'a ' if table.partitioned else 'no '}{table.key}, got {folder_key!r}")
+        table = self.of(table)
         rows = conform(rows, table)
         predicate = None
         if folder_key is not None:
@@ -243,6 +251,7 @@ class Lake:
 
     def append(self, table: Table, rows: pl.DataFrame, *, commit: Mapping[str, str] | None = None) -> int:
         """Add rows in one commit (histories); return the new version."""
+        table = self.of(table)
         return self._told(table, None, self._commit(table, conform(rows, table), mode="append", predicate=None, commit=commit))
 
     def _told(self, table: Table, partition: str | None, version: int) -> int:
@@ -279,8 +288,11 @@ class Lake:
                 options: dict[str, Any] = {"mode": mode, **({"predicate": predicate} if predicate else {})}
                 loaded = self._opened(table)
                 before = -1 if new else loaded.version()
-                if table.columns.keys() - {column.name for column in loaded.schema().fields}:
-                    options["schema_mode"] = "merge"  # columns are added, never taken away
+                there = {column.name for column in loaded.schema().fields}
+                if predicate is None and mode == "overwrite" and there - table.columns.keys():
+                    options["schema_mode"] = "overwrite"  # of questions that are no more
+                elif table.columns.keys() != there:
+                    options["schema_mode"] = "merge"
                 write_deltalake(loaded, data, commit_properties=properties, post_commithook_properties=after, **options)
                 if isinstance(path, Path):  # a store answers when it has the bytes
                     table_files.sync_commits(path, after=before)

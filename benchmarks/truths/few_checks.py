@@ -15,7 +15,8 @@ from vibe_assets.evaluate.combined import Models, combined_share
 from vibe_assets.evaluate.intervals import weighted_share
 from vibe_assets.evaluate.paired import weighted_difference
 from vibe_assets.evaluate.said import Said
-from vibe_assets.records import ATTRIBUTES, Estimate
+from vibe_assets.questions import load
+from vibe_assets.records import Estimate
 
 TITLE = "More from every check"
 CLAIM = "95 % intervals of checks and models together hold the figure in at least 93 % of libraries, whatever the students are like"
@@ -99,11 +100,11 @@ def _figures(
     ids, weights, groups = library.truth["image_id"], 1 / record["inclusion_probability"].to_numpy()[drawn], library.group[drawn]
     here = [ids[int(at)] for at in drawn]
     own = said == (sure >= 0.5)  # the student's answer: the teacher's where it believes it
-    models = Said(ids.to_list(), [_rows(ids, said), _rows(ids, own, np.maximum(sure, 1 - sure))])
+    models = Said(ids.to_list(), [_rows(ids, said), _rows(ids, own, np.maximum(sure, 1 - sure))], questions=load())
     hit, positive, guess = right[drawn], true[drawn], said[drawn]
     all_ = np.ones(len(drawn), dtype=bool)
     for name, hits, among, what, whole in (
-        ("accuracy", hit, all_, models.agreement(here), right.mean()),
+        ("accuracy", hit, all_, models.agreement(here, "scene"), right.mean()),
         ("share of a label", positive, all_, models.shares(here, LABEL), true.mean()),
         ("precision", positive, guess, models.of_label(here, LABEL, "precision"), true[said].mean()),
         ("recall", guess, positive, models.of_label(here, LABEL, "recall"), said[true].mean()),
@@ -121,6 +122,7 @@ def _figures(
 
 def _rows(ids: pl.Series, yes: NDArray[np.bool_], sure: NDArray[np.float64] | None = None) -> pl.DataFrame:
     rows = pl.DataFrame({"image_id": ids, "scene": np.where(yes, LABEL, OTHER)}).with_columns(
-        *(pl.lit(None, pl.Boolean).alias(name) for name in ATTRIBUTES), pl.lit(None, pl.List(pl.String)).alias("objects")
+        *(pl.lit(None, pl.Boolean).alias(name) for name in (field.name for field in load()["attributes"].fields)),
+        pl.lit(None, pl.List(pl.String)).alias("objects"),
     )
     return rows if sure is None else rows.with_columns(scene_confidence=pl.Series(sure))

@@ -12,7 +12,7 @@ from truths.result import Result
 from vibe_assets.evaluate.intervals import weighted_share
 from vibe_assets.evaluate.sequential import ALPHA, evidence
 from vibe_assets.labels.sample import draw_sample
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.questions import load
 from vibe_assets.sections import AuditSettings
 
 TITLE = "Gates that are asked again and again"
@@ -56,7 +56,7 @@ def _audit(rng: np.random.Generator, bursts: bool, share: float, *, seed: int) -
         if right[one] != (gap > 0) and mass[one] <= abs(gap):
             right[one] = gap > 0
     names = [f"{at:05}" for at in range(PHOTOS)]
-    unknown = {name: pl.Series([None] * PHOTOS, dtype=pl.Boolean) for name in ATTRIBUTES}
+    unknown = {name: pl.Series([None] * PHOTOS, dtype=pl.Boolean) for name in (field.name for field in load()["attributes"].fields)}
     truth = pl.DataFrame({"image_id": names, "scene": [f"scene.{scene[at]}" for at in group], **unknown}).with_columns(
         objects=pl.lit([], dtype=pl.List(pl.String))
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import polars as pl
 
 from truths.result import Result
 from vibe_assets.evaluate.labels import evaluate_labels
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.questions import load
 
 TITLE = "The main object is found by its own name"
 CLAIM = "top-1 counts the share of photos whose main object is named first: no parent, and no other object of the photo"
+QUESTIONS = load()
 PHOTOS, MAIN, OTHER = 60, 0.5, 0.2  # the rest of the answers names a parent
-KEYS = [f"object.{group}.{at}" for group in ("food", "animal", "vehicle") for at in range(4)]
+KEYS = [key for key in QUESTIONS["objects"].keys if key.count(".") == 2][:12]
 
 
 def simulate(libraries: int, seed: int) -> Iterator[Result]:
@@ -28,22 +29,19 @@ def simulate(libraries: int, seed: int) -> Iterator[Result]:
             draw = rng.random()
             truth.append([main, other])
             said.append([main if draw < MAIN else other if draw < MAIN + OTHER else main.rpartition(".")[0]])
-        found = evaluate_labels(_rows(said), _rows(truth), closure=_closure, kinds=("object",), resamples=2).headline
+        found = evaluate_labels(_rows(said), _rows(truth), questions=QUESTIONS, kinds=("object",), resamples=2).headline
         top1.append(found["objects_top1"].value)
         parents.append(found["objects_top1_with_parents"].value)
     error = float(np.std(top1) / np.sqrt(libraries))
     yield Result("named first on half of the photos", float(np.mean(top1)), MAIN, MAIN, libraries, float(np.mean(parents)), error)
 
 
-def _closure(keys: Sequence[str]) -> list[str]:
-    return [part for key in keys for part in ((key, key.rpartition(".")[0]) if key.count(".") > 1 else (key,))]
-
-
 def _rows(objects: list[list[str]]) -> pl.DataFrame:
     schema: dict[str, Any] = {
         "image_id": pl.String,
-        "scene": pl.String,
-        **dict.fromkeys(ATTRIBUTES, pl.Boolean),
-        "objects": pl.List(pl.String),
+        **{
+            field.name: pl.List(pl.String) if field.dtype == "list[str]" else pl.Boolean if field.dtype == "bool" else pl.String
+            for field in QUESTIONS.fields
+        },
     }
     return pl.DataFrame([{**dict.fromkeys(schema), "image_id": str(at), "objects": own} for at, own in enumerate(objects)], schema=schema)

@@ -13,6 +13,7 @@ from vibe_assets.audit.blind import scene_agreement
 from vibe_assets.audit.settle import truth_rows
 from vibe_assets.audit.verdicts import Verdict
 from vibe_assets.evaluate.intervals import weighted_share
+from vibe_assets.questions import load
 from vibe_assets.records import Labels
 
 TITLE = "Two people, and what is filled in"
@@ -22,7 +23,7 @@ Act = Literal["labelled", "accepted", "corrected"]
 
 
 def simulate(libraries: int, seed: int) -> Iterator[Result]:
-    truth = _library()
+    truth, questions = _library(), load()
     for setting, people in (("one person", 1), ("two people", 2)):
         now = before = 0
         for at in range(libraries):
@@ -30,9 +31,9 @@ def simulate(libraries: int, seed: int) -> Iterator[Result]:
             chance = rng.choice([0.25, 0.5, 1.0], PHOTOS)
             agree = np.clip(rng.normal(0.7, 0.2, PHOTOS) - 0.1 * chance, 0, 1)  # chance that a person gives the teacher's scene
             verdicts = list(_verdicts(rng, agree, chance, people))
-            audited = truth_rows(verdicts)
+            audited = truth_rows(verdicts, questions)
             teacher = audited.select("image_id", scene=pl.lit("scene.food"))
-            rows = scene_agreement(verdicts, audited, teacher)
+            rows = scene_agreement(verdicts, audited, teacher, questions)
             blind = rows.filter(pl.col("agreed_blind").is_not_null())
             found = weighted_share(blind["agreed_blind"], weights=blind["weight"])
             settled = audited.filter(pl.col("scene").is_not_null())
@@ -54,7 +55,7 @@ def _verdicts(rng: np.random.Generator, agree: np.ndarray, chance: np.ndarray, p
         for person in range(people):
             blind = rng.random() < BLIND
             same = rng.random() < agree[photo] or (not blind and rng.random() < PULL)
-            labels = Labels(image_id, "scene.food" if same else "scene.other", {}, ())
+            labels = Labels(image_id, {"scene": "scene.food" if same else "scene.other"})
             shown = {"inclusion_probability": float(chance[photo])}
             act: Act = "labelled" if blind else "accepted" if same else "corrected"
             yield Verdict(

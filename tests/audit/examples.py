@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vibe_assets.records import ATTRIBUTES
+from tests.support.questions import ATTRIBUTES
 
 SCENES = ("scene.food", "scene.people", "scene.document", "scene.other")
 SCHEMA: dict[str, Any] = {

@@ -10,8 +10,9 @@ from typing import Any
 import polars as pl
 from PIL import Image
 
+from tests.support.questions import ATTRIBUTES
 from vibe_assets.demo.render import render_library
-from vibe_assets.records import ATTRIBUTES, AUTO_GROUND_TRUTH, PREDICTIONS, Table
+from vibe_assets.records import AUTO_GROUND_TRUTH, PREDICTIONS, Table
 from vibe_assets.settings import load_settings
 from vibe_assets.stages.library import accepted_photos, group_library, look_at_folders, scan_folder
 from vibe_assets.stages.platform import Platform

@@ -22,9 +22,9 @@ def said(
     act: str = "accepted",
     **more: Any,
 ) -> Verdict:
-    """A verdict `second` seconds after START; `attributes` among the rest go into its labels."""
+    """A verdict `second` seconds after START; `attributes` and `values` among the rest go into its labels."""
     image_id = f"{image:032x}"
-    attributes = more.pop("attributes", {})
-    labels = None if act in ("skipped", "undone") else Labels(image_id, scene, attributes, objects)
+    values = {"scene": scene, **more.pop("attributes", {}), "objects": objects, **more.pop("values", {})}
+    labels = None if act in ("skipped", "undone") else Labels(image_id, values)
     at = (START + timedelta(seconds=second)).isoformat()
     return Verdict(verdict_id, at, image_id, by, act, labels, blind=more.pop("blind", False), spent_ms=900, **more)  # type: ignore[arg-type]

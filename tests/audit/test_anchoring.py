@@ -8,11 +8,12 @@ import pytest
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from tests.audit.examples import team, verdict_table
+from tests.support.questions import ATTRIBUTES, PACKAGED
 from vibe_assets.audit.anchoring import anchoring, median_seconds, pace
 from vibe_assets.audit.figures import audit_figures
 from vibe_assets.audit.judgements import judgement_rows
 from vibe_assets.audit.verdicts import Verdict
-from vibe_assets.records import ATTRIBUTES, Labels
+from vibe_assets.records import Labels
 
 TEACHER = {"image_id": pl.String, "scene": pl.String, **dict.fromkeys(ATTRIBUTES, pl.Boolean)}
 
@@ -89,7 +90,7 @@ def test_skips_and_untimed_verdicts_leave_the_pace():
 
 def test_all_figures_of_a_team():
     verdicts, teacher, groups = team(200)
-    found = audit_figures(verdicts, teacher, groups=groups, resamples=100)
+    found = audit_figures(verdicts, teacher, PACKAGED, groups=groups, resamples=100)
     assert set(found.people) == {"ana", "ben", "eve"}
     assert [c.question for c in found.alpha] == ["scene", "has_person", "has_animal", "has_text", "is_document", "is_screenshot"]
     assert len(found.kappa) == 18
@@ -100,8 +101,8 @@ def test_all_figures_of_a_team():
 
 def said(number, annotator, minute, *, view="all", scene="scene.food", **fields):
     usual = {"verdict_id": f"{annotator}-{number}-{minute}", "at": f"2026-01-01T00:{minute:02}:00+00:00", "image_id": f"{number:032x}",
-             "annotator": annotator, "act": "labelled", "labels": Labels(f"{number:032x}", scene), "blind": True, "spent_ms": 3000,
-             "shown": {"view": view}}  # fmt: skip
+             "annotator": annotator, "act": "labelled", "labels": Labels(f"{number:032x}", {"scene": scene}), "blind": True,
+             "spent_ms": 3000, "shown": {"view": view}}  # fmt: skip
     return Verdict(**{**usual, **fields})
 
 
@@ -115,7 +116,8 @@ def test_rows_know_the_page_and_files_stay_out():
             said(4, "ana", 4),
             said(4, "ben", 5),
             said(5, "file", 6, source="file"),
-        ]
+        ],
+        PACKAGED,
     )
     assert rows.select("annotator", "view", "in_order", "shown_teacher").rows() == [
         ("ana", "all", True, None),
@@ -124,14 +126,14 @@ def test_rows_know_the_page_and_files_stay_out():
         ("ana", "all", False, None),  # what is left after a view was picked empty is no random part
         ("ben", "all", True, None),
     ]
-    assert judgement_rows([]).is_empty()
+    assert judgement_rows([], PACKAGED).is_empty()
 
 
 def test_photos_picked_by_their_answers_do_not_count_as_a_pull():
     """Where teacher and student differ the teacher is often wrong: judged first and pre-filled, they would hide the pull."""
     verdicts, teacher = lot(40, 50, 40, 50)
     picked = verdicts.with_columns(in_order=pl.col("blind") | (pl.col("scene") == "scene.other"))
-    found = audit_figures(picked, teacher, resamples=10, sample=[*verdicts["image_id"], "never-seen"])
+    found = audit_figures(picked, teacher, PACKAGED, resamples=10, sample=[*verdicts["image_id"], "never-seen"])
     assert found.anchoring[0].prefilled.n == 10
     assert (found.chosen, found.photos, found.left) == (40, 100, 1)
 
@@ -140,13 +142,13 @@ def test_answers_of_another_teacher_say_nothing_of_this_ones_pull():
     verdicts, teacher = lot(40, 50, 40, 50)
     versions = pl.when("blind").then(None).otherwise(pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("t1")).otherwise(pl.lit("t2")))
     shown = verdicts.with_columns(shown_teacher=versions)
-    found = audit_figures(shown, teacher.with_columns(teacher=pl.lit("t2")), resamples=10)
+    found = audit_figures(shown, teacher.with_columns(teacher=pl.lit("t2")), PACKAGED, resamples=10)
     assert (found.anchoring[0].blind.n, found.anchoring[0].prefilled.n) == (50, 25)
 
 
 def test_an_empty_audit_has_reasons_instead_of_figures():
     verdicts, teacher, groups = team(50)
-    found = audit_figures(verdicts.clear(), teacher, groups=groups)
+    found = audit_figures(verdicts.clear(), teacher, PACKAGED, groups=groups)
     assert (found.people, found.photos) == ({}, 0)
     assert all(c.estimate is None and c.reason for c in found.alpha)
     assert all(a.difference is None and a.reason for a in found.anchoring)

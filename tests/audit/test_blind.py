@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from tests.audit.says import said
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.blind import scene_agreement
 from vibe_assets.audit.settle import truth_rows
 from vibe_assets.audit.verdicts import Verdict
@@ -13,7 +14,8 @@ TEACHER = pl.DataFrame({"image_id": ["p1"], "scene": ["scene.food"]})
 
 
 def agreed(*verdicts: Verdict) -> tuple[float, float | None]:
-    (row,) = scene_agreement(verdicts, truth_rows(verdicts), TEACHER.with_columns(image_id=pl.lit(verdicts[0].image_id))).rows(named=True)
+    teacher = TEACHER.with_columns(image_id=pl.lit(verdicts[0].image_id))
+    (row,) = scene_agreement(verdicts, truth_rows(verdicts, PACKAGED), teacher, PACKAGED).rows(named=True)
     return row["agreed"], row["agreed_blind"]
 
 

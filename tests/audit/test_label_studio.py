@@ -10,16 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.questions import ATTRIBUTES, PACKAGED
 from vibe_assets.audit.label_studio import TaskPhoto, is_blind, labelling_config, read_export, tasks
 from vibe_assets.labels.files import AuditedFileError
-from vibe_assets.labels.taxonomy import Taxonomy
-from vibe_assets.records import ATTRIBUTES, Labels
+from vibe_assets.records import Labels
 
-TAXONOMY = Taxonomy.load()
+SCENES, OBJECTS = PACKAGED["scene"].keys, PACKAGED["objects"].keys
 A, B = "a" * 32, "b" * 32
 SAID = Labels(
-    A, "scene.food", {**dict.fromkeys(ATTRIBUTES, False), "has_text": True, "has_person": None}, ("object.food.dessert", "object.drink")
-)
+    A,
+    {
+        "scene": "scene.food", **dict.fromkeys(ATTRIBUTES, False), "has_text": True, "has_person": None,
+        "objects": ("object.food.dessert", "object.drink"),
+    },
+)  # fmt: skip
 AT = "2026-03-09T22:16:08.728378Z"
 
 
@@ -66,11 +70,11 @@ def shortened(task):
 def read(tmp_path, value, known=(A, B)):
     path = tmp_path / "export.json"
     path.write_text(value if isinstance(value, str) else json.dumps(value, indent=1), encoding="utf-8")
-    return read_export(path, taxonomy=TAXONOMY, known_ids=known)
+    return read_export(path, questions=PACKAGED, known_ids=known)
 
 
 def test_a_task_has_what_label_studio_asks_for():
-    (task,) = tasks([photo()], image_prefix="/data/local-files/?d=", model_version="t1")
+    (task,) = tasks([photo()], PACKAGED, image_prefix="/data/local-files/?d=", model_version="t1")
     assert task["data"]["image"] == "/data/local-files/?d=trips/caf%C3%A9%201.jpg"
     assert (task["data"]["image_id"], task["data"]["inclusion_probability"]) == (A, 0.25)
     (prediction,) = task["predictions"]
@@ -83,7 +87,7 @@ def test_a_task_has_what_label_studio_asks_for():
 
 
 def test_a_blind_task_tells_nothing_of_any_answer():
-    (task,) = tasks([photo(None)], image_prefix="", model_version="t1")
+    (task,) = tasks([photo(None)], PACKAGED, image_prefix="", model_version="t1")
     assert set(task) == {"data"}
     assert set(task["data"]) == {"image", "image_id", "name", "inclusion_probability"}
 
@@ -96,27 +100,26 @@ def test_blind_photos_are_a_steady_random_share():
 
 
 def test_the_config_offers_every_label_and_every_predicted_choice():
-    view = ET.fromstring(labelling_config(TAXONOMY))
+    view = ET.fromstring(labelling_config(PACKAGED))
     boxes = {box.get("name"): box for box in view.iter("Choices")}
     assert {name: box.get("choice") for name, box in boxes.items()} == {
         "scene": "single", "attributes": "multiple", "cannot_tell": "multiple", "objects": "multiple",
     }  # fmt: skip
     offered = {name: [choice.get("value") for choice in box] for name, box in boxes.items()}
-    assert offered["scene"] == [key.removeprefix("scene.") for key in TAXONOMY.scenes]
+    assert offered["scene"] == [key.removeprefix("scene.") for key in SCENES]
     assert set(offered["attributes"]) == set(ATTRIBUTES)
-    assert len(offered["objects"]) == len(set(offered["objects"])) == len(TAXONOMY.objects)
+    assert len(offered["objects"]) == len(set(offered["objects"])) == len(OBJECTS)
     assert view.find("Image").get("value") == "$image"
-    (task,) = tasks([photo()], image_prefix="", model_version="t1")
+    (task,) = tasks([photo()], PACKAGED, image_prefix="", model_version="t1")
     for region in task["predictions"][0]["result"]:
         assert set(region["value"]["choices"]) <= set(offered[region["from_name"]])
 
 
 LABELS = st.builds(
-    Labels,
-    st.just(A),
-    st.sampled_from(TAXONOMY.scenes),
+    lambda scene, flags, objects: Labels(A, {"scene": scene, **flags, "objects": objects}),
+    st.sampled_from(SCENES),
     st.fixed_dictionaries({name: st.sampled_from([True, False, None]) for name in ATTRIBUTES}),
-    st.lists(st.sampled_from(TAXONOMY.objects), max_size=4, unique=True).map(tuple),
+    st.lists(st.sampled_from(OBJECTS), max_size=4, unique=True).map(tuple),
 )
 
 
@@ -124,7 +127,7 @@ LABELS = st.builds(
 @given(LABELS)
 def test_accepted_predictions_come_back_as_they_went_out_by_either_format(tmp_path_factory, labels):
     tmp_path = tmp_path_factory.mktemp("round")
-    (task,) = tasks([photo(labels)], image_prefix="", model_version="t1")
+    (task,) = tasks([photo(labels)], PACKAGED, image_prefix="", model_version="t1")
     full = annotated(json.loads(json.dumps(task)))
     (verdict,) = read(tmp_path, [full])
     assert verdict.labels == labels
@@ -137,23 +140,23 @@ def test_accepted_predictions_come_back_as_they_went_out_by_either_format(tmp_pa
 
 
 def test_corrections_blind_answers_skips_and_empty_submissions_are_told_apart(tmp_path):
-    filled, blind = tasks([photo(), photo(None, B)], image_prefix="", model_version="t1")
+    filled, blind = tasks([photo(), photo(None, B)], PACKAGED, image_prefix="", model_version="t1")
     export = [
-        annotated(filled, result=ticked(scene=["people"], objects=["toy" if "object.toy" in TAXONOMY.objects else "drink"])),
+        annotated(filled, result=ticked(scene=["people"], objects=["toy" if "object.toy" in OBJECTS else "drink"])),
         annotated(blind, result=ticked(scene=["food"]), completed_by={"id": 3, "email": "ana@example.org"}),
         annotated(blind, result=ticked(scene=["food"]), was_cancelled=True, lead_time=None),
         annotated(blind, result=[], id=5),
     ]
     corrected, labelled, skipped, empty = read(tmp_path, export)
-    assert (corrected.act, corrected.labels.scene, corrected.annotator) == ("corrected", "scene.people", "label-studio-10")
-    assert corrected.labels.attributes == dict.fromkeys(ATTRIBUTES, False), "what is not ticked is false"
+    assert (corrected.act, corrected.labels.values["scene"], corrected.annotator) == ("corrected", "scene.people", "label-studio-10")
+    assert {name: corrected.labels.values[name] for name in ATTRIBUTES} == dict.fromkeys(ATTRIBUTES, False), "what is not ticked is false"
     assert (labelled.act, labelled.blind, labelled.annotator) == ("labelled", True, "ana@example.org")
     assert (skipped.act, skipped.labels, skipped.reason, skipped.spent_ms) == ("skipped", None, "skipped in Label Studio", 0)
     assert (empty.act, empty.reason) == ("skipped", "submitted without an answer")
 
 
 def test_other_controls_and_several_people_are_no_trouble(tmp_path):
-    (task,) = tasks([photo(None)], image_prefix="", model_version="t1")
+    (task,) = tasks([photo(None)], PACKAGED, image_prefix="", model_version="t1")
     remark = {"from_name": "remark", "to_name": "image", "type": "textarea", "value": {"text": ["dark"]}}
     full = annotated(task, result=[*ticked(scene=["food"]), remark])
     full["annotations"].append({**full["annotations"][0], "id": 1002, "completed_by": 11})
@@ -162,7 +165,7 @@ def test_other_controls_and_several_people_are_no_trouble(tmp_path):
 
 
 def test_one_wrong_line_refuses_the_file_and_every_wrong_line_is_named(tmp_path):
-    (task,) = tasks([photo(None)], image_prefix="", model_version="t1")
+    (task,) = tasks([photo(None)], PACKAGED, image_prefix="", model_version="t1")
     wrong = [
         annotated(task, result=ticked(scene=["food"])),
         annotated({**task, "data": {**task["data"], "image_id": "c" * 32}}, result=ticked(scene=["food"])),

@@ -68,7 +68,7 @@ def test_a_blind_photo_tells_nothing_of_the_answers(client: TestClient, platform
     assert 0 < len(blind) < len(items)
     assert all(item.keys() == {"image_id", "name", "width", "height", "blind"} for item in blind)
     ids = {item["image_id"] for item in blind}
-    scenes = open_desk(platform).vocabulary.scenes
+    scenes = open_desk(platform).questions["scene"].keys
     for view in ({"view": "differ"}, {"view": "unsure"}, *({"view": "scene", "scene": scene} for scene in scenes)):
         assert not ids & {item["image_id"] for item in queue(client, **view)}, view
     assert client.post("/api/verdicts", json=verdict(blind[0])).json()["act"] == "labelled"
@@ -269,7 +269,7 @@ def test_a_full_log_is_no_acknowledgement(client: TestClient, platform: Platform
 def test_the_forecast_leaves_the_accuracy_itself_out(platform: Platform) -> None:
     desk: Desk = open_desk(platform)
     for image_id, photo in list(desk.photos.items())[:12]:
-        labels = {"scene": photo.teacher.scene if photo.teacher else None, "attributes": {}, "objects": []}
+        labels = {"scene": photo.teacher.values["scene"] if photo.teacher else None, "attributes": {}, "objects": []}
         said = {"verdict_id": f"x-{image_id}", "image_id": image_id, "annotator": "ann", "act": "label", "labels": labels}
         desk.take({**said, "spent_ms": 1})
     known = desk.progress("ann")

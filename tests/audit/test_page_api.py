@@ -43,7 +43,7 @@ class Place:
 
     def kept(self) -> VerdictLog:
         """The log as another process would open it."""
-        return VerdictLog(self.platform.settings.audit_dir / "verdicts")
+        return VerdictLog(self.platform.settings.audit_dir / "verdicts", self.platform.questions)
 
 
 @pytest.fixture(scope="module")

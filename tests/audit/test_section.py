@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.audit.examples import team
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.figures import audit_figures
 from vibe_assets.audit.section import audit_markdown, audit_section, audit_summary, audit_warning
 
@@ -16,7 +17,7 @@ from vibe_assets.audit.section import audit_markdown, audit_section, audit_summa
 @pytest.fixture(scope="module")
 def figures():
     verdicts, teacher, groups = team(160)
-    return audit_figures(verdicts, teacher, groups=groups, resamples=200)
+    return audit_figures(verdicts, teacher, PACKAGED, groups=groups, resamples=200)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def alone():
     """One person, a few photos."""
     verdicts, teacher, groups = team(60)
     few = verdicts.filter(pl.col("annotator") == "ana").head(8)
-    return audit_figures(few.with_columns(annotator=pl.lit("<b>ana</b>")), teacher, groups=groups)
+    return audit_figures(few.with_columns(annotator=pl.lit("<b>ana</b>")), teacher, PACKAGED, groups=groups)
 
 
 def test_the_section_shows_every_figure_with_its_interval_and_runs_nothing(figures):

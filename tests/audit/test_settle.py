@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from tests.audit.says import START, said
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.settle import settled_part, standing, truth_rows, truth_version, verdict_rows
 from vibe_assets.audit.verdicts import Verdict
 
 
 def truth(*verdicts: Verdict) -> dict[str, Any]:
-    (row,) = truth_rows(verdicts).iter_rows(named=True)
+    (row,) = truth_rows(verdicts, PACKAGED).iter_rows(named=True)
     return row
 
 
@@ -24,7 +25,7 @@ def test_the_newest_verdict_of_a_person_wins() -> None:
 def test_an_undo_takes_one_verdict_back_and_the_one_before_holds_again() -> None:
     rows = [said("v1"), said("v2", scene="scene.product", second=1), said("v3", act="undone", undoes="v2", second=2)]
     assert truth(*rows)["scene"] == "scene.food"
-    assert truth_rows([said("v1"), said("v2", act="undone", undoes="v1", second=1)]).is_empty()
+    assert truth_rows([said("v1"), said("v2", act="undone", undoes="v1", second=1)], PACKAGED).is_empty()
 
 
 def test_nobody_undoes_what_another_said() -> None:
@@ -33,8 +34,8 @@ def test_nobody_undoes_what_another_said() -> None:
 
 def test_a_skipped_photo_has_no_label_but_is_seen() -> None:
     verdicts = [said("v1"), said("v2", act="skipped", reason="too dark", second=1)]
-    assert truth_rows(verdicts).is_empty()
-    assert verdict_rows(verdicts).select("act", "scene", "reason").row(0) == ("skipped", None, "too dark")
+    assert truth_rows(verdicts, PACKAGED).is_empty()
+    assert verdict_rows(verdicts, PACKAGED).select("act", "scene", "reason").row(0) == ("skipped", None, "too dark")
 
 
 def test_most_people_decide_field_by_field_and_a_tie_is_unknown() -> None:
@@ -69,7 +70,7 @@ def test_every_person_has_one_row_a_photo_and_the_page_goes_before_the_file() ->
     rows = verdict_rows([
         said("v1"), said("v2", by="ben", blind=True, act="labelled"), said("v3", image=2),
         said("f1", second=9, scene="scene.people", source="file"),
-    ])  # fmt: skip
+    ], PACKAGED)  # fmt: skip
     assert rows.select("annotator", "scene", "blind", "source").rows() == [
         ("ann", "scene.food", False, "page"), ("ben", "scene.food", True, "page"), ("ann", "scene.food", False, "page"),
     ]  # fmt: skip
@@ -78,7 +79,7 @@ def test_every_person_has_one_row_a_photo_and_the_page_goes_before_the_file() ->
 def test_the_order_of_the_lines_does_not_matter() -> None:
     verdicts = [said("v1"), said("v2", second=1, scene="scene.product"), said("v3", second=2, act="undone", undoes="v2")]
     assert standing(verdicts) == standing(verdicts[::-1])
-    assert truth_version(truth_rows(verdicts)) == truth_version(truth_rows(verdicts[:1]))
+    assert truth_version(truth_rows(verdicts, PACKAGED)) == truth_version(truth_rows(verdicts[:1], PACKAGED))
 
 
 @pytest.mark.parametrize(

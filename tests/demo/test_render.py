@@ -15,13 +15,11 @@ from PIL import Image, ImageOps
 from vibe_assets.demo.answers import CANDIDATE, CONFUSIONS, SIMULATED_PERSON, TEACHER, simulate_audit, teacher_answers
 from vibe_assets.demo.plan import BURSTS, FOLDERS, PAINTERS, plan_library
 from vibe_assets.demo.render import BROKEN, MARKER, DemoLibrary, encoded, render_library
-from vibe_assets.labels.convert import labels_of
 from vibe_assets.labels.files import read_audited, read_labels
-from vibe_assets.labels.taxonomy import Taxonomy
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.questions import load
 
 PHOTOS = 75
-TAXONOMY = Taxonomy.load()
+PACKAGED = load()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,7 @@ def test_every_photo_of_the_truth_is_a_readable_file_and_the_rest_is_broken(libr
 
 def test_the_truth_is_in_the_format_and_the_keys_of_the_labels_room(library):
     rows = read_labels_of_distinct(library)
-    assert set(rows["scene"]) >= set(TAXONOMY.scenes) - {"scene.other"}  # which only larger libraries have
+    assert set(rows["scene"]) >= set(PACKAGED["scene"].keys) - {"scene.other"}  # which only larger libraries have
     assert {shot.painter for shot in plan_library(seed=7, photos=280)} == set(PAINTERS)
     assert rows.null_count().sum_horizontal().item() == 0
     assert {path.rpartition("/")[0] for path in (photo["rel_path"] for photo in library.truth)} == {folder.path for folder in FOLDERS}
@@ -62,7 +60,7 @@ def test_the_truth_is_in_the_format_and_the_keys_of_the_labels_room(library):
 def read_labels_of_distinct(library):
     path = library.truth_file.with_name("distinct.jsonl")
     path.write_text("".join(json.dumps(photo) + "\n" for photo in {p["image_id"]: p for p in library.truth}.values()), encoding="utf-8")
-    return read_labels(path, TAXONOMY)
+    return read_labels(path, PACKAGED)
 
 
 def test_a_second_call_finds_the_library_complete_and_a_lost_file_renders_it_anew(library):
@@ -145,8 +143,8 @@ def test_a_painter_repeats_itself_for_a_seed_and_names_known_objects(painter):
     assert first.image.tobytes() == again.image.tobytes() != another.image.tobytes()
     assert first.image.size == (240, 180)
     for drawing in (first, another):
-        assert all(TAXONOMY.known(f"object.{word}") for word in drawing.objects)
-        assert TAXONOMY.known(f"scene.{drawing.scene}")
+        assert all(PACKAGED.known(f"object.{word}") for word in drawing.objects)
+        assert PACKAGED.known(f"scene.{drawing.scene}")
 
 
 def test_the_same_shot_gives_the_same_bytes():
@@ -158,7 +156,7 @@ def test_the_same_shot_gives_the_same_bytes():
 def synthetic_truth(count=2000):
     return [
         {"image_id": f"{number:032x}", "rel_path": f"p/{number}.jpg", "scene": [f"scene.{list(CONFUSIONS)[number % 9]}"],
-         "attributes": {f"attr.{name}": number % 2 == 0 for name in ATTRIBUTES},
+         "attributes": {f"attr.{name}": number % 2 == 0 for name in PACKAGED["attributes"].shape},
          "objects": ["object.dailystuff.mug", "object.food"]}
         for number in range(count)
     ]  # fmt: skip
@@ -168,14 +166,14 @@ def synthetic_truth(count=2000):
 def test_a_teacher_errs_as_often_as_it_says_and_repeats_itself(teacher):
     truth = synthetic_truth()
     answers = teacher_answers(truth, teacher, seed=1, selfies=frozenset({truth[2]["image_id"]}))
-    read = [labels_of("x", a["annotation"], TAXONOMY, min_object_confidence=0.7, include_non_main=False) for a in answers]
-    wrong = [(t["scene"][0], r.scene) for t, r in zip(truth, read, strict=True) if r.scene not in (None, t["scene"][0])]
+    read = [PACKAGED.tell(a["annotation"], min_confidence=0.7, include_non_main=False).values for a in answers]
+    wrong = [(t["scene"][0], r["scene"]) for t, r in zip(truth, read, strict=True) if r["scene"] not in (None, t["scene"][0])]
     assert len(wrong) == round(2000 * teacher.wrong_scene)
     assert all(taken.removeprefix("scene.") in CONFUSIONS[true.removeprefix("scene.")] for true, taken in wrong)
-    assert sum(r.scene is None for r in read) == round(2000 * teacher.unknown_scene)
-    missed = np.mean([r.attributes.get("has_text") is False for r in read[::2]])
+    assert sum(r["scene"] is None for r in read) == round(2000 * teacher.unknown_scene)
+    missed = np.mean([r["has_text"] is False for r in read[::2]])
     assert abs(missed - teacher.missed["has_text"]) < 0.04
-    assert sum("object.dailystuff.mug" in r.objects for r in read) > 2000 * (1 - 2.5 * (teacher.missed_object + teacher.wrong_object))
+    assert sum("object.dailystuff.mug" in r["objects"] for r in read) > 2000 * (1 - 2.5 * (teacher.missed_object + teacher.wrong_object))
     assert answers == teacher_answers(truth, teacher, seed=1, selfies=frozenset({truth[2]["image_id"]}))
     assert answers != teacher_answers(truth, teacher, seed=2, selfies=frozenset())
 
@@ -202,7 +200,7 @@ def test_simulated_people_give_back_a_file_that_is_accepted_and_says_it_is_simul
     wrong = sum(photo["scene"] != true["scene"] for photo, true in zip(audited, truth, strict=True))
     assert 20 <= wrong <= 85
     sample.write_text(json.dumps(audited), encoding="utf-8")
-    rows = read_audited(sample, taxonomy=TAXONOMY, known_ids={photo["image_id"] for photo in truth})
+    rows = read_audited(sample, questions=PACKAGED, known_ids={photo["image_id"] for photo in truth})
     assert set(rows["annotator"]) == {SIMULATED_PERSON}
     with pytest.raises(ValueError, match="no truth for photo"):
         simulate_audit(sample, truth[:5], seed=1)

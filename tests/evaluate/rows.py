@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vibe_assets.records import ATTRIBUTES
+from tests.support.questions import ATTRIBUTES, PACKAGED
+from vibe_assets.evaluate.figures import kinds_of
 
+KINDS = kinds_of(PACKAGED)
 SCENES = ("scene.people", "scene.food", "scene.document", "scene.other")
 OBJECTS = ("object.drink", "object.document.book", "object.dailystuff.vehicle", "object.animals.dog")
 

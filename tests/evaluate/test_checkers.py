@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.audit.examples import team
-from tests.evaluate.rows import SCENES, library
+from tests.evaluate.rows import KINDS, PACKAGED, library
 from tests.evaluate.test_drift import FOOD, OTHER, series
 from tests.support.checkers import accessibility_faults, html_errors, repeated_ids
 from vibe_assets.audit.figures import audit_figures
 from vibe_assets.audit.section import audit_section
 from vibe_assets.evaluate import charts, metrics
-from vibe_assets.evaluate.compare import KINDS, compare_paired, estimate_shares, label_shares
+from vibe_assets.evaluate.compare import compare_paired, estimate_shares, label_shares
 from vibe_assets.evaluate.drift import FolderDrift, render_drift
 from vibe_assets.evaluate.flow import label_flow
 from vibe_assets.evaluate.labels import evaluate_labels
@@ -28,8 +28,8 @@ PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAA
 
 def _report() -> str:
     truth, said, groups = library(120)
-    first = evaluate_labels(said, truth, groups=groups, scenes=SCENES, resamples=20)
-    second = evaluate_labels(said.drop("scene_confidence"), truth, subject="student", truth_kind="auto", resamples=20)
+    first = evaluate_labels(said, truth, groups=groups, resamples=20, questions=PACKAGED)
+    second = evaluate_labels(said.drop("scene_confidence"), truth, subject="student", truth_kind="auto", resamples=20, questions=PACKAGED)
     worst = worst_photos(first)
     answers = {row["image_id"]: row for row in said.iter_rows(named=True)}
     people = {row["image_id"]: row for row in truth.iter_rows(named=True)}
@@ -42,11 +42,16 @@ def _report() -> str:
         thumbnails=dict.fromkeys(worst[:3], PICTURE),
         names={image_id: f"2021/sea/{image_id}.jpg" for image_id in worst},
         beside={image_id: {"people": people[image_id], "students": answers[image_id]} for image_id in worst},
-        comparison=[compare_paired(spoilt, said, truth, groups=groups, what=what) for what in KINDS],
+        comparison=[compare_paired(spoilt, said, truth, groups=groups, what=what, questions=PACKAGED) for what in KINDS],
         previous=first.headline,
-        shares={label: (share, share) for label, share in estimate_shares(truth, groups=groups, raw=label_shares(said)).items()},
+        shares={
+            label: (share, share)
+            for label, share in estimate_shares(
+                truth, groups=groups, raw=label_shares(said, questions=PACKAGED), questions=PACKAGED
+            ).items()
+        },
         calibration={name: (metrics.reliability([0.9, 0.8], [1, 0]), first.reliability) for name in ("scene", "attr.has_text")},
-        sections=[audit_section(audit_figures(verdicts, teacher, groups=audit_groups, resamples=50))],
+        sections=[audit_section(audit_figures(verdicts, teacher, PACKAGED, groups=audit_groups, resamples=50))],
         generated_at=NOW,
     )
 
@@ -54,27 +59,28 @@ def _report() -> str:
 def _comparison() -> str:
     truth, a, groups = library(120)
     _, b, _ = library(120, accuracy=0.3)
-    flow = label_flow(a, b, kinds=KINDS, groups=groups, resamples=20)
-    sides = [evaluate_labels(rows, truth, groups=groups, scenes=SCENES, resamples=20, subject="trial") for rows in (a, b)]
+    flow = label_flow(a, b, kinds=KINDS, groups=groups, resamples=20, questions=PACKAGED)
+    sides = [evaluate_labels(rows, truth, groups=groups, resamples=20, subject="trial", questions=PACKAGED) for rows in (a, b)]
     shown = flow.differing[:3]
     rows = {name: {row["image_id"]: row for row in side.iter_rows(named=True)} for name, side in (("people", truth), ("a", a), ("b", b))}
     return render_comparison(
         Judged("a@1", "one", sides[0]),
         Judged("b@2", "the other", sides[1]),
         flow=flow,
-        comparisons=[compare_paired(a, b, truth, groups=groups, what=kind) for kind in KINDS],
+        comparisons=[compare_paired(a, b, truth, groups=groups, what=kind, questions=PACKAGED) for kind in KINDS],
         scope="scene of 120 photos",
         thumbnails=dict.fromkeys(shown, PICTURE),
         names=dict.fromkeys(shown, "2021/sea/a.jpg"),
         beside={image_id: {who: side[image_id] for who, side in rows.items()} for image_id in shown},
         footer={"A": "one"},
+        questions=PACKAGED,
     )
 
 
 def _drift() -> str:
     drifts = [FolderDrift(f"2021/folder_{at}", 10, (0.1, None, 0.5 / (at + 1)), 3, {FOOD: 0.4, OTHER: -0.4}) for at in range(4)]
     steps = [f"version {at}, another teacher" for at in range(3)]
-    return render_drift([series(3), series(9, "scene_macro_f1"), series(1)], drifts, steps=steps, generated_at=NOW)
+    return render_drift([series(3), series(9, "scene_macro_f1"), series(1)], drifts, steps=steps, generated_at=NOW, questions=PACKAGED)
 
 
 def _index() -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.evaluate.rows import SCENES, labels, library
+from tests.evaluate.rows import PACKAGED, labels, library
 from vibe_assets.evaluate.combined import Models, combined_share
 from vibe_assets.evaluate.compare import compare_paired, estimate_shares
 from vibe_assets.evaluate.intervals import weighted_share
@@ -65,10 +65,10 @@ def test_what_sources_say_of_a_label_is_read_with_its_confidence_and_filled_with
         {"image_id": "c", "scene": None, "scene_confidence": 0.2, "objects": ["object.drink"]},
     ]
     student = labels(rows, scene_confidence=pl.Float64, has_text_confidence=pl.Float64)
-    said = Said("abcd", [teacher, student])
+    said = Said("abcd", [teacher, student], questions=PACKAGED)
     assert said.knows("ab")
     assert not said.knows("ax")
-    agreement = said.agreement(list("abd"))
+    agreement = said.agreement(list("abd"), "scene")
     assert agreement.said[:, 0].tolist() == pytest.approx([0.8, 0.3, 0.55])  # the third was not answered: the mean of the two
     assert (agreement.everywhere[0], agreement.photos) == (pytest.approx(0.55), 4)
     assert said.shares(["a"], "scene.food").said.tolist() == [[1.0, 0.8]]
@@ -85,10 +85,10 @@ def test_an_evaluation_counts_in_what_is_said_of_every_photo() -> None:
     wrong = pl.int_range(pl.len()) % 25 == 0
     student = truth.with_columns(scene=pl.when(wrong).then(pl.lit("scene.other")).otherwise("scene"), scene_confidence=pl.lit(0.9))
     checked = truth.with_columns(inclusion_probability=0.25).gather_every(4)
-    said = Said(truth["image_id"].to_list(), [teacher, student])
-    both = evaluate_labels(teacher, checked, scenes=SCENES, resamples=50, finite=True, said=said)
-    alone = evaluate_labels(teacher, checked, scenes=SCENES, resamples=50, finite=True)
-    whole = evaluate_labels(teacher, truth.drop("inclusion_probability"), scenes=SCENES, resamples=50)
+    said = Said(truth["image_id"].to_list(), [teacher, student], questions=PACKAGED)
+    both = evaluate_labels(teacher, checked, resamples=50, finite=True, said=said, questions=PACKAGED)
+    alone = evaluate_labels(teacher, checked, resamples=50, finite=True, questions=PACKAGED)
+    whole = evaluate_labels(teacher, truth.drop("inclusion_probability"), resamples=50, questions=PACKAGED)
     for found, other, true in zip(both.labels, alone.labels, whole.labels, strict=True):
         if found.kind == "scene" and found.precision is not None and found.precision.worth is not None:
             assert other.precision is not None
@@ -99,10 +99,10 @@ def test_an_evaluation_counts_in_what_is_said_of_every_photo() -> None:
     assert accuracy.worth is not None
     assert accuracy.worth > 1.5 * accuracy.n
     assert accuracy.low <= whole.headline["scene_accuracy"].value <= accuracy.high
-    shares = estimate_shares(checked, finite=True, said=said)
+    shares = estimate_shares(checked, finite=True, said=said, questions=PACKAGED)
     assert shares["scene.people"].worth is not None
-    few = Said(truth["image_id"].to_list()[:5], [teacher, student])
-    assert evaluate_labels(teacher, checked, scenes=SCENES, resamples=50, finite=True, said=few).to_json() == alone.to_json()
+    few = Said(truth["image_id"].to_list()[:5], [teacher, student], questions=PACKAGED)
+    assert evaluate_labels(teacher, checked, resamples=50, finite=True, said=few, questions=PACKAGED).to_json() == alone.to_json()
 
 
 def test_two_versions_are_compared_on_what_they_differ_by_on_all_photos_too() -> None:
@@ -112,8 +112,8 @@ def test_two_versions_are_compared_on_what_they_differ_by_on_all_photos_too() ->
     new = old.with_columns(scene=pl.when(pl.Series(rng.random(1200) < 0.5)).then(truth["scene"]).otherwise("scene"))
     teacher = truth.with_columns(scene=pl.when(pl.Series(rng.random(1200) < 0.02)).then(pl.lit("scene.food")).otherwise("scene"))
     checked = truth.with_columns(inclusion_probability=0.25).gather_every(4)
-    both = compare_paired(old, new, checked, others=teacher).delta
-    alone = compare_paired(old, new, checked).delta
+    both = compare_paired(old, new, checked, others=teacher, questions=PACKAGED).delta
+    alone = compare_paired(old, new, checked, questions=PACKAGED).delta
     assert both is not None
     assert alone is not None
     assert both.high - both.low < 0.8 * (alone.high - alone.low)

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.evaluate.rows import library
+from tests.evaluate.rows import PACKAGED, library
 from vibe_assets.eval.labels import main
 from vibe_assets.labels.files import write_audited, write_labels
 from vibe_assets.lake import Lake
@@ -37,8 +37,8 @@ def filled(rows: pl.DataFrame, table: Table, **values: object) -> pl.DataFrame:
 
 def write_files(folder: Path) -> None:
     truth, said, _ = library(80)
-    write_audited(filled(truth, AUDITED_GROUND_TRUTH), folder / "human.json")
-    write_labels(said, folder / "teacher.jsonl")
+    write_audited(filled(truth, AUDITED_GROUND_TRUTH), folder / "human.json", PACKAGED)
+    write_labels(said, folder / "teacher.jsonl", PACKAGED)
 
 
 def test_files_are_judged_and_written(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +76,7 @@ def test_without_files_the_lake_is_judged_and_students_only_on_their_test_split(
     assert "student against people's labels: 30 photos" in shown
     assert main(["--students", "--split", "all"]) == 1, "no figure about students on photos that trained them"
     assert "trained on photos of the other splits" in capsys.readouterr().err
-    exported = write_labels(said, home.parent / "exported.jsonl")
+    exported = write_labels(said, home.parent / "exported.jsonl", PACKAGED)
     assert main(["--pred", str(exported), "--resamples", "50"]) == 0
     assert "student against people's labels: 30 photos" in capsys.readouterr().out
     lake.replace(

@@ -15,9 +15,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from tests.evaluate.rows import SCENES, labels, library
+from tests.evaluate.rows import KINDS, PACKAGED, labels, library
 from vibe_assets.evaluate import metrics
-from vibe_assets.evaluate.compare import KINDS, compare_paired, estimate_shares, label_shares
+from vibe_assets.evaluate.compare import compare_paired, estimate_shares, label_shares
 from vibe_assets.evaluate.gallery import thumbnails
 from vibe_assets.evaluate.labels import Evaluation, evaluate_labels
 from vibe_assets.evaluate.report import confusion_markdown, error_lists, headline_markdown, render_index, render_report, worst_photos
@@ -62,7 +62,7 @@ class Page(HTMLParser):
 def evaluation() -> Evaluation:
     truth, said, groups = library(120)
     slices = truth.select("image_id", folder=pl.Series(["2021/sea & <sun>", "2022/snow"] * 60))
-    return evaluate_labels(said, truth, groups=groups, scenes=SCENES, slices=slices, resamples=50)
+    return evaluate_labels(said, truth, groups=groups, slices=slices, resamples=50, questions=PACKAGED)
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +73,21 @@ def page(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> st
     worst = worst_photos(evaluation)
     spoilt = said.with_columns(pl.col("scene").shuffle(seed=1))
     return render_report(
-        [evaluation, evaluate_labels(said.drop("scene_confidence"), truth, subject="student", truth_kind="auto", resamples=50)],
+        [
+            evaluation,
+            evaluate_labels(said.drop("scene_confidence"), truth, subject="student", truth_kind="auto", resamples=50, questions=PACKAGED),
+        ],
         title=f"Report {HOSTILE}",
         subtitle=HOSTILE,
         footer={"teacher": HOSTILE, HOSTILE: "value"},
         thumbnails=thumbnails(dict.fromkeys(worst[:3], photo)),
         names=dict.fromkeys(worst, HOSTILE),
-        comparison=[compare_paired(spoilt, said, truth, groups=groups, what=what) for what in KINDS],
+        comparison=[compare_paired(spoilt, said, truth, groups=groups, what=what, questions=PACKAGED) for what in KINDS],
         previous=evaluation.headline,
-        shares={label: (one, one) for label, one in estimate_shares(truth, groups=groups, raw=label_shares(said)).items()},
+        shares={
+            label: (one, one)
+            for label, one in estimate_shares(truth, groups=groups, raw=label_shares(said, questions=PACKAGED), questions=PACKAGED).items()
+        },
         calibration={"scene": (metrics.reliability([0.9, 0.8], [1, 0]), evaluation.reliability)},
         generated_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
     )
@@ -106,7 +112,7 @@ def test_hostile_names_and_labels_are_text(page: str) -> None:
     assert HOSTILE in Page(page).text
     row = {"image_id": "a", "scene": f"scene.{HOSTILE}", "objects": [f"object.{HOSTILE}"], "has_text": True}
     said = {"image_id": "a", "scene": "scene.other", "objects": [f"object.x{HOSTILE}"], "has_text": False}
-    assert "<script" not in render_report(evaluate_labels(labels([said]), labels([row]), resamples=20), title="t")
+    assert "<script" not in render_report(evaluate_labels(labels([said]), labels([row]), resamples=20, questions=PACKAGED), title="t")
 
 
 def test_the_page_shows_headline_interval_comparison_and_lineage(page: str, evaluation: Evaluation) -> None:
@@ -133,7 +139,7 @@ def test_the_same_inputs_give_the_same_page(evaluation: Evaluation) -> None:
 
 
 def test_a_report_without_any_figure_still_opens() -> None:
-    Page(render_report(evaluate_labels(labels([]), labels([])), title="empty"))
+    Page(render_report(evaluate_labels(labels([]), labels([]), questions=PACKAGED), title="empty"))
 
 
 def test_thumbnails_must_be_inline_pictures(evaluation: Evaluation) -> None:
@@ -155,7 +161,7 @@ def test_markdown_carries_the_same_figures(evaluation: Evaluation) -> None:
     picture = re.fullmatch(r"!\[confusion matrix\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", confusion_markdown(evaluation))
     assert picture is not None
     assert len(base64.b64decode(picture[1])) < 60_000
-    assert confusion_markdown(evaluate_labels(labels([]), labels([]))) == ""
+    assert confusion_markdown(evaluate_labels(labels([]), labels([]), questions=PACKAGED)) == ""
 
 
 def test_error_lists_hold_every_mistake_once(evaluation: Evaluation, tmp_path: Path) -> None:
@@ -183,7 +189,7 @@ def test_the_gallery_shows_what_people_teacher_and_students_say_of_a_photo() -> 
         "objects": ["object.food"],
         "scene_confidence": 0.91,
     }
-    evaluation = evaluate_labels(labels([said], scene_confidence=pl.Float64), labels([truth]), resamples=20)
+    evaluation = evaluate_labels(labels([said], scene_confidence=pl.Float64), labels([truth]), resamples=20, questions=PACKAGED)
     page = render_report(evaluation, title="t", beside={"a": {"people": truth, "teacher": truth, "students": said}})
     voices = page[page.index('<dl class="voices">') :]
     states = re.findall(r'<span class="word ([a-z ]*?) ?(?:scene)?" title="([^"]*)">', voices)
@@ -211,7 +217,7 @@ def test_answered_and_forced_accuracy_are_told_apart_in_words(evaluation: Evalua
 def test_slices_too_small_to_say_anything_are_counted_but_not_shown() -> None:
     truth, said, groups = library(60)
     parts = truth.select("image_id", folder=pl.Series(["large"] * 29 + ["second"] * 29 + ["tiny"] * 2))
-    page = Page(render_report(evaluate_labels(said, truth, groups=groups, slices=parts, resamples=20), title="t"))
+    page = Page(render_report(evaluate_labels(said, truth, groups=groups, slices=parts, resamples=20, questions=PACKAGED), title="t"))
     assert "large" in page.text
     assert "second" in page.text
     assert "tiny" not in page.text
@@ -241,7 +247,7 @@ def test_the_index_leads_to_reports_trials_and_files_as_text() -> None:
 def test_the_card_of_the_calibration_error_says_which_way(subject: str, sure: float, wanted: str, evaluation: Evaluation) -> None:
     right = np.arange(400) % 10 != 0
     found = metrics.reliability(np.full(400, sure), right)
-    judged = dataclasses.replace(evaluation, subject=subject, reliability=found)
+    judged = dataclasses.replace(evaluation, subject=subject, reliabilities={"scene": found})
     judged = dataclasses.replace(judged, headline={**judged.headline, "scene_ece": Estimate(found.error, found.error / 2, 1.0, 400)})
     about = card("scene_ece", judged, None)["about"]
     assert wanted in about

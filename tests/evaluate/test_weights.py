@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.evaluate.rows import library
+from tests.evaluate.rows import PACKAGED, library
 from vibe_assets.evaluate.compare import compare_paired, estimate_shares
 from vibe_assets.evaluate.labels import evaluate_labels
 
@@ -43,28 +43,30 @@ def test_every_figure_of_an_evaluation_counts_a_photo_as_often_as_its_weight() -
     weighted, said, truth_copies, said_copies = weighted_and_repeated()
     folders = weighted.select("image_id", folder=pl.col("image_id").str.slice(-1))
     copied_folders = truth_copies.select("image_id", folder=pl.col("image_id").str.extract("(.)-"))
-    one = evaluate_labels(said, weighted, slices=folders, resamples=5)
+    one = evaluate_labels(said, weighted, slices=folders, resamples=5, questions=PACKAGED)
     copies = {image_id: image_id.rsplit("-", 1)[0] for image_id in truth_copies["image_id"]}  # no copy tells the sign of another's gap
-    many = evaluate_labels(said_copies, truth_copies, groups=copies, slices=copied_folders, resamples=5)
+    many = evaluate_labels(said_copies, truth_copies, groups=copies, slices=copied_folders, resamples=5, questions=PACKAGED)
     assert one.weighted
     assert not many.weighted
     a, b = points(asdict(one)), points(asdict(many))
     a["slices"], b["slices"] = (sorted(map(str, side["slices"])) for side in (a, b))
     for part in a:
         assert a[part] == b[part], part
-    assert points(asdict(one)) != points(asdict(evaluate_labels(said, weighted, slices=folders, resamples=5, use_weights=False)))
+    assert points(asdict(one)) != points(
+        asdict(evaluate_labels(said, weighted, slices=folders, resamples=5, use_weights=False, questions=PACKAGED))
+    )
 
 
 def test_shares_and_differences_count_a_photo_as_often_as_its_weight() -> None:
     weighted, said, truth_copies, said_copies = weighted_and_repeated()
-    shares, copied = estimate_shares(weighted), estimate_shares(truth_copies)
+    shares, copied = estimate_shares(weighted, questions=PACKAGED), estimate_shares(truth_copies, questions=PACKAGED)
     assert {label: e.value for label, e in shares.items()} == pytest.approx({label: e.value for label, e in copied.items()})
     shuffled = said.with_columns(pl.exclude("image_id").reverse())
     keys = said_copies.select("image_id", key=pl.col("image_id").str.extract("^(.*)-"))
     shuffled_copies = keys.join(shuffled.rename({"image_id": "key"}), on="key").drop("key")
     for what in ("scene", "attribute", "object"):
-        one = compare_paired(said, shuffled, weighted, what=what).delta
-        many = compare_paired(said_copies, shuffled_copies, truth_copies, what=what).delta
+        one = compare_paired(said, shuffled, weighted, what=what, questions=PACKAGED).delta
+        many = compare_paired(said_copies, shuffled_copies, truth_copies, what=what, questions=PACKAGED).delta
         assert one is not None
         assert many is not None
         assert one.value == pytest.approx(many.value)

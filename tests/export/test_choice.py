@@ -9,8 +9,10 @@ import pytest
 
 from tests.stages.rows import table_rows
 from vibe_assets.export.choice import choose, provenance
+from vibe_assets.questions import load
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Table
 
+PACKAGED = load()
 HEADS = {"source": "student", "heads": "attribute-2 object-3 scene-1", "encoder": "e"}
 
 
@@ -19,7 +21,7 @@ def voice(table: Table, **row: Any) -> pl.DataFrame:
 
 
 def chosen(source: str = "best", *, min_confidence: float | None = None, **rows: pl.DataFrame) -> dict[str, Any]:
-    found = choose(source, rows, min_confidence=min_confidence)
+    found = choose(source, rows, PACKAGED, min_confidence=min_confidence)
     assert found.height == 1
     return found.row(0, named=True)
 
@@ -62,7 +64,7 @@ def test_below_the_least_confidence_a_student_has_not_answered() -> None:
 
 
 def test_every_label_says_who_which_version_and_how_sure() -> None:
-    found = {entry.label: entry for entry in provenance(chosen(students=STUDENTS, teacher=TEACHER))}
+    found = {entry.label: entry for entry in provenance(chosen(students=STUDENTS, teacher=TEACHER), PACKAGED)}
     assert (found["scene.people"].version, found["scene.people"].confidence) == ("scene-1", 0.8)
     person = found["attr.has_person"]
     assert (person.value, person.version, person.confidence) == (False, "attribute-2", 0.9)
@@ -86,5 +88,5 @@ def test_photos_of_which_nothing_is_known_are_not_there(source: str) -> None:
     nothing = {
         "people": voice(AUDITED_GROUND_TRUTH), "students": voice(PREDICTIONS, **HEADS), "teacher": voice(AUTO_GROUND_TRUTH),
     }  # fmt: skip
-    assert choose(source, nothing).is_empty()
-    assert choose(source, {}).is_empty()
+    assert choose(source, nothing, PACKAGED).is_empty()
+    assert choose(source, {}, PACKAGED).is_empty()

@@ -18,13 +18,15 @@ from PIL import Image
 from tests.export.library import FOLDER, NAMES, build
 from vibe_assets.export.formats import FORMATS
 from vibe_assets.labels.files import read_labels
-from vibe_assets.labels.taxonomy import Taxonomy
 from vibe_assets.photos.decode import open_photo
-from vibe_assets.records import ATTRIBUTES, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
+from vibe_assets.questions import load
+from vibe_assets.records import PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS
 from vibe_assets.stages.export import ExportError, Selection, export_labels, select_rows
 from vibe_assets.stages.platform import Platform
 from vibe_assets.strangers import spreadsheet_cell
 
+PACKAGED = load()
+ATTRIBUTES = tuple(label.word for label in PACKAGED["attributes"].labels)
 PATHS = sorted(b"album/" + name for name in NAMES)
 
 
@@ -140,7 +142,7 @@ def test_other_cells_stay_as_they_are(value: Any, cell: str) -> None:
 
 def test_json_lines_are_read_back_as_labels(awkward: Platform, out: Path, expected: dict[str, Any]) -> None:
     file = exported(awkward, "jsonl", out) / "labels.jsonl"
-    rows = read_labels(file, Taxonomy.load(None))
+    rows = read_labels(file, PACKAGED)
     assert {row["image_id"]: [row[name] for name in ("scene", *ATTRIBUTES, "objects")] for row in rows.iter_rows(named=True)} == {
         key: [row[name] for name in ("scene", *ATTRIBUTES, "objects")] for key, row in expected.items()
     }

@@ -17,7 +17,7 @@ from vibe_assets.export.xmp_tree import SidecarError
 DAY, LATER = "2026-11-22", "2027-05-01"
 DOG = Entry("object.animals.dog", "teacher", "t-1", None, 0.98, 0.93, 60)
 FOOD = Entry("scene.food", "students", "scene-1", 0.97, 0.97, 0.92, 80)
-PERSON = Entry("attr.has_person", "people", "anna", None, None, None, None)
+PERSON = Entry("attr.has_person", "people", "anna", None, None, None, None, kind="attribute", yes_no=True)
 ALL = (FOOD, DOG, PERSON)
 RDF = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
 NAMESPACES = (

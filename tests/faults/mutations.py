@@ -48,7 +48,9 @@ MUTATIONS = {
             "            log.seek(0)\n            line = log.read(whole) + line\n            log.truncate(0)\n            if (written",
         ),
     ),
-    "kill-verdict": take("audit/log.py", ("self._journal.append_many(verdict.line() for verdict in verdicts)", f"{LATER}(verdicts)")),
+    "kill-verdict": take(
+        "audit/log.py", ("self._journal.append_many(verdict.line(self.questions) for verdict in verdicts)", f"{LATER}(verdicts)")
+    ),
     "kill-choice": take("triage/choices.py", ("self._journal.append_many(lines)", f"{LATER}(lines)")),
     "kill-vectors": take(
         "encoders/cache.py", ("with atomic_file(path) as temporary", 'with __import__("contextlib").nullcontext(path) as temporary')

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vibe_assets.audit.desk import Desk, DeskPhoto, Vocabulary
+from tests.support.questions import PACKAGED
+from vibe_assets.audit.desk import Desk, DeskPhoto
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.audit.settle import settled_part, truth_rows
 from vibe_assets.teacher.journal import Journal
@@ -21,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 def desk(folder: Path) -> Desk:
     """A fresh process' desk on the same log."""
-    return Desk([PHOTO], Vocabulary(("scene.food", "scene.people"), {}), VerdictLog(folder), blind_share=0.0, seed=1)
+    return Desk([PHOTO], PACKAGED, VerdictLog(folder, PACKAGED), blind_share=0.0, seed=1)
 
 
 def say(at: Desk, scene: str, now: datetime, number: int) -> str:
@@ -30,7 +31,7 @@ def say(at: Desk, scene: str, now: datetime, number: int) -> str:
 
 
 def scene_in_force(folder: Path) -> str | None:
-    rows = truth_rows(VerdictLog(folder).verdicts())
+    rows = truth_rows(VerdictLog(folder, PACKAGED).verdicts(), PACKAGED)
     return rows["scene"].item() if rows.height else None
 
 
@@ -47,12 +48,12 @@ def test_a_correction_after_a_step_backwards_counts(tmp_path: Path, restarted: b
         now=NOON - 2 * HOUR,
     )
     assert scene_in_force(tmp_path) == "scene.food"
-    assert [verdict.verdict_id for verdict in VerdictLog(tmp_path).verdicts()] == ["verdict-1", "verdict-2", "verdict-3"]
+    assert [verdict.verdict_id for verdict in VerdictLog(tmp_path, PACKAGED).verdicts()] == ["verdict-1", "verdict-2", "verdict-3"]
 
 
 def test_verdicts_from_before_a_step_backwards_are_not_waited_for(tmp_path: Path) -> None:
     say(desk(tmp_path), "scene.food", NOON, 1)
-    log = VerdictLog(tmp_path)
+    log = VerdictLog(tmp_path, PACKAGED)
     verdicts = log.verdicts()
     assert settled_part(verdicts, now=NOON - 24 * HOUR, quiet_s=60) == verdicts
     assert settled_part(verdicts, now=NOON + timedelta(seconds=5), quiet_s=60) == []

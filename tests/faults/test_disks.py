@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from tests.faults import writers
+from tests.support.questions import PACKAGED
 from tests.teacher.conftest import QUICK, always, make_library
 from tests.test_lake import mounted
 from vibe_assets.audit.log import AuditError, VerdictLog
@@ -52,7 +53,7 @@ CASES = {
         r"writer\.jsonl.*(free some space|must be)",
     ),
     "verdicts": Case(
-        writers.keep_verdicts, AuditError, lambda at: [v.verdict_id for v in VerdictLog(at / "verdicts").verdicts()],
+        writers.keep_verdicts, AuditError, lambda at: [v.verdict_id for v in VerdictLog(at / "verdicts", PACKAGED).verdicts()],
         r"verdict not kept.*page\.jsonl.*(free some space|must be)",
     ),
     "choices": Case(
@@ -73,7 +74,7 @@ CASES = {
 def furnish(folder: Path) -> None:
     """What lies there before the trouble."""
     Journal(folder / "journal", "old").append({"image_id": "old", "annotation": {}, "at": ""})
-    VerdictLog(folder / "verdicts", writer="old").append(writers.said("verdict-old"))
+    VerdictLog(folder / "verdicts", PACKAGED, writer="old").append(writers.said("verdict-old"))
     ChoiceLog(folder / "choices", writer="old").append(
         writers.Choice("choice-old", "series", ("a", "b"), ("a",), "pick", "ann", writers.AT.isoformat())
     )

@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults import writers
 from tests.faults.boundaries import Outcome, kill_at_every_boundary
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.encoders.cache import EmbeddingCache
 from vibe_assets.heads.store import Deployments, load_head, save_head, saved_heads
@@ -112,7 +113,7 @@ def test_a_deployment_switches_or_the_one_before_stays_in_force(base: Path) -> N
 
 def test_an_acknowledged_verdict_is_kept(base: Path) -> None:
     for outcome in kill_at_every_boundary(writers.keep_verdicts, base, least=6):
-        log = VerdictLog(outcome.folder / "verdicts", writer="page")
+        log = VerdictLog(outcome.folder / "verdicts", PACKAGED, writer="page")
         kept = [verdict.verdict_id for verdict in log.verdicts()]
         assert kept[: len(outcome.said)] == list(outcome.said), outcome
         assert not outcome.said or synced_before_said(cut(outcome), "page.jsonl")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults import writers
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.store import Deployments, save_head
@@ -29,8 +30,10 @@ def journal_of(folder: Path) -> tuple[Callable[[int], object], Callable[[], set[
 
 
 def verdicts_of(folder: Path) -> tuple[Callable[[int], object], Callable[[], set[str]]]:
-    log = VerdictLog(folder, writer="w")
-    return lambda n: log.append(writers.said(f"id-{n}", second=n)), lambda: {one.verdict_id for one in VerdictLog(folder).verdicts()}
+    log = VerdictLog(folder, PACKAGED, writer="w")
+    return lambda n: log.append(writers.said(f"id-{n}", second=n)), lambda: {
+        one.verdict_id for one in VerdictLog(folder, PACKAGED).verdicts()
+    }
 
 
 def choices_of(folder: Path) -> tuple[Callable[[int], object], Callable[[], set[str]]]:

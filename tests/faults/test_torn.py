@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.faults import writers
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.cli import main
 from vibe_assets.encoders.cache import EmbeddingCache
@@ -132,7 +133,7 @@ def test_a_torn_verdict_log_costs_its_last_line(home: Path) -> None:
     writers.keep_verdicts(home, print)
     for copy in torn_copies(home, home / "verdicts" / "page.jsonl")[:-1]:
         whole = (copy / "verdicts" / "page.jsonl").read_bytes().count(b"\n")
-        log = VerdictLog(copy / "verdicts", writer="page")
+        log = VerdictLog(copy / "verdicts", PACKAGED, writer="page")
         kept = [verdict.verdict_id for verdict in log.verdicts()]
         assert kept == [f"verdict-{number}" for number in range(len(kept))]
         assert len(kept) in (whole, whole + 1)

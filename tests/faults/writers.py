@@ -18,6 +18,7 @@ import safetensors.numpy  # noqa: F401
 
 from tests.audit.says import said
 from tests.heads.examples import plain_head
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.encoders.cache import EmbeddingCache
 from vibe_assets.heads.store import Deployments, save_head
@@ -71,7 +72,7 @@ def append_to_journal(folder: Path, say: Say) -> None:
 
 
 def keep_verdicts(folder: Path, say: Say) -> None:
-    log = VerdictLog(folder / "verdicts", writer="page")
+    log = VerdictLog(folder / "verdicts", PACKAGED, writer="page")
     for number in range(3):
         log.append(said(f"verdict-{number}", image=number, second=number))
         say(f"verdict-{number}")

@@ -81,28 +81,36 @@ def journal(data: bytes) -> None:
 
 
 def annotation(data: bytes) -> None:
-    """A server's body, its text as an answer, and the same text as a line of an imported file: labels of the taxonomy, or a reason."""
-    from vibe_assets.labels.convert import labels_of
+    """A server's body, its text as an answer, and the same text as a line of an imported file: labels of the label file, or a reason."""
     from vibe_assets.teacher.answers import read_answer
     from vibe_assets.teacher.failures import TeacherFailure
     from vibe_assets.teacher.interchange import import_annotations
     from vibe_assets.teacher.schema import InvalidAnswer, parse_answer
 
-    taxonomy = _taxonomy()
-    for read in (lambda: parse_answer(data.decode("utf-8", "replace")), lambda: read_answer(data, redact=lambda value: value)[0]):
+    questions = _questions()
+
+    def plain() -> dict[str, Any]:
+        return parse_answer(data.decode("utf-8", "replace"), questions)
+
+    def of_server() -> dict[str, Any]:
+        return read_answer(data, redact=lambda value: value, parse=lambda text: parse_answer(text, questions))[0]
+
+    for read in (plain, of_server):
         try:
             answer = read()
         except (InvalidAnswer, TeacherFailure):
             continue
         json.dumps(answer, allow_nan=False).encode("utf-8")
-        labels = labels_of(ID, answer, taxonomy, min_object_confidence=0.0, include_non_main=True)
-        assert labels.scene is None or labels.scene in taxonomy.scenes
-        assert set(labels.objects) <= set(taxonomy.objects)
+        labels = questions.tell(answer, min_confidence=0.0, include_non_main=True).values
+        assert set(labels) == set(questions.columns)
+        for name, value in labels.items():
+            said = value if isinstance(value, list) else [] if value is None or isinstance(value, bool) else [value]
+            assert set(said) <= set(questions.owner[name].keys)
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         file = Path(folder) / "answers.jsonl"
         file.write_bytes(data)
-        done = import_annotations(file, Path(folder) / "journal", as_teacher="b" * 16)
-        again = import_annotations(file, Path(folder) / "journal", as_teacher="b" * 16)
+        done = import_annotations(file, Path(folder) / "journal", questions=questions, as_teacher="b" * 16)
+        again = import_annotations(file, Path(folder) / "journal", questions=questions, as_teacher="b" * 16)
         assert again.kept == 0, "the same file twice changes nothing"
         assert len(again.rejected) == len(done.rejected)
 
@@ -115,23 +123,23 @@ def audit(data: bytes) -> None:
     from vibe_assets.audit.settle import truth_rows
     from vibe_assets.labels.files import AuditedFileError, read_audited
 
-    taxonomy = _taxonomy()
+    questions = _questions()
     with tempfile.TemporaryDirectory(dir=SCRATCH) as folder:
         file = Path(folder) / "a.json"
         file.write_bytes(data)
         try:
-            rows = read_audited(file, taxonomy=taxonomy, known_ids={ID})
+            rows = read_audited(file, questions=questions, known_ids={ID})
             assert set(rows["image_id"]) <= {ID}
-            assert set(rows["scene"].drop_nulls()) <= set(taxonomy.scenes)
+            assert set(rows["scene"].drop_nulls()) <= set(questions["scene"].keys)
         except AuditedFileError as error:
             _has_faults(error)
         try:
-            read_export(file, taxonomy=taxonomy, known_ids={ID})
+            read_export(file, questions=questions, known_ids={ID})
         except AuditedFileError as error:
             _has_faults(error)
         (Path(folder) / "log").mkdir()
         file.rename(Path(folder) / "log" / "writer.jsonl")
-        truth_rows(VerdictLog(Path(folder) / "log").verdicts())
+        truth_rows(VerdictLog(Path(folder) / "log", questions).verdicts(), questions)
 
 
 def _has_faults(error: Any) -> None:
@@ -215,8 +223,7 @@ def _jpeg() -> bytes:
     return buffer.getvalue()
 
 
-@functools.cache
-def _taxonomy() -> Any:
-    from vibe_assets.labels.taxonomy import Taxonomy
+def _questions() -> Any:
+    from vibe_assets.questions import load
 
-    return Taxonomy.load(None)
+    return load()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vibe_assets.heads.models import HeadCard, TrainedHead
+from vibe_assets.heads.models import EARLIER, HeadCard, TrainedHead
 from vibe_assets.heads.train import TrainingSet
 from vibe_assets.settings import StudentSettings
 
@@ -60,12 +60,13 @@ def label_set(n: int = 300, *, labels: int = 3, dim: int = 12, noise: float = 0.
 
 
 def plain_head(
-    kind: str, labels: tuple[str, ...], weight: Any, bias: Any = None, *, encoder: str = "enc-1", thresholds: Any = None
-) -> TrainedHead:
+    kind: str, labels: tuple[str, ...], weight: Any, bias: Any = None, *, encoder: str = "enc-1", thresholds: Any = None,
+    qtype: str = "",
+) -> TrainedHead:  # fmt: skip
     """A head with given weights, no standardisation, no calibration."""
-    weight = np.asarray(weight, np.float32)
-    calibration: dict[str, Any] = {"temperature": 1.0} if kind == "scene" else {"platt": {label: [1.0, 0.0] for label in labels}}
-    default = {"scene": {"upper": 0.5}} if kind == "scene" else {label: {"upper": 0.6, "lower": 0.4} for label in labels}
-    card = HeadCard(kind, labels, weight.shape[1], encoder, calibration=calibration, thresholds=thresholds or default)
+    weight, one_of = np.asarray(weight, np.float32), (qtype or EARLIER[kind]) == "one_of"
+    calibration: dict[str, Any] = {"temperature": 1.0} if one_of else {"platt": {label: [1.0, 0.0] for label in labels}}
+    default = {kind: {"upper": 0.5}} if one_of else {label: {"upper": 0.6, "lower": 0.4} for label in labels}
+    card = HeadCard(kind, labels, weight.shape[1], encoder, calibration=calibration, thresholds=thresholds or default, qtype=qtype)
     bias = np.zeros(len(labels), np.float32) if bias is None else np.asarray(bias, np.float32)
     return TrainedHead(weight, bias, np.zeros(weight.shape[1], np.float32), np.ones(weight.shape[1], np.float32), card)

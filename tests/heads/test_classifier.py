@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -10,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.heads.examples import plain_head
-from vibe_assets.heads.classifier import classify, parents_of
+from tests.support.questions import ATTRIBUTES, PACKAGED, styled
+from vibe_assets.heads import classifier
 from vibe_assets.heads.models import HeadError
-from vibe_assets.records import ATTRIBUTES, IMAGE_EMBEDDINGS, PREDICTIONS, PROMPT_EMBEDDINGS
+from vibe_assets.questions.types import implied
+from vibe_assets.records import IMAGE_EMBEDDINGS, PREDICTIONS, PROMPT_EMBEDDINGS
 
 SCENES = ("scene.document", "scene.people", "scene.screenshot")
 EYE = np.eye(3)
+classify = partial(classifier.classify, questions=PACKAGED)
 
 
 def photos(vectors, encoder="enc-1"):
@@ -55,6 +59,17 @@ def only(rows: pl.DataFrame) -> dict:
 
 def left_open(head, *labels):
     return replace(head, card=replace(head.card, open=dict.fromkeys(labels, "no better than always false")))
+
+
+def test_a_question_of_ones_own_is_answered_like_the_packaged_ones(tmp_path):
+    questions, labels = styled(tmp_path), ("style.film", "style.phone", "style.drone")
+    head = plain_head("style", labels, EYE * 10.0, qtype="one_of")
+    row = only(classify(photos([EYE[1]]), {"style": head}, questions=questions))
+    assert (row["style"], row["source"], row["scene"], row["abstained"]) == ("style.phone", "student", None, [])
+    assert row["style_confidence"] > 0.9
+    by_prompt = prompts({"style.film": EYE[0], "style.phone": EYE[1], "scene.food": EYE[2], "scene.other": EYE[0]})
+    row = only(classify(photos([EYE[1]]), {}, questions=questions, prompts_rows=by_prompt))
+    assert (row["style"], row["source"]) == ("style.phone", "zero_shot")
 
 
 def test_labels_that_the_card_leaves_open_are_answered_as_if_there_were_no_head_for_them():
@@ -203,7 +218,7 @@ def test_objects_are_closed_under_parents_and_sorted_whatever_the_scores(values,
     said = [text.rpartition("=") for text in row["object_confidences"]]
     assert [key for key, _, _ in said] == row["objects"]
     assert len(set(row["objects"])) == len(row["objects"])
-    assert {parent for key in row["objects"] for parent in parents_of(key)} <= set(row["objects"])
+    assert {parent for key in row["objects"] for parent in implied(key)} <= set(row["objects"])
     confidences = [float(value) for _, _, value in said]
     assert confidences == sorted(confidences, reverse=True)
     assert {key for key, value in p.items() if value >= 0.6001} <= set(row["objects"])

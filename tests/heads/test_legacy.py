@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.heads.examples import PROVENANCE, SCENES, SETTINGS, label_set, scene_set
+from tests.support.questions import ATTRIBUTES
 from vibe_assets.heads.legacy import export_pt, import_pt
 from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.train import train_head
-from vibe_assets.records import ATTRIBUTES
 
 
 def test_the_round_trip_gives_the_same_logits_on_raw_unit_vectors(tmp_path):

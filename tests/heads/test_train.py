@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from tests.heads.examples import PROVENANCE, SCENES, SETTINGS, folder_set, label_set, scene_set
+from tests.support.questions import PACKAGED
 from vibe_assets.heads.models import HeadError
 from vibe_assets.heads.train import TrainingSet, build_targets, train_head, training_set
-from vibe_assets.records import ATTRIBUTES, Labels
+from vibe_assets.questions import Label, ManyOf, OneOf
+from vibe_assets.records import Labels
 from vibe_assets.settings import StudentSettings
 
 
@@ -293,7 +295,7 @@ def test_too_little_to_learn_from_is_said_with_the_remedy():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "mood"}, "expected one of"),
+        ({"kind": "mood"}, "a name and a type in"),
         ({"labels": ("scene.a", "scene.a", "scene.b")}, "each once"),
         ({"labels": ("scene.a", "scene.b")}, "below 2"),
         ({"provenance": {"teacher": "t"}}, "encoder"),
@@ -314,17 +316,21 @@ def test_vectors_with_nan_are_refused():
         train("scene", replace(data, x=x))
 
 
+SCENE = OneOf("scene", tuple(map(Label, SCENES)), "scene", "scene")
+
+
 def test_targets_come_from_labels_with_parents_and_unknowns():
-    said = [Labels("p1", "scene.b", {"has_person": True, "has_text": None}, ("object.food.cake",)), Labels("p2", None)]
-    truth = pl.DataFrame([said[0].row(), {**dict.fromkeys(said[0].row()), "image_id": "p0"}, said[1].row()])
-    scenes, known = build_targets("scene", truth, labels=SCENES)
+    nothing = dict.fromkeys(PACKAGED.columns)
+    said = Labels("p1", {**nothing, "scene": "scene.b", "has_person": True, "objects": ("object.food.cake",)})
+    truth = pl.DataFrame([said.row(), {**nothing, "image_id": "p0"}, {**nothing, "image_id": "p2", "objects": []}])
+    scenes, known = build_targets(SCENE, truth)
     assert scenes.tolist() == [1, -1, -1]
     assert known.tolist() == [True, False, False]
-    attributes, known = build_targets("attribute", truth, labels=ATTRIBUTES)
+    attributes, known = build_targets(PACKAGED["attributes"], truth)
     assert attributes[0].tolist() == [1, 0, 0, 0, 0]
     assert known.tolist() == [[True, False, False, False, False], [False] * 5, [False] * 5]
     keys = ("object.food", "object.food.cake", "object.mug")
-    objects, known = build_targets("object", truth, labels=keys, closure=lambda named: [*named, *(key.rpartition(".")[0] for key in named)])
+    objects, known = build_targets(ManyOf("objects", tuple(map(Label, keys)), "object", "object"), truth)
     assert objects.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0]]
     assert known.tolist() == [[True] * 3, [False] * 3, [True] * 3]
 
@@ -334,12 +340,12 @@ def test_tables_join_into_a_training_set_without_copies_rejects_or_order():
         "folder_key": ["f"] * 5, "image_id": ["c", "a", "b", "a", "x"], "encoder": ["e"] * 5,
         "embedding": [[0.0, 1.0], [1.0, 0.0], None, [1.0, 0.0], [0.6, 0.8]],
     }, schema_overrides={"embedding": pl.List(pl.Float32)})  # fmt: skip
-    truth = pl.DataFrame([Labels(one, "scene.a", {}, ()).row() for one in "abc"])
+    truth = pl.DataFrame([Labels(one, {"scene": "scene.a"}).row() for one in "abc"])
     groups = pl.DataFrame({"image_id": ["a", "b", "c", "x"], "group_id": ["a", "a", "c", "x"], "split": ["train", "train", "val", "test"]})
-    data = training_set("scene", embeddings, truth, groups, labels=SCENES)
+    data = training_set(SCENE, embeddings, truth, groups)
     assert data.image_ids.tolist() == ["a", "c"]
     assert data.splits.tolist() == ["train", "val"]
     np.testing.assert_array_equal(data.x, np.array([[1, 0], [0, 1]], np.float32))
     mixed = embeddings.with_columns(embedding=pl.Series([[1.0], [1.0, 0.0], None, [1.0], [1.0]], dtype=pl.List(pl.Float32)))
     with pytest.raises(HeadError, match="one encoder"):
-        training_set("scene", mixed, truth, groups, labels=SCENES)
+        training_set(SCENE, mixed, truth, groups)

@@ -10,10 +10,10 @@ import pytest
 
 from vibe_assets.labels.files import AuditedFileError, read_audited, read_labels, write_audited, write_labels
 from vibe_assets.labels.sample import write_sample
-from vibe_assets.labels.taxonomy import Taxonomy
+from vibe_assets.questions import load
 from vibe_assets.records import AUDIT_SAMPLE, AUDITED_GROUND_TRUTH
 
-TAXONOMY = Taxonomy.load()
+PACKAGED = load()
 IDS = ["aa", "bb", "cc"]
 
 
@@ -29,11 +29,11 @@ def sample():
 
 @pytest.fixture
 def sample_file(sample, tmp_path):
-    return write_sample(sample, tmp_path / "sample.json")
+    return write_sample(sample, tmp_path / "sample.json", PACKAGED)
 
 
 def audited(path, sample=None, **options):
-    return read_audited(path, taxonomy=TAXONOMY, known_ids=[*IDS, "dd"], sample_rows=sample, **options)
+    return read_audited(path, questions=PACKAGED, known_ids=[*IDS, "dd"], sample_rows=sample, **options)
 
 
 def edited(path, old, new, count=1):
@@ -53,7 +53,7 @@ def faults(path, sample=None):
 
 
 def test_labels_written_as_jsonl_are_read_back(sample, tmp_path):
-    path = write_labels(sample, tmp_path / "truth.jsonl")
+    path = write_labels(sample, tmp_path / "truth.jsonl", PACKAGED)
     first = json.loads(path.read_text(encoding="utf-8").splitlines()[0])
     assert first == {
         "image_id": "aa",
@@ -61,7 +61,7 @@ def test_labels_written_as_jsonl_are_read_back(sample, tmp_path):
         "attributes": {"attr.has_person": False},
         "objects": ["object.food", "object.drink"],
     }
-    rows = read_labels(path, TAXONOMY)
+    rows = read_labels(path, PACKAGED)
     assert rows.equals(sample.select(rows.columns))
 
 
@@ -69,7 +69,7 @@ def test_a_json_list_and_jsonl_with_a_byte_order_mark_and_windows_lines_are_both
     photos = json.loads(sample_file.read_text(encoding="utf-8"))
     lines = tmp_path / "sample.jsonl"
     lines.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(json.dumps(photo) for photo in photos).encode() + b"\r\n\r\n")
-    assert read_labels(lines, TAXONOMY).equals(read_labels(sample_file, TAXONOMY))
+    assert read_labels(lines, PACKAGED).equals(read_labels(sample_file, PACKAGED))
     assert audited(lines, sample).equals(audited(sample_file, sample))
 
 
@@ -96,7 +96,7 @@ def test_photos_that_people_left_unknown_are_fine(sample, sample_file):
 
 def test_an_accepted_file_reads_back_without_the_sample(sample, sample_file, tmp_path):
     rows = audited(sample_file, sample, annotator="Kim")
-    assert audited(write_audited(rows, tmp_path / "audited.json")).equals(rows)
+    assert audited(write_audited(rows, tmp_path / "audited.json", PACKAGED)).equals(rows)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_every_fault_is_listed_and_nothing_is_accepted(sample, sample_file):
 
 
 def test_a_shortened_file_names_each_missing_photo(sample, tmp_path):
-    path = write_sample(sample.head(1), tmp_path / "short.json")
+    path = write_sample(sample.head(1), tmp_path / "short.json", PACKAGED)
     assert [fault.message.split("'")[1] for fault in faults(path, sample)] == ["bb", "cc"]
 
 
@@ -183,7 +183,7 @@ def test_the_line_is_the_editors_whatever_ends_it(sample, sample_file, end):
 
 
 def test_in_jsonl_the_line_of_the_photo_is_named_and_good_lines_are_still_checked(sample, tmp_path):
-    path = write_labels(sample, tmp_path / "truth.jsonl")
+    path = write_labels(sample, tmp_path / "truth.jsonl", PACKAGED)
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([lines[0], "{broken", "", lines[2].replace("scene.food", "scene.feast")]), encoding="utf-8")
     found = faults(path, sample)

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from vibe_assets.labels.sample import draw_record, draw_sample, write_sample
+from vibe_assets.questions import load
 from vibe_assets.records import AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PHOTO_GROUPS
 from vibe_assets.settings import AuditSettings
 
@@ -188,7 +189,7 @@ def test_an_empty_library_gives_an_empty_sample():
 
 def test_the_file_for_people_is_a_pretty_list_with_every_question_spelt_out(tmp_path):
     sample = drawn(library(), sample_size=5)
-    path = write_sample(sample, tmp_path / "audit" / "sample.json")
+    path = write_sample(sample, tmp_path / "audit" / "sample.json", load())
     text = path.read_text(encoding="utf-8")
     photos = json.loads(text)
     assert text.startswith('[\n  {\n    "image_id"')

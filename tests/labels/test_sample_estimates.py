@@ -9,7 +9,8 @@ import pytest
 from vibe_assets.evaluate.compare import estimate_shares
 from vibe_assets.evaluate.labels import evaluate_labels
 from vibe_assets.labels.sample import BANDS, draw_sample
-from vibe_assets.records import ATTRIBUTES, AUTO_GROUND_TRUTH, PHOTO_GROUPS
+from vibe_assets.questions import load
+from vibe_assets.records import AUTO_GROUND_TRUTH, PHOTO_GROUPS
 from vibe_assets.settings import AuditSettings
 
 STRATEGIES = ("random", "stratified", "disagreement", "uncertainty")
@@ -88,12 +89,12 @@ def test_reported_figures_find_the_truth_of_the_library(strategy, population, dr
     wanted = float((people["scene"] == "scene.other").mean())
     for sample in draws[strategy][:50]:
         truth = people.join(sample.select("image_id", "inclusion_probability"), on="image_id").select(
-            "image_id", "scene", *ATTRIBUTES, "objects", "inclusion_probability"
+            "image_id", *load().columns, "inclusion_probability"
         )
-        found = evaluate_labels(teacher, truth, groups=groups, resamples=2, kinds=("scene",)).headline["scene_accuracy"]
+        found = evaluate_labels(teacher, truth, questions=load(), groups=groups, resamples=2, kinds=("scene",)).headline["scene_accuracy"]
         accuracy.append(found.value)
         covered.append(found.low <= 1 - wanted <= found.high)
-        shares = estimate_shares(truth, groups=groups)
+        shares = estimate_shares(truth, questions=load(), groups=groups)
         share.append(shares["scene.other"].value if "scene.other" in shares else 0.0)
     assert abs(z_score(accuracy, 1 - wanted)) < 3
     assert abs(z_score(share, wanted)) < 3

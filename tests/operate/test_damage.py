@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.faults import writers
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.audit.settle import truth_rows
 from vibe_assets.cli import main
@@ -43,7 +44,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     with Journal(settings.tag_answers_dir / "tagger", "writer") as tagger:
         tagger.append({"image_id": "new-9", "annotation": {"tags": ["cat"], "valid": True}, "usage": {"prompt_tokens": 9}, "latency_s": 1})
     with Journal(settings.verdicts_dir, "page") as log:
-        log.append(writers.said("verdict-0").line())
+        log.append(writers.said("verdict-0").line(PACKAGED))
     writers.keep_choices(settings.choices_dir.parent, print)
     save_head(writers.HEADS[0], settings.heads_dir)
     Deployments(settings.heads_dir).deploy("scene", writers.HEADS[0].version, at=writers.AT.isoformat())
@@ -102,7 +103,7 @@ def test_damaged_lines_are_counted_shown_and_set_aside_and_the_others_stay(platf
     for file, content in before.items():
         assert file.read_bytes() == content
         assert len(file.with_name(f"{file.name}.damaged").read_bytes().splitlines()) == 3
-    assert len(VerdictLog(platform.settings.verdicts_dir).verdicts()) == 1
+    assert len(VerdictLog(platform.settings.verdicts_dir, PACKAGED).verdicts()) == 1
     assert len(ChoiceLog(platform.settings.choices_dir).choices()) == 2
 
 
@@ -131,7 +132,7 @@ def test_a_whole_line_of_a_wrong_shape_stops_nobody(platform: Platform, value: b
     tags = Journal(settings.tag_answers_dir / "tagger", "reader", reads=read_tag_answer).known()
     model = cast(Model, SimpleNamespace(cost_usd=lambda *tokens: sum(token or 0 for token in tokens)))
     pl.DataFrame([_row(model, ref, tags.get(ref.image_id, {})) for ref in refs + [PhotoRef(name, b"x", "x") for name in tags]])
-    truth_rows(VerdictLog(settings.verdicts_dir).verdicts())
+    truth_rows(VerdictLog(settings.verdicts_dir, PACKAGED).verdicts(), PACKAGED)
     ChoiceLog(settings.choices_dir).append(ChoiceLog(settings.choices_dir).choices()[0])
 
 

@@ -13,12 +13,12 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from tests.support.object_store import ObjectStore, running_store
+from tests.support.questions import PACKAGED
 from vibe_assets.demo.render import DemoLibrary, render_library, simulate_audit
 from vibe_assets.records import TABLES
 from vibe_assets.settings import SettingsError, load_settings
 from vibe_assets.stages import embeddings, library, runtime, students, teacher, truth
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import KINDS
 from vibe_assets.storage import Url
 from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 
@@ -100,7 +100,7 @@ def run(platform: Platform, demo: DemoLibrary) -> None:
     people.write_text(json.dumps(simulate_audit(truth.sample_file(platform), demo.truth, seed=1)))
     truth.accept_audited(platform, people)
     truth.settle_audit(platform)
-    for kind in KINDS:
+    for kind in PACKAGED.heads:
         students.train_student(platform, kind, now=NOW)
     students.deploy_students(platform, now=NOW)
     for key in keys:

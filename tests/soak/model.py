@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from tests.support.questions import ATTRIBUTES
 from vibe_assets.audit.verdicts import Verdict
 from vibe_assets.heads.deployments import Deployments
 from vibe_assets.heads.models import HeadError
@@ -31,7 +32,6 @@ from vibe_assets.heads.store import load_head, saved_heads
 from vibe_assets.photos.folders import LibraryVanished
 from vibe_assets.records import (
     ANNOTATIONS,
-    ATTRIBUTES,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
     IMAGE_EMBEDDINGS,
@@ -221,7 +221,9 @@ def judge(config: Path, at: int, scene: int, done: bool = True) -> str:
     known = sorted(audit_known_ids(home))
     if not known:
         raise StageError("no photo to judge")
-    labels = Labels(known[at % len(known)], f"scene.{SCENES[scene % len(SCENES)]}", dict.fromkeys(ATTRIBUTES, False), ())
+    labels = Labels(
+        known[at % len(known)], {"scene": f"scene.{SCENES[scene % len(SCENES)]}", **dict.fromkeys(ATTRIBUTES, False), "objects": ()}
+    )
     now = datetime.now(UTC).isoformat()
     said = Verdict(uuid.uuid4().hex, now, labels.image_id, "anna", "labelled", labels, blind=True, spent_ms=1)
     log = verdict_log(home)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.stages.rows import QUICK, fill, open_platform
+from tests.support.questions import PACKAGED
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.students import KINDS, deploy_students, train_student
+from vibe_assets.stages.students import deploy_students, train_student
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def trained(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sound installation with three heads trained and deployed."""
     home = Path(shutil.copytree(filled, tmp_path_factory.mktemp("trained") / "home"))
     platform = open_platform(home, **QUICK)
-    for kind in KINDS:
+    for kind in PACKAGED.heads:
         train_student(platform, kind)
     assert all(decision.deployed for decision in deploy_students(platform).values())
     return home

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vibe_assets.questions import load
 from vibe_assets.records import (
     ANNOTATIONS,
-    ATTRIBUTES,
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
@@ -101,7 +101,7 @@ def label_row(at: int) -> dict[str, Any]:
 
 
 def said_row() -> dict[str, Any]:
-    confidences = {f"{name}_confidence": 0.9 for name in ("scene", *ATTRIBUTES)}
+    confidences = {f"{name}_confidence": 0.9 for name in load().columns if name != "objects"}
     return {**confidences, "abstained": [], "source": "student", "heads": "h-1", "encoder": "e-1"}
 
 

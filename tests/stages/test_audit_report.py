@@ -6,8 +6,9 @@ import uuid
 from datetime import UTC, datetime
 
 from tests.stages.rows import photo_id, scene_of
+from tests.support.questions import ATTRIBUTES
 from vibe_assets.audit.verdicts import Verdict
-from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, Labels
+from vibe_assets.records import AUDIT_SAMPLE, Labels
 from vibe_assets.stages.audit_report import figures_of_audit
 from vibe_assets.stages.reports import report_teacher
 from vibe_assets.stages.verdicts import verdict_log
@@ -21,7 +22,7 @@ def judge(platform, photos, people=("ana", "ben")):
     for at in photos:
         for person in people:
             blind = person == "ben" or at % 2 == 0
-            labels = Labels(photo_id(at), scene_of(at), dict.fromkeys(ATTRIBUTES, at % 3 == 0))
+            labels = Labels(photo_id(at), {"scene": scene_of(at), **dict.fromkeys(ATTRIBUTES, at % 3 == 0)})
             act, spent_ms = ("labelled", 4000) if blind else ("accepted", 2000)
             verdicts.append(Verdict(uuid.uuid4().hex, AT, photo_id(at), person, act, labels, blind, spent_ms, shown={"view": "all"}))
     log = verdict_log(platform)

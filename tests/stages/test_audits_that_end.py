@@ -82,7 +82,7 @@ def test_a_sample_that_is_handed_in_as_it_was_written_answers_nothing_that_peopl
             log.append(
                 Verdict(
                     f"{name}{at}", f"2026-03-01T09:{at:02}:00+00:00", row["image_id"], name, "labelled",
-                    Labels(row["image_id"], scene, {}, ()), blind=True, spent_ms=900, shown={"inclusion_probability": 0.5},
+                    Labels(row["image_id"], {"scene": scene}), blind=True, spent_ms=900, shown={"inclusion_probability": 0.5},
                 )
             )  # fmt: skip
     log.close()
@@ -158,7 +158,7 @@ def test_students_that_learned_from_people_do_not_vouch_for_the_teacher(home: Pa
 def test_the_students_own_file_is_held_against_photos_that_they_never_saw(settled: Platform) -> None:
     path = settled.settings.home / "predictions.jsonl"
     rows = settled.lake.read_live(PREDICTIONS)
-    write_labels(rows, path)
+    write_labels(rows, path, settled.questions)
     plain = compare_versions(settled, str(path), "auto_ground_truth").flow.n
     lines = [json.loads(line) | {"heads": "scene-1"} for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

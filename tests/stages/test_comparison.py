@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from tests.stages.rows import FOLDERS, PHOTOS, SCENES, damage, photo_id, scene_of
+from tests.stages.rows import FOLDERS, PHOTOS, SCENES, damage, open_platform, photo_id, scene_of
+from tests.support.questions import with_style
 from vibe_assets.cli import main
 from vibe_assets.labels.files import write_labels
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS
@@ -82,7 +83,7 @@ def test_a_head_of_another_encoder_is_refused_with_the_remedy(settled: Platform)
 
 
 def test_a_file_of_labels_is_a_version_too(platform: Platform, tmp_path: Path) -> None:
-    file = write_labels(platform.lake.read(AUTO_GROUND_TRUTH).head(30), tmp_path / "mine.jsonl")
+    file = write_labels(platform.lake.read(AUTO_GROUND_TRUTH).head(30), tmp_path / "mine.jsonl", platform.questions)
     assert compare_versions(platform, str(file), "auto_ground_truth").flow.n == 30
 
 
@@ -240,3 +241,16 @@ def test_reports_open_in_the_browser(opened: list[str], changed: Platform) -> No
     missing = CliRunner().invoke(main, ["report", "drift"])
     assert missing.exit_code == 1
     assert "not written yet" in missing.output
+
+
+def test_a_further_question_is_compared_by_its_key_and_an_unknown_one_is_refused(home: Path, tmp_path: Path) -> None:
+    platform = open_platform(home, labels={"taxonomy": str(with_style(tmp_path))})
+    for name, style in (("a", "style.film"), ("b", "style.phone")):
+        lines = [json.dumps({"image_id": photo_id(at), "style": style if at % 2 else "style.drone"}) for at in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    names = (str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"))
+    written = compare_versions(platform, *names, what="style")
+    assert (set(written.flow.tables), written.flow.agreement["style"].value) == ({"style"}, 0.5)
+    assert "Where the styles went" in written.path.read_text(encoding="utf-8")
+    with pytest.raises(StageError, match="'faces' is no question; there are scene, attributes, objects, style"):
+        compare_versions(platform, *names, what="faces")

@@ -120,7 +120,7 @@ def test_the_audit_of_itself_is_over_the_photos_that_are_there(after: Platform) 
     log = verdict_log(after)
     at = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
     for number, image_id in enumerate((sorted(GONE)[0], photo_id(1), photo_id(3))):
-        labels = Labels(image_id, "scene.food", {}, ())
+        labels = Labels(image_id, {"scene": "scene.food"})
         log.append(Verdict(f"v{number}", at, image_id, "anna", "labelled", labels, True, 1000))
     log.close()
     mark_done(after)

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.stages.rows import FOLDERS, OBJECTS, PHOTOS, SCENES, damage, open_platform
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.verdicts import Verdict
 from vibe_assets.heads.deployments import Deployments
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, Labels
@@ -17,7 +18,6 @@ from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.reports import report_teacher
 from vibe_assets.stages.students import (
-    KINDS,
     Trained,
     Untrained,
     deploy_students,
@@ -79,7 +79,7 @@ def judge(platform: Platform, *, blind: int, agree: int, blind_agree: int) -> No
         log.append(
             Verdict(
                 f"v{at}", f"2026-03-01T09:{at // 60:02}:{at % 60:02}+00:00", row["image_id"], "ann",
-                "labelled" if at < blind else "accepted", Labels(row["image_id"], scene, {}, ()), blind=at < blind, spent_ms=900,
+                "labelled" if at < blind else "accepted", Labels(row["image_id"], {"scene": scene}), blind=at < blind, spent_ms=900,
                 shown={"inclusion_probability": 0.5},
             )
         )  # fmt: skip
@@ -111,7 +111,7 @@ def test_a_gate_that_may_open_yet_says_after_how_many_more_checks(platform: Plat
 
 
 # -- heads -------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PACKAGED.heads)
 def test_heads_that_learned_something_pass_every_gate(settled: Platform, kind: str) -> None:
     for gate in (beats_majority(kind), not_worse_than_deployed(kind), calibrated(kind)):
         found = gate(settled)
@@ -129,7 +129,7 @@ def misleading(platform: Platform) -> None:
         platform.lake.replace(IMAGE_EMBEDDINGS, rows.with_columns(embedding=turned), folder_key=key)
 
 
-@pytest.mark.parametrize(("kind", "fault"), [("scene", without_signal), *((kind, misleading) for kind in KINDS)])
+@pytest.mark.parametrize(("kind", "fault"), [("scene", without_signal), *((kind, misleading) for kind in PACKAGED.heads)])
 def test_a_head_that_learned_nothing_of_use_is_stopped(settled: Platform, kind: str, fault: Callable[[Platform], None]) -> None:
     fault(settled)
     train_student(settled, kind)
@@ -222,13 +222,13 @@ def test_heads_in_force_fit_the_library_until_its_encoder_changes(settled: Platf
         settled.lake.replace(IMAGE_EMBEDDINGS, rows.with_columns(encoder=pl.lit("e-2")), folder_key=key)
     found = heads_fit(settled)
     assert not found.passed
-    assert found.facts["heads of another encoder"] == sorted(KINDS)
+    assert found.facts["heads of another encoder"] == sorted(PACKAGED.heads)
 
 
 def test_without_a_deployed_head_the_gate_says_who_answers_instead(platform: Platform) -> None:
     found = heads_fit(platform)
     assert found.passed
-    assert found.facts["none in force"] == list(KINDS)
+    assert found.facts["none in force"] == list(PACKAGED.heads)
 
 
 # -- what training refuses ---------------------------------------------------------------------------------------------

@@ -17,14 +17,15 @@ from PIL import Image
 
 from tests.stages.rows import FOLDERS, PHOTOS, QUICK, damage, fill, in_first_row, open_platform
 from tests.stages.test_comparison import wrong
+from tests.support.questions import PACKAGED
 from vibe_assets.evaluate.gallery import MOST_BYTES, thumbnails
 from vibe_assets.records import AUTO_GROUND_TRUTH
 from vibe_assets.stages import reports
-from vibe_assets.stages.calibration import attribute_thresholds, calibration_pairs, scene_coverage
+from vibe_assets.stages.calibration import calibration_pairs, main_coverage, yes_thresholds
 from vibe_assets.stages.drift import distinct_versions, report_drift
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.runtime import predict_folder
-from vibe_assets.stages.students import KINDS, deploy_students, train_student
+from vibe_assets.stages.students import deploy_students, train_student
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -78,7 +79,7 @@ def twice(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Twice:
     for day in (0, 1):
         if day:
             remapped(platform, 3, "m-2")
-            for kind in KINDS:
+            for kind in PACKAGED.heads:
                 train_student(platform, kind)
             deploy_students(platform)
         for key in FOLDERS:
@@ -86,7 +87,7 @@ def twice(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Twice:
         report = reports.report_students(platform, now=NOW + timedelta(days=day))
         found.append((report.path.read_text(encoding="utf-8"), report.tables))
     (first, first_tables), (second, second_tables) = found
-    return Twice(platform, (first, second), (first_tables, second_tables), attribute_thresholds(platform))
+    return Twice(platform, (first, second), (first_tables, second_tables), yes_thresholds(platform))
 
 
 def test_new_heads_are_compared_with_those_of_the_last_report(twice: Twice) -> None:
@@ -109,7 +110,7 @@ def test_thresholds_and_calibration_before_and_after_come_from_the_deployed_head
 
 def test_what_leaving_open_buys_is_drawn_for_the_test_split_and_for_folders_that_did_not_train(twice: Twice) -> None:
     """The library has two folders, so that each is once held out; the dots are the threshold in use."""
-    curves = scene_coverage(twice.platform)
+    curves = main_coverage(twice.platform)
     assert list(curves) == ["photos of the test split", "photos of folders that did not train"]
     for curve in curves.values():
         answered = [answered for answered, _ in curve.points]

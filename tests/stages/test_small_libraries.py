@@ -11,10 +11,10 @@ import pytest
 
 from tests.faults import writers
 from tests.stages.rows import QUICK, label_row, only, open_platform, table_rows, vector
+from tests.support.questions import PACKAGED
 from vibe_assets.heads.store import Deployments, save_head
 from vibe_assets.photos.groups import group_photos
 from vibe_assets.records import (
-    ATTRIBUTES,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
     FOLDER_SET,
@@ -31,7 +31,7 @@ from vibe_assets.stages.model_gates import beats_majority, calibrated, heads_fit
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.reports import evaluate_students, report_students, report_teacher
 from vibe_assets.stages.runtime import predict_folder
-from vibe_assets.stages.students import KINDS, Deployment, Trained, Untrained, deploy_students, headless, train_student
+from vibe_assets.stages.students import Deployment, Trained, Untrained, deploy_students, headless, train_student
 from vibe_assets.teacher.annotate import teacher_fingerprint
 
 KEY = "album-1"
@@ -67,8 +67,8 @@ def rows_of(photos: int, **values: Any) -> list[dict[str, Any]]:
 
 def come_home(platform: Platform) -> tuple[dict[str, Trained | Untrained], dict[str, Deployment], pl.DataFrame]:
     """From labels to predictions; every gate on the way passes."""
-    trained = {kind: train_student(platform, kind) for kind in KINDS}
-    for kind in KINDS:
+    trained = {kind: train_student(platform, kind) for kind in PACKAGED.heads}
+    for kind in PACKAGED.heads:
         for gate in (beats_majority(kind), not_worse_than_deployed(kind), calibrated(kind)):
             assert (found := gate(platform)).passed, (kind, found)
     decisions = deploy_students(platform)
@@ -87,7 +87,7 @@ def come_home(platform: Platform) -> tuple[dict[str, Trained | Untrained], dict[
 
 
 def sources(rows: pl.DataFrame) -> dict[str, set[str]]:
-    return {name: set(rows.select(source_of(name))[:, 0]) for name in ("scene", *ATTRIBUTES, "objects")}
+    return {name: set(rows.select(source_of(name))[:, 0]) for name in PACKAGED.columns}
 
 
 @pytest.mark.parametrize("photos", [1, 5, 20, 60, 200])
@@ -183,7 +183,7 @@ def test_before_any_audit_the_teachers_labels_are_shown(tmp_path: Path) -> None:
     assert "no audited photo" in found.remedy
     decisions = deploy_students(platform)
     assert {decision.reason for decision in decisions.values()} == {
-        f"no {kind} head was trained yet: `vibe train`, or `vibe run`" for kind in KINDS
+        f"no {kind} head was trained yet: `vibe train`, or `vibe run`" for kind in PACKAGED.heads
     }
     assert heads_fit(platform).passed
     rows = predict_folder(platform, KEY)
@@ -229,7 +229,7 @@ def test_what_was_taken_from_the_teacher_is_not_judged_as_the_students(tmp_path:
     assert "scene_accuracy" in human.headline
     assert not human.table("object")
     assert not auto.table("object")
-    own = without_teacher(platform.lake.read_live(PREDICTIONS))
+    own = without_teacher(platform.lake.read_live(PREDICTIONS), PACKAGED)
     assert own["objects"].null_count() == 200
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.object_store import ObjectStore
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.log import AuditError, VerdictLog
 from vibe_assets.audit.verdicts import Verdict
 from vibe_assets.storage import Url, object_log
@@ -183,12 +184,12 @@ def test_verdicts_of_several_processes_come_back_once_each_and_in_order(store: O
     def verdict(number: int) -> Verdict:
         return Verdict(f"v{number}", f"2026-01-01T00:00:{number:02d}+00:00", "0" * 32, "me", "skipped", None, False, 5, reason="blurred")
 
-    page, file = VerdictLog(bucket / "verdicts"), VerdictLog(bucket / "verdicts")
+    page, file = VerdictLog(bucket / "verdicts", PACKAGED), VerdictLog(bucket / "verdicts", PACKAGED)
     page.append(verdict(2))
     file.append_many([verdict(1), verdict(3)])
     page.append(verdict(4))
     page.close()
-    assert [found.verdict_id for found in VerdictLog(bucket / "verdicts").verdicts()] == ["v1", "v2", "v3", "v4"]
+    assert [found.verdict_id for found in VerdictLog(bucket / "verdicts", PACKAGED).verdicts()] == ["v1", "v2", "v3", "v4"]
     with store.closed_to_everybody(), pytest.raises(AuditError, match=r"verdict not kept.*access denied"):
         page.append(verdict(5))
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-ATTRIBUTES = ("has_person", "has_animal", "has_text", "is_document", "is_screenshot")
+from tests.support.questions import ATTRIBUTES
 
 
 def known_labels(real_data: Path) -> list[dict[str, Any]]:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.teacher.conftest import ANNOTATION
+from vibe_assets.questions import load
 from vibe_assets.teacher.hostile import hostile_answer
 from vibe_assets.teacher.prompts import load_prompt
-from vibe_assets.teacher.schema import ANSWER_JSON_SCHEMA, MAX_ANSWER_CHARS, SCENES, InvalidAnswer, parse_answer
+from vibe_assets.teacher.schema import MAX_ANSWER_CHARS, InvalidAnswer
+from vibe_assets.teacher.schema import parse_answer as parse
 
+PACKAGED = load()
 PLAIN = json.dumps(ANNOTATION)
+
+
+def parse_answer(text: str) -> dict[str, Any]:
+    return parse(text, PACKAGED)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +50,7 @@ def test_commas_inside_strings_survive_the_repair() -> None:
     assert answer["objects"][0]["name_free"] == 'a "b",} c,]'
 
 
-def test_values_of_wrong_types_become_none_or_are_dropped() -> None:
+def test_values_that_mean_something_else_for_certain_are_read_and_the_rest_become_none_or_are_dropped() -> None:
     answer = parse_answer(
         json.dumps(
             {
@@ -55,10 +63,10 @@ def test_values_of_wrong_types_become_none_or_are_dropped() -> None:
         )
     )  # fmt: skip
     assert answer == {
-        "scene": "food", "has_person": None, "has_animal": None, "has_text": "unknown", "is_document": None, "is_screenshot": None,
+        "scene": "food", "has_person": True, "has_animal": True, "has_text": "unknown", "is_document": None, "is_screenshot": None,
         "objects": [
-            {"name_free": "bread", "coarse_type": None, "is_main": False, "confidence": 0.8},
-            {"name_free": None, "coarse_type": "cat", "is_main": False, "confidence": 0.0},
+            {"name_free": "bread", "coarse_type": None, "is_main": True, "confidence": 0.8},
+            {"name_free": None, "coarse_type": "cat", "is_main": False, "confidence": 0.95},
             {"name_free": "x", "coarse_type": None, "is_main": False, "confidence": 0.0},
         ],
     }  # fmt: skip
@@ -76,9 +84,9 @@ def test_unknown_everywhere_is_an_answer_and_an_unexpected_scene_is_kept_for_the
         ("", "no JSON object"),
         ("I cannot see the photo.", "no JSON object"),
         (PLAIN[:60], "no JSON object"),
-        ("{}", "neither a scene nor an attribute"),
-        ('{"objects": []}', "neither a scene nor an attribute"),
-        ('{"scene": null, "has_person": "maybe"}', "neither a scene nor an attribute"),
+        ("{}", "no answer to any of scene, attributes, objects"),
+        ('{"objects": []}', "no answer to any of scene, attributes, objects"),
+        ('{"scene": null, "has_person": "maybe"}', "no answer to any of scene, attributes, objects"),
         (PLAIN + " " * MAX_ANSWER_CHARS, "characters"),
     ],
 )
@@ -104,13 +112,13 @@ def test_any_text_ends_as_an_annotation_or_as_invalid(text: str) -> None:
         annotation = parse_answer(text)
     except InvalidAnswer:
         return
-    assert set(annotation) == set(ANSWER_JSON_SCHEMA["properties"])
+    assert set(annotation) == set(PACKAGED.schema["properties"])
 
 
 def test_the_packaged_prompt_names_every_scene_and_field_and_its_example_is_valid() -> None:
     prompt = load_prompt("photo_labels")
-    assert all(f'"{scene}"' in prompt for scene in SCENES)
-    assert all(name in prompt for name in ANSWER_JSON_SCHEMA["properties"])
+    assert all(f'"{scene}"' in prompt for scene in PACKAGED.schema["properties"]["scene"]["enum"])
+    assert all(name in prompt for name in PACKAGED.schema["properties"])
     example = parse_answer(prompt)
     assert example["scene"] == "product"
     assert example["is_screenshot"] == "unknown"

@@ -18,7 +18,7 @@ import polars as pl
 from tests.audit.library import build, open_at
 from tests.e2e.browser import chromium, text_of
 from tests.e2e.processes import VIBE, running, until
-from tests.evaluate.rows import SCENES, library
+from tests.evaluate.rows import PACKAGED, library
 from tests.trust.hostile import FOREIGN, MARKUP
 
 
@@ -85,7 +85,7 @@ def report_page(folder: Path, foreign: str) -> Path:
     said = words(foreign)
     truth, answers, groups = library(120)
     slices = truth.select("image_id", folder=pl.Series((said * 20)[:120]))
-    evaluation = evaluate_labels(answers, truth, groups=groups, scenes=SCENES, slices=slices, resamples=20)
+    evaluation = evaluate_labels(answers, truth, questions=PACKAGED, groups=groups, slices=slices, resamples=20)
     names = dict(zip(worst_photos(evaluation), said * 20, strict=False))
     page = folder / "report.html"
     page.write_text(

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.questions import PACKAGED
 from vibe_assets.audit.label_studio import read_export
 from vibe_assets.export import pick_sidecar, sidecar
 from vibe_assets.export.packet import LABELS, PICKS
@@ -21,7 +22,6 @@ from vibe_assets.export.xmp_tree import RDF, Element, parse
 from vibe_assets.heads.models import HeadCard
 from vibe_assets.labels.convert import convert
 from vibe_assets.labels.files import MAX_FAULTS, AuditedFileError, read_audited, read_labels
-from vibe_assets.labels.taxonomy import Taxonomy
 from vibe_assets.names.index import NameIndexError, _read
 from vibe_assets.names.results import ResultsError, read_track
 from vibe_assets.records import ANNOTATIONS
@@ -33,7 +33,6 @@ from vibe_assets.triage.pairs import PairFileError, read_pairs
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.sources import read_tag_file
 
-TAXONOMY = Taxonomy.load()
 TEACHER, PHOTO = "a" * 16, "b" * 32
 
 
@@ -43,19 +42,19 @@ def nested(depth: int) -> str:
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
 def labels(file: Path) -> Any:
-    return read_labels(file, TAXONOMY)
+    return read_labels(file, PACKAGED)
 
 
 def audited(file: Path) -> Any:
-    return read_audited(file, taxonomy=TAXONOMY, known_ids=[PHOTO])
+    return read_audited(file, questions=PACKAGED, known_ids=[PHOTO])
 
 
 def exported(file: Path) -> Any:
-    return read_export(file, taxonomy=TAXONOMY, known_ids=[PHOTO])
+    return read_export(file, questions=PACKAGED, known_ids=[PHOTO])
 
 
 def answers(file: Path) -> Any:
-    (rejected,) = import_annotations(file, file.parent / "journals").rejected
+    (rejected,) = import_annotations(file, file.parent / "journals", questions=PACKAGED).rejected
     raise ValueError(rejected.reason)
 
 
@@ -72,7 +71,7 @@ def converted(file: Path) -> Any:
     import polars as pl
 
     row = {**dict.fromkeys(ANNOTATIONS.columns), "image_id": PHOTO, "annotation": file.read_text()}
-    return convert(pl.DataFrame([row], schema=ANNOTATIONS.polars_schema()), TAXONOMY, min_object_confidence=0.5, include_non_main=True)
+    return convert(pl.DataFrame([row], schema=ANNOTATIONS.polars_schema()), PACKAGED, min_object_confidence=0.5, include_non_main=True)
 
 
 def card(file: Path) -> Any:
@@ -169,7 +168,7 @@ def test_an_answer_from_the_future_can_be_replaced_by_a_newer_one(at: str, tmp_p
     file = tmp_path / "in.jsonl"
     for text in (answer(at, "food"), answer((datetime.now(UTC) + timedelta(seconds=5)).isoformat(), "people")):
         file.write_text(text)
-        assert import_annotations(file, tmp_path / "journals").kept == 1
+        assert import_annotations(file, tmp_path / "journals", questions=PACKAGED).kept == 1
     assert Journal(tmp_path / "journals" / TEACHER, "reader").known()[PHOTO]["annotation"]["scene"] == "people"
 
 

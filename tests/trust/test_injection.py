@@ -22,16 +22,15 @@ from markdown_it import MarkdownIt
 
 from tests.export.library import build
 from tests.photos.library import save
+from tests.support.questions import ATTRIBUTES, PACKAGED
 from tests.teacher.conftest import QUICK, make_library
 from tests.test_bad_input import UP_TO_VECTORS, installation
 from tests.trust.hostile import FOREIGN, FORMULAS, HONEST, LIES, MARKUP, ORDERS, TERMINAL
 from vibe_assets.cli import main
 from vibe_assets.defs.metadata import counts_table, rejects_table
 from vibe_assets.export.sidecar import Entry, merged
-from vibe_assets.labels.convert import labels_of
-from vibe_assets.labels.taxonomy import Taxonomy
 from vibe_assets.names.results import per_name_csv
-from vibe_assets.records import PREDICTIONS, Labels
+from vibe_assets.records import PREDICTIONS
 from vibe_assets.settings import TeacherSettings
 from vibe_assets.stages.index import write_labels
 from vibe_assets.strangers import markdown_cell, spreadsheet_cell, visible
@@ -40,12 +39,11 @@ from vibe_assets.teacher.journal import Journal
 from vibe_assets.teacher.replay import ReplayFaults, ReplayTeacher, running_replay
 
 EVERYTHING = (*MARKUP, *FORMULAS, *TERMINAL, ORDERS)
-TAXONOMY = Taxonomy.load(None)
 
 
 # -- answers are bound -------------------------------------------------------------------------------------------------
-def labels(answer: Mapping[str, Any]) -> Labels:
-    return labels_of("0" * 32, dict(answer), TAXONOMY, min_object_confidence=0.7, include_non_main=False)
+def labels(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    return PACKAGED.tell(dict(answer), min_confidence=0.7, include_non_main=False).values
 
 
 def outcomes(tmp_path: Path, teacher: ReplayTeacher, photos: int) -> Counter[str]:
@@ -61,18 +59,18 @@ def outcomes(tmp_path: Path, teacher: ReplayTeacher, photos: int) -> Counter[str
             counts["refused"] += 1
             continue
         said = labels(record["annotation"])
-        assert said.scene is None or said.scene in TAXONOMY.scenes
-        assert set(said.objects) <= set(TAXONOMY.objects)
-        assert set(map(type, said.attributes.values())) <= {bool}
+        assert said["scene"] is None or said["scene"] in PACKAGED["scene"].keys
+        assert set(said["objects"]) <= set(PACKAGED["objects"].keys)
+        assert {type(said[name]) for name in ATTRIBUTES} <= {bool, type(None)}
         counts["changed" if tells(said, honest) else "bound"] += 1
     return counts
 
 
-def tells(said: Labels, honest: Labels) -> bool:
+def tells(said: Mapping[str, Any], honest: Mapping[str, Any]) -> bool:
     """Whether anything false is said; to leave open is not to lie, and neither is scene.other."""
-    scene = said.scene not in (None, "scene.other", honest.scene)
-    attributes = any(value is not None and honest.attributes.get(name) not in (None, value) for name, value in said.attributes.items())
-    return scene or attributes or bool(set(said.objects) - set(honest.objects))
+    scene = said["scene"] not in (None, "scene.other", honest["scene"])
+    attributes = any(said[name] is not None and honest[name] not in (None, said[name]) for name in ATTRIBUTES)
+    return scene or attributes or bool(set(said["objects"]) - set(honest["objects"]))
 
 
 def documented(row: str) -> tuple[int, ...]:

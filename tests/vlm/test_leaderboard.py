@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.checkers import accessibility_faults, html_errors
 from tests.vlm.conftest import Study, opened
-from vibe_assets.labels.taxonomy import Taxonomy
+from vibe_assets.questions import load
 from vibe_assets.records.tags import INSTRUCTION_DATASET, LEADERBOARD
 from vibe_assets.teacher.replay import ReplayTeacher, running_replay
 from vibe_assets.vlm import board
@@ -24,7 +24,7 @@ from vibe_assets.vlm.match import Meaning
 from vibe_assets.vlm.predict import predict_cell
 from vibe_assets.vlm.score import deciles, pareto, photo_figures
 
-MEANING = Meaning(Taxonomy.load())
+MEANING = Meaning(load())
 HITS = {"good": 5, "fair": 4, "poor": 2}
 BATCHES = {"b1": range(8), "b2": range(8, 14)}
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

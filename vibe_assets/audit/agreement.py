@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vibe_assets.evaluate.intervals import RESAMPLES, cluster_bootstrap, ratio, wilson
-from vibe_assets.records import ATTRIBUTES, Estimate
+from vibe_assets.records import Estimate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 MIN_PHOTOS = 10  # below it an interval spans nearly everything
 MIN_OTHERS = 5  # photos with another answer than the most frequent: with fewer, 1 resample in 100 or more has none and no kappa
-QUESTIONS = ("scene", *ATTRIBUTES)
 
 
 @dataclass(frozen=True)
 class Concord:
     """How far people agree on one question. Either `estimate`, or `reason` says why there is none."""
 
-    question: str  # scene | has_person ...
+    question: str  # the column
     people: tuple[str, ...]
     n: int  # photos that at least two of them answered
     blind: int  # of these, photos on which none of them was shown labels

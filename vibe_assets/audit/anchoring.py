@@ -45,7 +45,7 @@ class Pace:
 def anchoring(
     labelled: pl.DataFrame, teacher: pl.DataFrame, question: str, *, groups: Mapping[str, str] | None = None, level: float = LEVEL
 ) -> Anchoring:
-    """Compare agreement with the teacher (image_id, scene, ATTRIBUTES) between blind and pre-filled verdicts.
+    """Compare agreement with the teacher (image_id and the columns of the questions) between blind and pre-filled verdicts.
 
     The interval of the difference is Newcombe's (1998, method 10), from the two intervals, each on its effective sample size by
     group. It takes the two for independent; where the same group is in both, it is too wide rather than too narrow.

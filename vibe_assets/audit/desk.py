@@ -14,15 +14,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.audit.progress import TARGET_HALF_WIDTH, Progress, sample_progress
 from vibe_assets.audit.settle import moment, standing
-from vibe_assets.audit.verdicts import Act, Verdict
-from vibe_assets.records import ATTRIBUTES, Labels, fingerprint
+from vibe_assets.audit.verdicts import Act, Verdict, plain
+from vibe_assets.questions import ManyOf, YesNo
+from vibe_assets.records import Labels, fingerprint
 
-UNSURE_BELOW = 0.7  # the student's calibrated probability of its scene
+if TYPE_CHECKING:
+    from vibe_assets.questions import Question, Questions
+
+UNSURE_BELOW = 0.7  # the student's calibrated probability of its answer to the main question
 FEW = 10  # photos below which a forecast says more about chance than about work
 VIEWS = ("all", "differ", "unsure", "skipped", "scene")
 MAX_NAME, MAX_REASON, MAX_OBJECTS, MAX_SPENT_MS = 40, 200, 50, 24 * 3600 * 1000
@@ -50,29 +54,22 @@ class DeskPhoto:
     inclusion_probability: float | None
     teacher: Labels | None = None
     student: Labels | None = None
-    confidence: Mapping[str, float] = field(default_factory=dict)  # scene and ATTRIBUTES -> the student's probability, 0..1
+    confidence: Mapping[str, float] = field(default_factory=dict)  # column with one answer -> the student's probability, 0..1
 
     @property
     def seen(self) -> str:
         """Moves with everything that the page shows of the answers."""
-        return fingerprint({"teacher": _plain(self.teacher), "student": _plain(self.student), "confidence": dict(self.confidence)})
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The labels there are; `words` are what people call an object."""
-
-    scenes: tuple[str, ...]
-    objects: Mapping[str, tuple[str, ...]]
+        answers = [None if labels is None else labels.row() for labels in (self.teacher, self.student)]
+        return fingerprint({"answers": answers, "confidence": dict(self.confidence)})
 
 
 class Desk:
-    """One audit: photos, vocabulary and log. Threads may share it."""
+    """One audit: photos, questions and log. Threads may share it."""
 
     def __init__(
         self,
         photos: Iterable[DeskPhoto],
-        vocabulary: Vocabulary,
+        questions: Questions,
         log: VerdictLog,
         *,
         blind_share: float,
@@ -85,7 +82,7 @@ class Desk:
         `drawable`: the photos that the largest sample would hold, one of each burst.
         """
         self.photos = {photo.image_id: photo for photo in sorted(photos, key=lambda photo: _rank(seed, "order", photo.image_id))}
-        self.vocabulary, self.log = vocabulary, log
+        self.questions, self.log = questions, log
         self.blind_share, self.seed, self.versions = blind_share, seed, dict(versions or {})
         self.drawable = drawable
         self._lock = threading.Lock()
@@ -121,8 +118,7 @@ class Desk:
         }  # fmt: skip
         if blind:
             return known
-        answers = {"teacher": _plain(photo.teacher), "student": _plain(photo.student), "confidence": dict(photo.confidence)}
-        return {**known, **answers, "seen": photo.seen}
+        return {**known, **self._answers(photo), "seen": photo.seen}
 
     def held(self, annotator: str) -> dict[str, Verdict]:
         """image_id -> what this person said here and still holds, skips included."""
@@ -137,17 +133,18 @@ class Desk:
             return None
         verdict = max(held, key=moment)
         item = self.item(self.photos[verdict.image_id], annotator)
-        return {"verdict_id": verdict.verdict_id, "item": item, "labels": _plain(verdict.labels)}
+        return {"verdict_id": verdict.verdict_id, "item": item, "labels": self._plain(verdict.labels)}
 
     def progress(self, annotator: str) -> dict[str, Any]:
-        """How far this person is, and how precisely the teacher's scene accuracy is known from everybody's verdicts."""
+        """How far this person is, and how precisely the teacher's accuracy is known from everybody's verdicts: of the main question."""
         held = [verdict for image_id, verdict in self.held(annotator).items() if image_id in self.photos]
         skipped = sum(verdict.act == "skipped" for verdict in held)
-        known = self._precision()
+        known, main = self._precision(), self.questions.main
+        told = known.n >= FEW or known.n == known.population
         return {
             "photos": len(self.photos), "judged": len(held) - skipped, "skipped": skipped,
             "half_width": None if known.share is None else known.half_width, "target": known.target,
-            "sentence": known.sentence() if known.n >= FEW or known.n == known.population else "",
+            "sentence": known.sentence(f"{main.key.replace('_', ' ')} accuracy") if main is not None and told else "",
         }  # fmt: skip
 
     # -- what is said --------------------------------------------------------------------------------------------------
@@ -181,7 +178,7 @@ class Desk:
         kind = said.get("act")
         if kind == "label":
             labels = self._labels(photo.image_id, said.get("labels"))
-            return Verdict(verdict_id, at, photo.image_id, annotator, _act(said, photo, labels, blind), labels, **common)
+            return Verdict(verdict_id, at, photo.image_id, annotator, self._act(said, photo, labels, blind), labels, **common)
         if kind == "skip":
             reason = said.get("reason")
             if not isinstance(reason, str) or not reason.strip() or len(reason) > MAX_REASON:
@@ -196,19 +193,8 @@ class Desk:
 
     def _labels(self, image_id: str, said: object) -> Labels:
         if not isinstance(said, dict):
-            raise Refused("labels: expected an object with scene, attributes and objects")
-        scene, attributes, objects = said.get("scene"), said.get("attributes", {}), said.get("objects", [])
-        if scene is not None and scene not in self.vocabulary.scenes:
-            raise Refused("labels.scene: no such scene in the taxonomy")
-        if not isinstance(attributes, dict) or any(name not in ATTRIBUTES for name in attributes):
-            raise Refused(f"labels.attributes: expected an object with some of {', '.join(ATTRIBUTES)}")
-        if any(value is not None and not isinstance(value, bool) for value in attributes.values()):
-            raise Refused("labels.attributes: expected true, false or null")
-        if not isinstance(objects, list) or len(objects) > MAX_OBJECTS:
-            raise Refused(f"labels.objects: expected a list of at most {MAX_OBJECTS} object keys")
-        if any(not isinstance(key, str) or key not in self.vocabulary.objects for key in objects):
-            raise Refused("labels.objects: no such object in the taxonomy")
-        return Labels(image_id, scene, {name: attributes.get(name) for name in ATTRIBUTES}, tuple(dict.fromkeys(objects)))
+            raise Refused(f"labels: expected an object with {', '.join(question.key for question in self.questions)}")
+        return Labels(image_id, {column: value for question in self.questions for column, value in _told(question, said).items()})
 
     def _shown(self, said: Mapping[str, Any], photo: DeskPhoto, blind: bool) -> dict[str, Any]:
         """What stood on the page. A page from before a restart may have shown other answers than the ones at hand now."""
@@ -217,8 +203,7 @@ class Desk:
             return shown
         if said.get("seen") != photo.seen:
             return {**shown, "seen": (said.get("seen") or "")[:MAX_NAME]}
-        answers = {"teacher": _plain(photo.teacher), "student": _plain(photo.student), "confidence": dict(photo.confidence)}
-        return {**shown, **answers, "versions": self.versions}
+        return {**shown, **self._answers(photo), "versions": self.versions}
 
     def _in_view(self, photo: DeskPhoto, annotator: str, view: str, scene: str | None, held: Verdict | None) -> bool:
         if view == "skipped":
@@ -229,12 +214,31 @@ class Desk:
             return True
         if self.blind(annotator, photo.image_id):
             return False
-        teacher, student = photo.teacher and photo.teacher.scene, photo.student and photo.student.scene
+        teacher, student = self._main(photo.teacher), self._main(photo.student)
         if view == "differ":
             return teacher is not None and student is not None and teacher != student
         if view == "unsure":
-            return photo.confidence.get("scene", 1.0) < UNSURE_BELOW
+            main = self.questions.main
+            return main is not None and photo.confidence.get(main.key, 1.0) < UNSURE_BELOW
         return teacher == scene
+
+    def _main(self, labels: Labels | None) -> str | None:
+        """The answer to the main question."""
+        main = self.questions.main
+        return None if labels is None or main is None else labels.values.get(main.key)
+
+    def _plain(self, labels: Labels | None) -> dict[str, Any] | None:
+        return None if labels is None else plain(labels, self.questions)
+
+    def _answers(self, photo: DeskPhoto) -> dict[str, Any]:
+        """What teacher and student say."""
+        return {"teacher": self._plain(photo.teacher), "student": self._plain(photo.student), "confidence": dict(photo.confidence)}
+
+    def _act(self, said: Mapping[str, Any], photo: DeskPhoto, labels: Labels, blind: bool) -> Act:
+        if blind or photo.teacher is None:
+            return "labelled"
+        same = self._plain(labels) == self._plain(photo.teacher) if said.get("seen") == photo.seen else said.get("changed") is False
+        return "accepted" if same else "corrected"
 
     def _precision(self) -> Progress:
         with self._lock:
@@ -242,9 +246,9 @@ class Desk:
         newest = {verdict.image_id: verdict for verdict in sorted(standing(verdicts).values(), key=moment) if verdict.labels is not None}
         right, weights = [], []
         for image_id, photo in self.photos.items():
-            human = newest[image_id].labels if image_id in newest else None
-            if human is not None and human.scene is not None and photo.teacher is not None and photo.teacher.scene is not None:
-                right.append(float(human.scene == photo.teacher.scene))
+            human, teacher = self._main(newest[image_id].labels if image_id in newest else None), self._main(photo.teacher)
+            if human is not None and teacher is not None:
+                right.append(float(human == teacher))
                 weights.append(1 / (photo.inclusion_probability or 1.0))
         left = len(self.photos.keys() - newest.keys())
         supply = None if self.drawable is None else max(0, self.drawable - len(self.photos))
@@ -268,22 +272,27 @@ def checked_name(name: object) -> str:
     return text
 
 
-def _act(said: Mapping[str, Any], photo: DeskPhoto, labels: Labels, blind: bool) -> Act:
-    if blind or photo.teacher is None:
-        return "labelled"
-    same = _content(labels) == _content(photo.teacher) if said.get("seen") == photo.seen else said.get("changed") is False
-    return "accepted" if same else "corrected"
-
-
-def _content(labels: Labels) -> tuple[Any, ...]:
-    return labels.scene, [labels.attributes.get(name) for name in ATTRIBUTES], list(labels.objects)
-
-
-def _plain(labels: Labels | None) -> dict[str, Any] | None:
-    if labels is None:
-        return None
-    attributes = {name: labels.attributes.get(name) for name in ATTRIBUTES}
-    return {"scene": labels.scene, "attributes": attributes, "objects": list(labels.objects)}
+def _told(question: Question, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said of one question, by column. Raises Refused."""
+    key = question.key
+    if isinstance(question, YesNo):
+        values, words = said.get(key, {}), [label.word for label in question.labels]
+        if not isinstance(values, dict) or any(word not in words for word in values):
+            raise Refused(f"labels.{key}: expected an object with some of {', '.join(words)}")
+        if any(value is not None and not isinstance(value, bool) for value in values.values()):
+            raise Refused(f"labels.{key}: expected true, false or null")
+        return {word: values.get(word) for word in words}
+    if isinstance(question, ManyOf):
+        keys = said.get(key, [])
+        if not isinstance(keys, list) or len(keys) > MAX_OBJECTS:
+            raise Refused(f"labels.{key}: expected a list of at most {MAX_OBJECTS} {question.prefix} keys")
+        if any(one not in question.keys for one in keys):
+            raise Refused(f"labels.{key}: no such {question.head} in the taxonomy")
+        return {key: tuple(dict.fromkeys(keys))}
+    value = said.get(key)
+    if value is not None and value not in question.keys:
+        raise Refused(f"labels.{key}: no such {question.head} in the taxonomy")
+    return {key: value}
 
 
 def _refuse_odd(said: Mapping[str, Any]) -> None:

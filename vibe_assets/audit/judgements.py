@@ -15,10 +15,12 @@ from vibe_assets.audit.verdicts import Verdict
 if TYPE_CHECKING:
     import polars as pl
 
+    from vibe_assets.questions import Questions
+
 CHOSEN_VIEWS = frozenset({"differ", "unsure", "scene"})  # views of the page that pick photos by the answers they got
 
 
-def judgement_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
+def judgement_rows(verdicts: Iterable[Verdict], questions: Questions) -> pl.DataFrame:
     """`settle.verdict_rows` without files, and with three columns more.
 
     view: where on the page the photo was met (null elsewhere). in_order: the person had not yet used a view that picks photos by
@@ -39,7 +41,8 @@ def judgement_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
     schema = {
         "image_id": pl.String, "annotator": pl.String, "view": pl.String, "in_order": pl.Boolean, "shown_teacher": pl.String,
     }  # fmt: skip
-    return verdict_rows(own).join(pl.DataFrame(extra, schema=schema, orient="row"), on=["image_id", "annotator"], how="left")
+    known = pl.DataFrame(extra, schema=schema, orient="row")
+    return verdict_rows(own, questions).join(known, on=["image_id", "annotator"], how="left")
 
 
 def _teacher(verdict: Verdict) -> str | None:

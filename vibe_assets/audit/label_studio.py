@@ -1,7 +1,7 @@
 """The audit sample -> tasks and labelling config for Label Studio; its JSON and JSON-MIN exports -> verdicts.
 
 A task's `data` holds what the way back needs: image_id, the chance of being drawn, and the labels that were filled in (none: blind).
-Choices are written without the taxonomy's prefix, for people: food, has_person, electronics.display.monitor. An attribute that is not
+Choices are written without the prefix of their keys, for people: food, has_person, electronics.display.monitor. A yes or no that is not
 ticked is false, one ticked under "cannot tell" is unknown. Formats: https://labelstud.io/guide/task_format and guide/predictions.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,22 @@ from xml.etree import ElementTree as ET
 from vibe_assets.audit.verdicts import Act, Verdict
 from vibe_assets.labels.files import MAX_FAULTS, AuditedFileError
 from vibe_assets.labels.positions import Element, FileFault, split_elements
-from vibe_assets.records import ATTRIBUTES, Labels
+from vibe_assets.questions import ManyOf, OneOf, Question, YesNo
+from vibe_assets.records import Labels
 
 if TYPE_CHECKING:
-    from vibe_assets.labels.taxonomy import Taxonomy
+    from vibe_assets.questions import Questions
 
 LOCAL_FILES = "/data/local-files/?d="  # Label Studio's own address for files of a local storage
-SCENE, YES, UNKNOWN, OBJECTS = "scene", "attributes", "cannot_tell", "objects"  # names of the four controls
-TITLES = {SCENE: "What kind of photo?", YES: "What is true of it?", UNKNOWN: "What cannot be told?", OBJECTS: "What objects does it show?"}
-PREFIX = {SCENE: "scene.", YES: "attr.", UNKNOWN: "attr.", OBJECTS: "object."}
+TITLES = {  # of the controls that every config had; others are titled by what is asked
+    "scene": "What kind of photo?", "attributes": "What is true of it?", "cannot_tell": "What cannot be told?",
+    "objects": "What objects does it show?",
+}  # fmt: skip
+UNKNOWN = {"attributes": "cannot_tell"}  # the second control of a question of yes and no, where its name is older than the rule
+TAKEN = frozenset({  # names that a task has beside its controls
+    "image", "image_id", "name", "inclusion_probability", "filled_in", "teacher", "id", "annotator", "annotation_id", "created_at",
+    "updated_at", "lead_time", "data", "annotations", "predictions", "cannot_tell",
+})  # fmt: skip
 EMPTY = "submitted without an answer"
 SKIPPED = "skipped in Label Studio"
 CLOCKS_DIFFER = timedelta(days=1)  # between two machines; a time further ahead is none
@@ -47,24 +54,60 @@ class TaskPhoto:
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------
-def labelling_config(taxonomy: Taxonomy) -> str:
-    """XML for Project Settings > Labeling Interface: the photo, one scene, any attributes, any objects."""
+@dataclass(frozen=True)
+class Control:
+    """A box of choices: a question has one, a question of yes and no a second one for what cannot be told."""
+
+    name: str
+    question: Question
+    unknown: bool = False
+
+    def key(self, choice: str) -> str:
+        """The label of a choice, whether written with the prefix or without."""
+        prefix = f"{self.question.prefix}."
+        return prefix + choice.removeprefix(prefix)
+
+    def ticked(self, labels: Labels) -> list[str]:
+        """Its choices that say what the labels say."""
+        if isinstance(self.question, YesNo):
+            wanted = None if self.unknown else True
+            return [label.word for label in self.question.labels if labels.values.get(label.word) is wanted]
+        said = labels.values.get(self.question.key) or ()
+        return [key.partition(".")[2] for key in ((said,) if isinstance(said, str) else said)]
+
+
+def controls(questions: Questions) -> list[Control]:
+    """The controls of a config, in order."""
+    found = []
+    for question in questions:
+        name = f"{question.key}_question" if question.key in TAKEN else question.key
+        found.append(Control(name, question))
+        if isinstance(question, YesNo):
+            found.append(Control(UNKNOWN.get(name, f"{name}_cannot_tell"), question, unknown=True))
+    return found
+
+
+def labelling_config(questions: Questions) -> str:
+    """XML for Project Settings > Labeling Interface: the photo, and a control for every question; only the main one has to be answered."""
     view = ET.Element("View")
     ET.SubElement(view, "Image", name="image", value="$image", zoom="true", zoomControl="true", rotateControl="true")
-    keys = {SCENE: taxonomy.scenes, YES: taxonomy.attributes, UNKNOWN: taxonomy.attributes, OBJECTS: taxonomy.objects}
-    for control, choices in keys.items():
-        ET.SubElement(view, "Header", value=TITLES[control])
-        kind = {"choice": "single", "required": "true"} if control == SCENE else {"choice": "multiple"}
-        box = ET.SubElement(view, "Choices", {"name": control, "toName": "image", "showInline": "true", **kind})
-        for key in choices:
-            ET.SubElement(box, "Choice", value=key.removeprefix(PREFIX[control]))
+    for control in controls(questions):
+        asked = f"{control.question.text(questions.languages[0])}{': what cannot be told?' if control.unknown else ''}"
+        ET.SubElement(view, "Header", value=TITLES.get(control.name, asked))
+        kind = {"choice": "single" if isinstance(control.question, OneOf) else "multiple"}
+        kind |= {"required": "true"} if control.question is questions.main else {}
+        box = ET.SubElement(view, "Choices", {"name": control.name, "toName": "image", "showInline": "true", **kind})
+        for label in control.question.labels:
+            ET.SubElement(box, "Choice", value=label.word)
     ET.indent(view)
     return ET.tostring(view, encoding="unicode") + "\n"
 
 
-def tasks(photos: Sequence[TaskPhoto], *, image_prefix: str = LOCAL_FILES, model_version: str) -> list[dict[str, Any]]:
+def tasks(
+    photos: Sequence[TaskPhoto], questions: Questions, *, image_prefix: str = LOCAL_FILES, model_version: str
+) -> list[dict[str, Any]]:
     """Tasks as Label Studio imports them, in the photos' order; those with labels carry them as a prediction to correct."""
-    return [_task(photo, image_prefix, model_version) for photo in photos]
+    return [_task(photo, controls(questions), image_prefix, model_version) for photo in photos]
 
 
 def is_blind(image_id: str, *, seed: int, share: float) -> bool:
@@ -72,14 +115,14 @@ def is_blind(image_id: str, *, seed: int, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(f"{seed}/label-studio/{image_id}".encode()).digest()[:8]) < share * 2**64
 
 
-def _task(photo: TaskPhoto, image_prefix: str, model_version: str) -> dict[str, Any]:
+def _task(photo: TaskPhoto, boxes: Sequence[Control], image_prefix: str, model_version: str) -> dict[str, Any]:
     data: dict[str, Any] = {
         "image": image_prefix + quote(photo.path), "image_id": photo.image_id, "name": photo.name,
         "inclusion_probability": photo.inclusion_probability,
     }  # fmt: skip
     if photo.labels is None:
         return {"data": data}
-    answers = _answers(photo.labels)
+    answers = {control.name: control.ticked(photo.labels) for control in boxes}
     result = [
         {"id": f"{photo.image_id[:8]}-{name}", "from_name": name, "to_name": "image", "type": "choices", "value": {"choices": ticked}}
         for name, ticked in answers.items()
@@ -91,18 +134,8 @@ def _task(photo: TaskPhoto, image_prefix: str, model_version: str) -> dict[str, 
     return {"data": {**data, "filled_in": {"teacher": model_version, **answers}}, "predictions": [prediction]}
 
 
-def _answers(labels: Labels) -> dict[str, list[str]]:
-    """Control -> ticked choices."""
-    return {
-        SCENE: [] if labels.scene is None else [labels.scene.removeprefix(PREFIX[SCENE])],
-        YES: [name for name in ATTRIBUTES if labels.attributes.get(name)],
-        UNKNOWN: [name for name in ATTRIBUTES if labels.attributes.get(name) is None],
-        OBJECTS: [key.removeprefix(PREFIX[OBJECTS]) for key in labels.objects],
-    }
-
-
 # -- back --------------------------------------------------------------------------------------------------------------
-def read_export(path: Path, *, taxonomy: Taxonomy, known_ids: Collection[str]) -> list[Verdict]:
+def read_export(path: Path, *, questions: Questions, known_ids: Collection[str]) -> list[Verdict]:
     """A JSON or JSON-MIN export -> verdicts, source label_studio, in the file's order. The same annotation always has the same verdict_id.
 
     Controls that the config of `labelling_config` does not have are passed over. Raises AuditedFileError naming every wrong line.
@@ -113,7 +146,7 @@ def read_export(path: Path, *, taxonomy: Taxonomy, known_ids: Collection[str]) -
         raise AuditedFileError(path, [FileFault(1, f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:
         raise AuditedFileError(path, [FileFault(1, "not UTF-8; export it again as JSON or JSON-MIN")]) from error
-    reader = _Reader(path, taxonomy, frozenset(known_ids), list(faults))
+    reader = _Reader(path, {control.name: control for control in controls(questions)}, frozenset(known_ids), list(faults))
     verdicts = [verdict for element in elements for verdict in reader.verdicts(element)]
     if reader.faults:
         raise AuditedFileError(path, reader.faults)
@@ -125,7 +158,7 @@ class _Reader:
     """Reads tasks one by one and collects their faults; a value that is wrong is noted and read as unknown."""
 
     path: Path
-    taxonomy: Taxonomy
+    controls: Mapping[str, Control]
     known_ids: frozenset[str]
     faults: list[FileFault]
 
@@ -134,7 +167,7 @@ class _Reader:
         if not isinstance(task, dict):
             return self.fault(element, (), "expected a task, an object with data and annotations; export as JSON or JSON-MIN")
         if "annotations" not in task and "annotation_id" in task:  # JSON-MIN: one object per annotation, data and answers side by side
-            answers = {control: _listed(task.get(control)) for control in TITLES}
+            answers = {control: _listed(task.get(control)) for control in self.controls}
             if (verdict := self.verdict(element, (), task, task, answers)) is not None:
                 yield verdict
             return None
@@ -145,7 +178,7 @@ class _Reader:
             place = ("annotations", at)
             if not isinstance(annotation, dict) or not isinstance(annotation.get("result", []), list):
                 self.fault(element, place, "expected an annotation, an object with a list result")
-            elif (verdict := self.verdict(element, place, data, annotation, _ticked(annotation.get("result", [])))) is not None:
+            elif (verdict := self.verdict(element, place, data, annotation, self.ticked(annotation.get("result", [])))) is not None:
                 yield verdict
         return None
 
@@ -163,11 +196,11 @@ class _Reader:
         spent_ms = self.spent(element, place, annotation)
         probability = self.probability(element, data)
         filled = data.get("filled_in") if isinstance(data.get("filled_in"), dict) else None
-        labels = _in_filled_order(self.labels(element, place, image_id, answers), filled)
+        labels = self.labels(element, place, image_id, answers, filled)
         if filled is not None and not isinstance(filled.get("teacher"), str | None):
             where = ("filled_in",) if data is element.value else ("data", "filled_in")
             self.fault(element, where, f"filled_in: expected the teacher's version as text, got {filled['teacher']!r:.80}")
-        act: Act = "labelled" if filled is None else "accepted" if _same(filled, labels) else "corrected"
+        act: Act = "labelled" if filled is None else "accepted" if self.same(filled, labels) else "corrected"
         reason = SKIPPED if annotation.get("was_cancelled") else EMPTY if not any(answers.values()) else None
         if len(self.faults) > before:
             return None
@@ -181,26 +214,60 @@ class _Reader:
             filled is None, spent_ms, shown, reason, source="label_studio",
         )  # fmt: skip
 
-    def labels(self, element: Element, place: tuple[str | int, ...], image_id: str, answers: Mapping[str, list[Any]]) -> Labels:
-        keys = {control: self.keys(element, place, control, ticked) for control, ticked in answers.items()}
-        if len(keys[SCENE]) > 1:
-            self.fault(element, (*place, SCENE), f"scene: expected one, got {', '.join(keys[SCENE])}")
-        yes, unknown = ({key.removeprefix("attr.") for key in keys[control]} for control in (YES, UNKNOWN))
-        if both := sorted(yes & unknown):
-            self.fault(element, (*place, YES), f"attributes: {', '.join(both)} ticked as true and as cannot tell")
-        attributes = {name: None if name in unknown else name in yes for name in ATTRIBUTES}
-        return Labels(image_id, keys[SCENE][0] if keys[SCENE] else None, attributes, tuple(dict.fromkeys(keys[OBJECTS])))
+    def labels(
+        self,
+        element: Element,
+        place: tuple[str | int, ...],
+        image_id: str,
+        answers: Mapping[str, list[Any]],
+        filled: Mapping[str, Any] | None,
+    ) -> Labels:
+        keys = {name: self.keys(element, place, name, answers[name]) for name in self.controls}
+        unknown = {control.question.key: keys[name] for name, control in self.controls.items() if control.unknown}
+        values: dict[str, Any] = {}
+        for name, control in self.controls.items():
+            question, said = control.question, keys[name]
+            if control.unknown:
+                continue
+            if isinstance(question, YesNo):
+                left = unknown[question.key]
+                if both := sorted({key.partition(".")[2] for key in said} & {key.partition(".")[2] for key in left}):
+                    self.fault(element, (*place, name), f"{question.key}: {', '.join(both)} ticked as true and as cannot tell")
+                asked = filled is None or name in filled  # a task of before the question was asked
+                values |= {label.word: None if label.key in left or not asked else label.key in said for label in question.labels}
+            elif isinstance(question, ManyOf):
+                values[question.key] = _in_filled_order(control, said, filled)
+            else:
+                if len(said) > 1:
+                    self.fault(element, (*place, name), f"{question.key}: expected one, got {', '.join(said)}")
+                values[question.key] = said[0] if said else None
+        return Labels(image_id, values)
 
-    def keys(self, element: Element, place: tuple[str | int, ...], control: str, ticked: Sequence[Any]) -> list[str]:
-        known = {SCENE: self.taxonomy.scenes, OBJECTS: self.taxonomy.objects}.get(control, self.taxonomy.attributes)
+    def keys(self, element: Element, place: tuple[str | int, ...], name: str, ticked: Sequence[Any]) -> list[str]:
+        control = self.controls[name]
         found = []
         for choice in ticked:
-            key = PREFIX[control] + choice.removeprefix(PREFIX[control]) if isinstance(choice, str) else choice
-            if key in known:
+            key = control.key(choice) if isinstance(choice, str) else choice
+            if key in control.question.keys:
                 found.append(key)
             else:
-                self.fault(element, (*place, control), f"{control}: {choice!r} is no label of the taxonomy")
+                self.fault(element, (*place, name), f"{name}: {choice!r} is no label of the taxonomy")
         return found
+
+    def ticked(self, result: Sequence[Any]) -> dict[str, list[Any]]:
+        """Control -> choices of an annotation's result; what other controls gave is passed over."""
+        answers: dict[str, list[Any]] = {name: [] for name in self.controls}
+        for region in result:
+            name = region.get("from_name") if isinstance(region, dict) and region.get("type") == "choices" else None
+            if isinstance(name, str) and name in answers:
+                value = region.get("value")
+                answers[name] += _listed(value if isinstance(value, dict) else None)
+        return answers
+
+    def same(self, filled: Mapping[str, Any], labels: Labels) -> bool:
+        """Whether the labels are those that were filled in, in whatever order: Label Studio keeps none."""
+        asked = [control for name, control in self.controls.items() if name in filled or (control.ticked(labels) and not control.unknown)]
+        return all(set(map(str, _listed(filled.get(control.name)))) == set(control.ticked(labels)) for control in asked)
 
     def moment(self, element: Element, place: tuple[str | int, ...], annotation: Mapping[str, Any]) -> str:
         said = annotation.get("updated_at") or annotation.get("created_at")
@@ -241,17 +308,6 @@ class _Reader:
             raise AuditedFileError(self.path, self.faults)
 
 
-def _ticked(result: Sequence[Any]) -> dict[str, list[Any]]:
-    """Control -> choices of an annotation's result; what other controls gave is passed over."""
-    answers: dict[str, list[Any]] = {control: [] for control in TITLES}
-    for region in result:
-        control = region.get("from_name") if isinstance(region, dict) and region.get("type") == "choices" else None
-        if isinstance(control, str) and control in answers:
-            value = region.get("value")
-            answers[control] += _listed(value if isinstance(value, dict) else None)
-    return answers
-
-
 def _listed(value: Any) -> list[Any]:
     """JSON-MIN gives one choice as text, several as {"choices": [...]}, and nothing where nothing is ticked."""
     if isinstance(value, dict) and "choices" in value:
@@ -269,12 +325,7 @@ def _annotator(annotation: Mapping[str, Any]) -> str:
     return who if isinstance(who, str) and who else f"label-studio-{'unknown' if who is None else who}"
 
 
-def _same(filled: Mapping[str, Any], labels: Labels) -> bool:
-    """Whether the labels are those that were filled in, in whatever order: Label Studio keeps none."""
-    return all(set(map(str, _listed(filled.get(control)))) == set(ticked) for control, ticked in _answers(labels).items())
-
-
-def _in_filled_order(labels: Labels, filled: Mapping[str, Any] | None) -> Labels:
-    """Objects that were filled in come first and in that order, the main one first; those that somebody added follow."""
-    place = {f"object.{name}": at for at, name in enumerate(_listed((filled or {}).get(OBJECTS)))}
-    return replace(labels, objects=tuple(sorted(labels.objects, key=lambda key: place.get(key, len(place)))))
+def _in_filled_order(control: Control, keys: Sequence[str], filled: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Labels that were filled in come first and in that order, the main one first; those that somebody added follow."""
+    place = {f"{control.question.prefix}.{name}": at for at, name in enumerate(_listed((filled or {}).get(control.name)))}
+    return tuple(sorted(dict.fromkeys(keys), key=lambda key: place.get(key, len(place))))

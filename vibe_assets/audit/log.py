@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vibe_assets.audit.settle import moment
 from vibe_assets.audit.verdicts import Verdict
@@ -17,6 +17,9 @@ from vibe_assets.errors import UserError
 from vibe_assets.storage import Place
 from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.journal import Journal
+
+if TYPE_CHECKING:
+    from vibe_assets.questions import Questions
 
 
 def read_verdict(line: dict[str, Any]) -> Verdict:
@@ -36,9 +39,9 @@ class VerdictLog:
     Nothing is created before the first append. Threads share one VerdictLog; processes open one each.
     """
 
-    def __init__(self, folder: Place, *, writer: str | None = None) -> None:
-        """`writer` names this process' file; drawn at random by default, so that no two ever share one."""
-        self.folder = folder
+    def __init__(self, folder: Place, questions: Questions, *, writer: str | None = None) -> None:
+        """`questions`: what is said of each photo. `writer` names this process' file; drawn at random by default: no two share one."""
+        self.folder, self.questions = folder, questions
         self._newest: datetime | None = None  # of all verdicts seen, whoever wrote them
         self._journal = Journal(self.folder, writer or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}-{secrets.token_hex(3)}")
 
@@ -50,7 +53,7 @@ class VerdictLog:
         """Keep several with one sync. Raises AuditError when the disk is full or cannot be written."""
         verdicts = list(verdicts)
         try:
-            self._journal.append_many(verdict.line() for verdict in verdicts)
+            self._journal.append_many(verdict.line(self.questions) for verdict in verdicts)
         except TeacherError as error:
             raise AuditError(f"verdict not kept: {error}") from error
         self._saw(verdicts)

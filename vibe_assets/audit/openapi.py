@@ -6,7 +6,7 @@ from typing import Any
 
 from vibe_assets.audit.desk import MAX_NAME, MAX_OBJECTS, MAX_REASON, VERDICT_ID, VIEWS, Desk
 from vibe_assets.audit.pictures import SIDES
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.questions import ManyOf, Question, YesNo
 
 REFUSALS = {
     "400": "no JSON, or no JSON object",
@@ -25,7 +25,7 @@ def document(desk: Desk) -> dict[str, Any]:
     """The document, as served at /api/openapi.json."""
     name = _asked("annotator", {"$ref": "#/components/schemas/Annotator"}, required=True)
     view = _asked("view", {"type": "string", "enum": ["", *VIEWS]})
-    scene = _asked("scene", {"type": "string", "enum": ["", *desk.vocabulary.scenes]})
+    scene = _asked("scene", {"type": "string", "enum": ["", *(() if desk.questions.main is None else desk.questions.main.keys)]})
     without = _asked("without", {"type": "string", "description": "image_ids already at hand, with commas between"})
     image_id = {"name": "image_id", "in": "path", "required": True, "schema": {"$ref": "#/components/schemas/ImageId"}}
     size = _asked("size", {"type": "string", "enum": ["", *SIDES]})
@@ -74,13 +74,9 @@ def _object(required: str = "", /, **properties: Any) -> dict[str, Any]:
 def _schemas(desk: Desk) -> dict[str, Any]:
     """What the bodies hold. What a person may say is as narrow as the desk is; the labels are those of the taxonomy."""
     text, number, flag = {"type": "string"}, {"type": "number"}, {"type": "boolean"}
-    maybe_flag, count = {"type": ["boolean", "null"]}, {"type": "integer", "minimum": 0}
+    count = {"type": "integer", "minimum": 0}
     verdict_id = {"type": "string", "pattern": f"^(?:{VERDICT_ID.pattern})$"}
-    labels = _object(
-        scene={"enum": [*desk.vocabulary.scenes, None]},
-        attributes={**_object(**dict.fromkeys(ATTRIBUTES, maybe_flag)), "additionalProperties": False},
-        objects={"type": "array", "maxItems": MAX_OBJECTS, "items": {"enum": sorted(desk.vocabulary.objects)}},
-    )
+    labels = _object(**{question.key: _answer(question) for question in desk.questions})
     share = {"type": "number", "minimum": 0, "maximum": 1}
     answers = {
         "teacher": _or_null("Labels"),
@@ -115,6 +111,7 @@ def _schemas(desk: Desk) -> dict[str, Any]:
             "scenes attributes objects photos blind_share",
             scenes={"type": "array", "items": text}, attributes={"type": "array", "items": text},
             objects={"type": "object", "additionalProperties": {"type": "array", "items": text}}, photos=count, blind_share=share,
+            vocabulary={"type": "array", "items": {"type": "object", "description": "a question as the page draws it"}},
         ),
         "Item": _object(
             "image_id name width height blind", image_id=image_id, name=text, width=count, height=count, blind=flag, seen=text, **answers
@@ -124,6 +121,16 @@ def _schemas(desk: Desk) -> dict[str, Any]:
         "Last": _object("last", last={"oneOf": [{"type": "null"}, _object(
             "verdict_id item labels", verdict_id=text, item={"$ref": "#/components/schemas/Item"}, labels=_or_null("Labels"))]}),
     }  # fmt: skip
+
+
+def _answer(question: Question) -> dict[str, Any]:
+    """What may be said of one question."""
+    if isinstance(question, YesNo):
+        flags: dict[str, Any] = {label.word: {"type": ["boolean", "null"]} for label in question.labels}
+        return {**_object(**flags), "additionalProperties": False}
+    if isinstance(question, ManyOf):
+        return {"type": "array", "maxItems": MAX_OBJECTS, "items": {"enum": sorted(question.keys)}}
+    return {"enum": [*question.keys, None]}
 
 
 def _or_null(schema: str) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from vibe_assets.audit.desk import Desk, Refused, checked_name
 from vibe_assets.audit.log import AuditError
 from vibe_assets.audit.openapi import document
 from vibe_assets.audit.pictures import SIDES, Pictures
+from vibe_assets.audit.vocabulary import vocabulary
 from vibe_assets.photos.decode import PhotoRejected
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.questions import ManyOf, YesNo
 from vibe_assets.strangers import json_value
 from vibe_assets.web.guard import Guard, Receive, Scope, Send
 from vibe_assets.web.headers import adding, with_defaults, with_headers
@@ -61,16 +62,20 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
     from starlette.templating import Jinja2Templates
 
     templates = Jinja2Templates(directory=HERE / "templates")
+    questions, asked_first = vocabulary(desk.questions), () if desk.questions.main is None else desk.questions.main.keys
     version = max(int(file.stat().st_mtime) for file in (HERE / "static").iterdir())
 
     async def page(request: Request) -> Response:
-        return templates.TemplateResponse(request, "audit.html", {"version": version}, headers={"cache-control": "no-store"})
+        return templates.TemplateResponse(
+            request, "audit.html", {"version": version, "questions": questions}, headers={"cache-control": "no-store"}
+        )
 
     async def about(request: Request) -> Response:
-        vocabulary = desk.vocabulary
         return _json({
-            "scenes": vocabulary.scenes, "attributes": ATTRIBUTES, "objects": vocabulary.objects,
-            "photos": len(desk.photos), "blind_share": desk.blind_share,
+            "scenes": asked_first,
+            "attributes": [label.word for question in desk.questions.of_type(YesNo) for label in question.labels],
+            "objects": {label.key: label.words for question in desk.questions.of_type(ManyOf) for label in question.labels},
+            "vocabulary": questions, "photos": len(desk.photos), "blind_share": desk.blind_share,
         })  # fmt: skip
 
     async def openapi(request: Request) -> Response:
@@ -80,7 +85,7 @@ def _pages(desk: Desk, pictures: Pictures, done: Callable[[], Any]) -> Starlette
         asked = request.query_params
         annotator, without = checked_name(asked.get("annotator")), frozenset((asked.get("without") or "").split(",")[:MAX_AT_HAND])
         view, scene = asked.get("view") or "all", asked.get("scene") or None
-        if scene is not None and scene not in desk.vocabulary.scenes:
+        if scene is not None and scene not in asked_first:
             raise Refused("scene: no such scene in the taxonomy")
         items, left = await run_in_threadpool(desk.queue, annotator, view=view, scene=scene, without=without)
         return _json({"items": items, "left": left, "progress": await run_in_threadpool(desk.progress, annotator)})

@@ -40,18 +40,18 @@ def audit_summary(figures: AuditFigures) -> str:
     people = len(figures.people)
     who = "One person" if people == 1 else f"{people} people"
     parts = [f"{who} labelled {figures.photos:,} photo{'s' if figures.photos != 1 else ''}"]
-    scene = next((concord for concord in figures.alpha if concord.question == "scene"), None)
-    if scene is not None and scene.estimate is not None:
-        found = scene.estimate
+    main = next((concord for concord in figures.alpha if concord.question == figures.main), None)
+    if main is not None and main.estimate is not None:
+        found = main.estimate
         worth = "cannot be relied on" if found.high < RELIABLE else "can be relied on" if found.low >= RELIABLE else "may be good enough"
         interval = f"95 % interval {found.low:.2f} to {found.high:.2f}"
-        parts.append(f"on the scene they agree to alpha {found.value:.2f} ({interval}), so their labels {worth}")
-    pull = next((item for item in figures.anchoring if item.question == "scene"), None)
+        parts.append(f"on the {words(main.question)} they agree to alpha {found.value:.2f} ({interval}), so their labels {worth}")
+    pull = next((item for item in figures.anchoring if item.question == figures.main), None)
     if pull is not None and pull.difference is not None:
         verb = "raises" if pull.difference.value >= 0 else "lowers"
         clear = "" if pull.difference.low > 0 or pull.difference.high < 0 else ", which may be chance"
         parts.append(
-            f"filling in the teacher's scene {verb} agreement with it by {100 * abs(pull.difference.value):.1f} points "
+            f"filling in the teacher's {words(pull.question)} {verb} agreement with it by {100 * abs(pull.difference.value):.1f} points "
             f"({signed(pull.difference.low)} to {signed(pull.difference.high)}){clear}"
         )
     return "; ".join(parts) + "."

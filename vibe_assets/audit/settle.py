@@ -1,8 +1,8 @@
 """Verdicts -> what each person holds of each photo, and then one label row per photo.
 
 A person's newest verdict holds; an undo takes a verdict back, so that the one before holds again; a skip is no label. Several people:
-each field is settled by itself. Scene and attributes take the answer of most of those who gave one, and a tie is unknown: a coin flip
-would be called truth by every later stage. An object stands when more than half of the people name it, in order of its mean place.
+each column is settled by itself. One answer, and yes or no, is that of most of those who gave one, and a tie is unknown: a coin flip
+would be called truth by every later stage. One label of many stands when more than half of the people name it, in order of its mean place.
 An accepted file adjudicates: what was said of its photos before no longer counts here (it does for agreement), what is said after it
 starts anew. That is how ties are broken: `vibe audited --export FILE`, decide, `vibe audited FILE`.
 """
@@ -15,12 +15,15 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vibe_assets.audit.verdicts import Verdict
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, Labels, fingerprint
+from vibe_assets.records import AUDITED_GROUND_TRUTH, Labels, fingerprint
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from vibe_assets.questions import Field, Questions
+
 Answer = TypeVar("Answer", str, bool)
+TYPES: dict[str, type] = {"str": str, "bool": bool, "list[str]": tuple}  # of a column's answers
 
 
 def standing(verdicts: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
@@ -42,15 +45,22 @@ def moment(verdict: Verdict) -> datetime:
     return at
 
 
-def verdict_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
+def answer(labels: Labels | None, field: Field) -> Any:
+    """What the labels say in a column; None: nothing, or what was said when the question had another type."""
+    value = None if labels is None else labels.values.get(field.name)
+    return value if isinstance(value, TYPES[field.dtype]) else None
+
+
+def verdict_rows(verdicts: Iterable[Verdict], questions: Questions) -> pl.DataFrame:
     """One row per (image_id, annotator) as it stands, sorted by both; skipped photos have null labels.
 
     What a person said at the page goes before what a file says in that person's name.
-    Columns: image_id, annotator, act, blind, scene, the ATTRIBUTES, objects, spent_ms, at (UTC), source, reason.
+    Columns: image_id, annotator, act, blind, those of the questions, spent_ms, at (UTC), source, reason.
     """
     import polars as pl
 
-    labels = {name: AUDITED_GROUND_TRUTH.polars_schema()[name] for name in ("scene", *ATTRIBUTES, "objects")}
+    known = AUDITED_GROUND_TRUTH.of(questions).polars_schema()
+    labels = {name: known[name] for name in questions.columns}
     schema: dict[str, Any] = {
         "image_id": pl.String, "annotator": pl.String, "act": pl.String, "blind": pl.Boolean, **labels, "spent_ms": pl.Int64,
         "at": pl.Datetime("us", "UTC"), "source": pl.String, "reason": pl.String,
@@ -58,27 +68,27 @@ def verdict_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
     verdicts = list(verdicts)
     held = standing(verdict for verdict in verdicts if verdict.source == "file")
     held |= standing(verdict for verdict in verdicts if verdict.source != "file")
-    rows = [_verdict_row(verdict) for verdict in held.values()]
+    rows = [_verdict_row(verdict, questions) for verdict in held.values()]
     return pl.DataFrame(rows, schema=schema, orient="row").sort("image_id", "annotator")
 
 
-def _verdict_row(verdict: Verdict) -> dict[str, Any]:
-    said = dict.fromkeys(("scene", *ATTRIBUTES, "objects")) if verdict.labels is None else verdict.labels.row()
+def _verdict_row(verdict: Verdict, questions: Questions) -> dict[str, Any]:
+    said = Labels(verdict.image_id, {field.name: answer(verdict.labels, field) for field in questions.fields})
     return {
-        **said, "image_id": verdict.image_id, "annotator": verdict.annotator, "act": verdict.act, "blind": verdict.blind,
+        **said.row(), "image_id": verdict.image_id, "annotator": verdict.annotator, "act": verdict.act, "blind": verdict.blind,
         "spent_ms": verdict.spent_ms, "at": moment(verdict), "source": verdict.source, "reason": verdict.reason,
     }  # fmt: skip
 
 
-def truth_rows(verdicts: Iterable[Verdict]) -> pl.DataFrame:
+def truth_rows(verdicts: Iterable[Verdict], questions: Questions) -> pl.DataFrame:
     """AUDITED_GROUND_TRUTH rows, one per photo that somebody labelled, sorted by image_id.
 
     The inclusion probability is the one the photo had when it was judged: a later draw has others.
     """
     import polars as pl
 
-    rows = [_settled(image_id, said) for image_id, said in counted_answers(verdicts).items()]
-    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.polars_schema())
+    rows = [_settled(image_id, said, questions) for image_id, said in counted_answers(verdicts).items()]
+    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.of(questions).polars_schema())
 
 
 def counted_answers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
@@ -121,33 +131,34 @@ def _since_the_file(said: Sequence[Verdict]) -> list[Verdict]:
     return [verdict for verdict in said if verdict.source != "file" and moment(verdict) > moment(files[-1])] or files[-1:]
 
 
-def _settled(image_id: str, said: Sequence[Verdict]) -> dict[str, Any]:
+def _settled(image_id: str, said: Sequence[Verdict], questions: Questions) -> dict[str, Any]:
     """One photo's row; `said` are the standing verdicts with labels, one per person."""
     people = [verdict.labels for verdict in said if verdict.labels is not None]
-    labels = Labels(
-        image_id,
-        _majority(person.scene for person in people),
-        {name: _majority(person.attributes.get(name) for person in people) for name in ATTRIBUTES},
-        _named_by_most([person.objects for person in people]),
-    )
+    values: dict[str, Any] = {}
+    for field in questions.fields:
+        answers = [one for person in people if (one := answer(person, field)) is not None]
+        values[field.name] = _named_by_most(answers) if field.dtype == "list[str]" else _majority(answers)
     newest = sorted(said, key=moment, reverse=True)
     probabilities = [verdict.shown["inclusion_probability"] for verdict in newest if verdict.shown.get("inclusion_probability") is not None]
     return {
-        **labels.row(),
+        **Labels(image_id, values).row(),
         "inclusion_probability": probabilities[0] if probabilities else None,
         "annotator": " + ".join(sorted(verdict.annotator for verdict in said)),
     }
 
 
-def _majority(answers: Iterable[Answer | None]) -> Answer | None:
-    """The most frequent answer of those who gave one; None when nobody did or the first place is shared."""
-    ranked = Counter(answer for answer in answers if answer is not None).most_common(2)
+def _majority(answers: Sequence[Answer]) -> Answer | None:
+    """The most frequent answer; None when there is none or the first place is shared."""
+    ranked = Counter(answers).most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         return None
     return ranked[0][0]
 
 
-def _named_by_most(lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _named_by_most(lists: Sequence[Sequence[str]]) -> tuple[str, ...] | None:
+    """What more than half of the lists name; None where there is no list: nobody was asked."""
+    if not lists:
+        return None
     places: dict[str, list[int]] = defaultdict(list)
     for names in lists:
         for place, name in enumerate(names):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from vibe_assets.records import ATTRIBUTES, Labels
+from vibe_assets.questions import ManyOf, YesNo
+from vibe_assets.records import Labels
+
+if TYPE_CHECKING:
+    from vibe_assets.questions import Questions
 
 Act = Literal["accepted", "corrected", "labelled", "skipped", "undone"]
 ACTS: tuple[Act, ...] = ("accepted", "corrected", "labelled", "skipped", "undone")
@@ -33,13 +37,9 @@ class Verdict:
     undoes: str | None = None  # verdict_id of the row taken back
     source: str = "page"  # page | file | label_studio
 
-    def line(self) -> dict[str, Any]:
+    def line(self, questions: Questions) -> dict[str, Any]:
         """The record as it stands in the log: plain JSON values."""
-        labels = None if self.labels is None else {
-            "scene": self.labels.scene,
-            "attributes": {name: self.labels.attributes.get(name) for name in ATTRIBUTES},
-            "objects": list(self.labels.objects),
-        }  # fmt: skip
+        labels = None if self.labels is None else plain(self.labels, questions)
         return {
             "verdict_id": self.verdict_id, "at": self.at, "image_id": self.image_id, "annotator": self.annotator, "act": self.act,
             "labels": labels, "blind": self.blind, "spent_ms": self.spent_ms, "shown": dict(self.shown), "reason": self.reason,
@@ -48,29 +48,50 @@ class Verdict:
 
     @classmethod
     def from_line(cls, line: Mapping[str, Any]) -> Verdict:
-        """The record of a line. Raises ValueError naming the field that is wrong."""
+        """The record of a line, whatever was asked when it was written. Raises ValueError naming the field that is wrong."""
         try:
             said = line["labels"]
-            labels = None
-            if said is not None:
-                attributes = {name: said["attributes"].get(name) for name in ATTRIBUTES}
-                labels = Labels(line["image_id"], said["scene"], attributes, tuple(said["objects"]))
             verdict = cls(
                 verdict_id=str(line["verdict_id"]), at=str(line["at"]), image_id=str(line["image_id"]), annotator=str(line["annotator"]),
-                act=line["act"], labels=labels, blind=bool(line["blind"]), spent_ms=int(line["spent_ms"]),
-                shown=dict(line.get("shown") or {}),
+                act=line["act"], labels=None if said is None else _labels(line["image_id"], said), blind=bool(line["blind"]),
+                spent_ms=int(line["spent_ms"]), shown=dict(line.get("shown") or {}),
                 reason=line.get("reason"), undoes=line.get("undoes"), source=str(line.get("source", "page")),
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise ValueError(f"not a verdict: {type(error).__name__} {error}") from error
-        labels, sure = verdict.labels, verdict.shown.get("inclusion_probability")
-        texts = [verdict.reason, verdict.undoes, *((labels.scene, *labels.objects) if labels else ())]
-        if not all(isinstance(text, str | None) for text in texts):
+        sure = verdict.shown.get("inclusion_probability")
+        if not all(isinstance(text, str | None) for text in (verdict.reason, verdict.undoes)):
             raise ValueError("not a verdict: a text is none")
-        if labels and not all(isinstance(value, bool | None) for value in labels.attributes.values()):
-            raise ValueError("not a verdict: an attribute is neither true, false nor null")
         if sure is not None and not (isinstance(sure, int | float) and 0 < sure <= 1):
             raise ValueError(f"not a verdict: inclusion_probability is {sure!r}")
         if verdict.act not in ACTS:
             raise ValueError(f"not a verdict: act is {verdict.act!r}, expected one of {', '.join(ACTS)}")
         return verdict
+
+
+def plain(labels: Labels, questions: Questions) -> dict[str, Any]:
+    """Labels as the log and the page spell them: question -> a key or null, {label: true, false or null}, a list of keys."""
+    said: dict[str, Any] = {}
+    for question in questions:
+        if isinstance(question, YesNo):
+            said[question.key] = {label.word: labels.values.get(label.word) for label in question.labels}
+        elif isinstance(question, ManyOf):
+            said[question.key] = list(labels.values.get(question.key) or ())
+        else:
+            said[question.key] = labels.values.get(question.key)
+    return said
+
+
+def _labels(image_id: str, said: Mapping[str, Any]) -> Labels:
+    """What `plain` spelt. The values tell the types: of questions that are asked no more, too."""
+    values: dict[str, Any] = {}
+    for key, value in said.items():
+        if isinstance(value, Mapping):
+            if not all(isinstance(one, bool | None) for one in value.values()):
+                raise ValueError(f"{key} has what is neither true, false nor null")
+            values |= value
+        elif not all(isinstance(text, str | None) for text in (value if isinstance(value, list) else [value])):
+            raise ValueError(f"{key} has a text that is none")
+        else:
+            values[key] = tuple(value) if isinstance(value, list) else value
+    return Labels(image_id, values)

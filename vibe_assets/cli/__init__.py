@@ -4,6 +4,7 @@ from vibe_assets.cli import (  # noqa: F401 - each adds its commands to `main`
     audit,
     export,
     label_studio,
+    labels,
     library,
     names,
     queries,

@@ -37,7 +37,9 @@ def report(name: str | None, in_browser: bool) -> None:
 @main.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--what", type=click.Choice(["scene", "attributes", "objects"]), help="Only this (default: all that both speak of).")
+@click.option(
+    "--what", metavar="QUESTION", help="Only this question: scene, attributes, objects, or one of your label file (default: all)."
+)
 @click.option("--open", "in_browser", is_flag=True, help="Open it in the browser.")
 def compare(a: str, b: str, what: str | None, in_browser: bool) -> None:
     """What is different between two versions of labels, and which is nearer to people. Writes one page.

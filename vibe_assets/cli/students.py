@@ -5,24 +5,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vibe_assets.cli.app import FILE, OUT, keep, main, nothing, platform, show, tell
 from vibe_assets.words import some
 
+if TYPE_CHECKING:
+    from vibe_assets.questions import Question, Questions
+    from vibe_assets.stages.platform import Platform
+
 
 @main.command()
-@click.argument("kinds", nargs=-1, type=click.Choice(["scene", "attribute", "object"]))
+@click.argument("kinds", nargs=-1)
 @click.option("--deploy", is_flag=True, help="Deploy what does not lose to the head in force.")
 def train(kinds: tuple[str, ...], deploy: bool) -> None:
-    """Train heads on what is in the lake (default: all three)."""
+    """Train heads on what is in the lake (default: all that the label file has)."""
     from vibe_assets.stages.notes import noted
-    from vibe_assets.stages.students import KINDS, NOTHING, Untrained, deploy_students, scores_markdown, train_student
+    from vibe_assets.stages.students import NOTHING, Untrained, deploy_students, scores_markdown, train_student
 
     home, absent, made = platform(), dict[str, str](), list[dict[str, Any]]()
-    for kind in kinds or KINDS:
+    wanted = kinds or home.questions.heads
+    for kind in wanted:
+        _check_kind(home, kind)
+    for kind in wanted:
         with noted(home, f"{kind}_head"):
             trained = train_student(home, kind)
         if isinstance(trained, Untrained):
@@ -40,7 +47,7 @@ def train(kinds: tuple[str, ...], deploy: bool) -> None:
         for kind, decision in decisions.items():
             tell(f"{kind}: in force {decision.in_force or 'none'} ({decision.reason})")
         keep(deployed={kind: {"in_force": one.in_force or None, "reason": one.reason} for kind, one in decisions.items()})
-    if len(absent) == len(kinds or KINDS):
+    if len(absent) == len(wanted):
         raise click.ClickException("no head was trained: " + next(iter(absent.values())))
 
 
@@ -55,37 +62,51 @@ def classify(paths: tuple[Path, ...], as_json: bool) -> None:
     """
     from vibe_assets.stages.runtime import classify_paths
 
-    rows = classify_paths(platform(), paths)
+    home = platform()
+    rows = classify_paths(home, paths)
     if as_json:
         sys.stdout.write(rows.write_ndjson())
     else:
-        show("Labels", ["photo", "scene", "attributes", "objects", "note"], [_labels_line(row) for row in rows.iter_rows(named=True)])
+        columns = ["photo", *(question.key for question in home.questions), "note"]
+        show("Labels", columns, [_labels_line(row, home.questions) for row in rows.iter_rows(named=True)])
     if rows["reason"].null_count() == 0:
         nothing(f"no photo could be read: {rows['detail'][0]}" if rows.height else "no photo in what was given")
     read = rows.filter(rows["reason"].is_null())
-    if not ((read["source"] == "student") | read["scene"].is_not_null()).any():
+    if not any(
+        row["source"] == "student" or any(row[name] not in (None, []) for name in home.questions.columns) for row in read.to_dicts()
+    ):
         nothing("no photo has a label: no head is in force; `vibe train --deploy` trains some, `vibe heads list` shows those there are")
 
 
-def _labels_line(row: dict[str, Any]) -> tuple[Any, ...]:
-    from vibe_assets.records import ATTRIBUTES
+def _check_kind(home: Platform, kind: str) -> None:
+    """Raises UsageError for a head that no question of the label file has."""
+    if kind not in home.questions.heads:
+        raise click.UsageError(f"{kind!r} is no head: use one of {', '.join(home.questions.heads)}")
+
+
+def _labels_line(row: dict[str, Any], questions: Questions) -> tuple[Any, ...]:
     from vibe_assets.records.answers import source_in_words
 
-    sure = row["scene_confidence"]
-    scene = f"{(row['scene'] or 'open').removeprefix('scene.')}" + (f" {sure:.2f}" if sure is not None else "")
-    attributes = [
-        f"{name} {row[f'{name}_confidence'] or 0:.2f}" if row[f"{name}_confidence"] is not None else name
-        for name in ATTRIBUTES
-        if row[name]
-    ]
-    objects = [pair.removeprefix("object.").replace("=", " ") for pair in row["object_confidences"] or ()]
-    return (
-        row["rel_path"],
-        scene,
-        ", ".join(attributes),
-        ", ".join(objects),
-        row["reason"] or source_in_words(row["source"]),
-    )
+    said = [", ".join(_said(row, question)) for question in questions]
+    return (row["rel_path"], *said, row["reason"] or source_in_words(row["source"]))
+
+
+def _said(row: dict[str, Any], question: Question) -> list[str]:
+    """The labels of a question that hold, with their confidence."""
+    from vibe_assets.questions import ManyOf, OneOf
+
+    match question:
+        case OneOf():
+            (field,) = question.fields
+            return [_sure((row[field.name] or "open").removeprefix(f"{question.prefix}."), row[field.confidence])]
+        case ManyOf():
+            (field,) = question.fields
+            return [pair.removeprefix(f"{question.prefix}.").replace("=", " ") for pair in row[field.confidence] or ()]
+    return [_sure(field.name, row[field.confidence]) for field in question.fields if row[field.name]]
+
+
+def _sure(word: str, confidence: float | None) -> str:
+    return word if confidence is None else f"{word} {confidence:.2f}"
 
 
 @main.group()
@@ -130,7 +151,7 @@ def heads_deploy(version: str, force: bool) -> None:
 
 
 @heads.command("rollback")
-@click.argument("kind", type=click.Choice(["scene", "attribute", "object"]))
+@click.argument("kind")
 @FORCE
 def heads_rollback(kind: str, force: bool) -> None:
     """Return to the head that was in force before; to none, where there was none."""
@@ -138,6 +159,7 @@ def heads_rollback(kind: str, force: bool) -> None:
     from vibe_assets.stages.notes import noted
 
     home = platform()
+    _check_kind(home, kind)
     with noted(home, "deployed_heads"):
         done = roll_back(home, kind, force=force)
     said = f"{done.version} is in force again{_although(done.failed)}" if done.version else f"no {kind} head is in force any more"

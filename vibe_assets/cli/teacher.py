@@ -47,7 +47,7 @@ def import_annotations(file: Path, as_current: bool) -> None:
     home = platform()
     settings = home.settings
     mapped = teacher_fingerprint(settings.teacher) if as_current else None
-    done = bring(file, settings.journal_dir, as_teacher=mapped)
+    done = bring(file, settings.journal_dir, questions=home.questions, as_teacher=mapped)
     facts: dict[str, Any] = {"kept": done.kept, "by_teacher": done.by_teacher, "known": done.duplicates, "failures": done.failures}
     tell(done, **facts, rejected=len(done.rejected), rejected_file=done.rejected_file)
     if not done.kept and not done.duplicates:

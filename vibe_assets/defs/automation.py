@@ -15,6 +15,7 @@ from vibe_assets.defs.history import ASKED_TAG, FOLLOWS, ONCE, VERSION_TAG, grap
 from vibe_assets.defs.orders import NOTE, Order, forget_lost, open_orders
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.plan import Cell, Graph, Seen, State, Status, plan
+from vibe_assets.defs.questions import HEAD_NAMES
 from vibe_assets.operate.clock import schedule_timezone
 from vibe_assets.operate.instance import claim
 from vibe_assets.records import fingerprint
@@ -40,7 +41,7 @@ AT_ONCE = 500  # folders that are handed to the queue while others wait; a libra
 JOBS = {  # assets of the jobs that people start by hand and the schedules start by the clock
     "refresh_library": ("raw_photos", "annotations", "image_embeddings"),
     "retrain_students": (
-        "photo_groups", "auto_ground_truth", "teacher_report", "scene_head", "attribute_head", "object_head", "deployed_heads",
+        "photo_groups", "auto_ground_truth", "teacher_report", *HEAD_NAMES, "deployed_heads",
     ),
     "evaluate": ("teacher_report", "student_report", "published_warehouse", "drift_report"),
 }  # fmt: skip
@@ -58,7 +59,7 @@ refresh_library = dg.define_asset_job(
 retrain_students = dg.define_asset_job(
     "retrain_students",
     selection=dg.AssetSelection.assets(*JOBS["retrain_students"]),
-    description="Labels, the teacher's report, the three heads and the decision what is deployed.",
+    description="Labels, the teacher's report, the heads and the decision what is deployed.",
 )
 evaluate = dg.define_asset_job(
     "evaluate",

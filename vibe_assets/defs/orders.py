@@ -13,6 +13,7 @@ from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGra
 
 from vibe_assets.defs.history import VERSION_TAG, graph_of
 from vibe_assets.defs.metadata import content_version
+from vibe_assets.defs.questions import HEAD_NAMES
 from vibe_assets.heads.models import HeadError
 from vibe_assets.lake import LakeError
 from vibe_assets.operate.instance import HEARD, TABLES_SEEN
@@ -25,9 +26,7 @@ AS_IT_IS = "vibe/as_it_is"  # tag of a run that takes an asset over as a command
 NOTE = "vibe/note"  # tag of a run that carries out a note
 BY_COMMANDS = (
     "audit_sample",
-    "scene_head",
-    "attribute_head",
-    "object_head",
+    *HEAD_NAMES,
     "deployed_heads",
 )  # of the assets kept up to date: what commands write
 FOLDERS = "photo_folders"

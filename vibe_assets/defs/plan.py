@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from vibe_assets.defs.questions import HEAD_NAMES
 from vibe_assets.records import fingerprint
 
 FIRST_PAUSE_S = float(os.environ.get("VIBE_RETRY_AFTER_S", "60"))  # before the second try; tests wait less
@@ -21,7 +22,7 @@ PEOPLE = frozenset({"audited_verdicts"})  # a source that people make: it may be
 MAY_BE_ABSENT = {"predictions": frozenset({"deployed_heads", "auto_ground_truth"})}  # asset -> inputs that it is made without
 HEAD_GATES = ("beats_majority", "not_worse_than_deployed")
 JUDGES_ITSELF = {  # asset -> inputs whose shut gates hold nothing up, and these gates: a run's own graph knows only those of what it makes
-    "deployed_heads": {"scene_head": HEAD_GATES, "attribute_head": HEAD_GATES, "object_head": HEAD_GATES},
+    "deployed_heads": dict.fromkeys(HEAD_NAMES, HEAD_GATES),
 }
 HOLD_NOTHING_UP = frozenset(name for names in JUDGES_ITSELF.values() for name in names)
 SHUT = "!"  # behind the version of such an input: that its gate opens is news

@@ -1,5 +1,7 @@
 """Deployed heads and vectors -> [runtime]: labels for every photo."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -9,7 +11,8 @@ from vibe_assets.defs.metadata import counts_table, stored
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.resources import Installation
 from vibe_assets.defs.students import deployed_heads
-from vibe_assets.defs.truth import auto_ground_truth, scene_counts
+from vibe_assets.defs.truth import auto_ground_truth, label_counts
+from vibe_assets.questions import OneOf
 from vibe_assets.records import PREDICTIONS
 from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages import runtime
@@ -32,17 +35,19 @@ def predictions(context: dg.AssetExecutionContext, installation: Installation) -
     """Label one folder."""
     platform = installation.open(context)
     rows = runtime.predict_folder(platform, context.partition_key)
-    own = without_teacher(rows)
-    both = own.filter(pl.col("scene").is_not_null() & pl.col("teacher_scene").is_not_null())
-    agree = both.select((pl.col("scene") == pl.col("teacher_scene")).mean()).item()
+    own, facts = without_teacher(rows, platform.questions), dict[str, Any]()
+    for question in platform.questions.of_type(OneOf):
+        both = own.filter(pl.col(question.key).is_not_null() & pl.col(f"teacher_{question.key}").is_not_null())
+        agree = both.select((pl.col(question.key) == pl.col(f"teacher_{question.key}")).mean()).item()
+        facts[f"abstained_{question.key}"] = rows.select(pl.col(question.key).is_null().mean().fill_null(0.0)).item()
+        facts[f"agrees_with_teacher_{question.key}"] = float(agree) if agree is not None else 0.0
     return stored(
         platform,
         PREDICTIONS,
         rows,
-        scenes=counts_table("scene", scene_counts(rows)),
+        **label_counts(rows, platform.questions),
         sources=counts_table("source", {str(name): count for name, count in rows["source"].value_counts(sort=True).iter_rows()}),
-        abstained_scene=rows.select(pl.col("scene").is_null().mean().fill_null(0.0)).item(),
-        agrees_with_teacher=float(agree) if agree is not None else 0.0,
+        **facts,
     )
 
 

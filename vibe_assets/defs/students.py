@@ -1,4 +1,4 @@
-"""Labels and vectors -> [students]: three heads, and the ones in force."""
+"""Labels and vectors -> [students]: a head for each question, and the ones in force."""
 
 import dagster as dg
 
@@ -7,31 +7,35 @@ from vibe_assets.defs.history import FOLLOWS, notes_inputs
 from vibe_assets.defs.library import photo_groups
 from vibe_assets.defs.metadata import counts_table
 from vibe_assets.defs.orders import taken_over
+from vibe_assets.defs.questions import QUESTIONS, head_name
 from vibe_assets.defs.reports import teacher_report
 from vibe_assets.defs.resources import Installation
 from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
+from vibe_assets.questions import Question
 from vibe_assets.stages import students
 
 OWNERS = ["team:students"]
-HEADS = {
-    "scene": "Which of the scenes a photo shows: softmax over the taxonomy's scenes.",
-    "attribute": "Which attributes a photo has: one calibrated yes/no each, rows with an unknown attribute masked.",
-    "object": "Which objects a photo shows: one calibrated yes/no each, rare objects left out and named.",
+TYPES = {
+    "one_of": "Which {name} a photo shows: softmax over the labels of the question.",
+    "yes_no": "Which of the labels of {key} hold: one calibrated yes or no each, rows with an unknown one masked.",
+    "many_of": "Which of the {key} a photo shows: one calibrated yes or no each, rare labels left out and named.",
 }
 
 
-def head_asset(kind: str) -> dg.AssetsDefinition:
-    """The asset that trains one kind of head."""
+def head_asset(question: Question) -> dg.AssetsDefinition:
+    """The asset that trains the head of one question."""
+    kind = question.head
 
     @dg.asset(
-        name=f"{kind}_head",
+        name=head_name(kind),
         deps=[auto_ground_truth, teacher_report, image_embeddings, photo_groups, audited_ground_truth],
         group_name="students",
         kinds={"pytorch", "safetensors"},
         owners=OWNERS,
         code_version="4",
         tags=FOLLOWS,
-        description=f"{HEADS[kind]} Trains once the teacher's report has passed its gate. Too little to learn is a result: "
+        description=f"{TYPES[question.type].format(name=kind, key=question.key)} Trains once the teacher's report has passed its gate. "
+        "Too little to learn is a result: "
         "there is no head then, and the materialisation says why.",
     )
     @notes_inputs
@@ -63,11 +67,11 @@ def head_asset(kind: str) -> dg.AssetsDefinition:
     return head
 
 
-scene_head, attribute_head, object_head = (head_asset(kind) for kind in HEADS)
+HEADS = {question.head: head_asset(question) for question in QUESTIONS if question.trained}
 
 
 @dg.asset(
-    deps=[scene_head, attribute_head, object_head, audited_ground_truth],
+    deps=[*HEADS.values(), audited_ground_truth],
     group_name="students",
     kinds={"python", "json"},
     owners=OWNERS,
@@ -90,4 +94,4 @@ def deployed_heads(context: dg.AssetExecutionContext, installation: Installation
     )
 
 
-assets: list[dg.AssetsDefinition | dg.AssetSpec] = [scene_head, attribute_head, object_head, deployed_heads]
+assets: list[dg.AssetsDefinition | dg.AssetSpec] = [*HEADS.values(), deployed_heads]

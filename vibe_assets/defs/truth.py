@@ -1,5 +1,7 @@
 """Annotations -> [truth]: automatic labels, the sample that people check, and what they say."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import polars as pl
 
@@ -9,17 +11,20 @@ from vibe_assets.defs.metadata import column_schema, counts_table, stored
 from vibe_assets.defs.orders import asked_by_hand, taken_over
 from vibe_assets.defs.resources import Installation
 from vibe_assets.defs.teacher import annotations
-from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
+from vibe_assets.questions import ManyOf, Questions, YesNo
+from vibe_assets.records import AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
 from vibe_assets.stages import truth
+from vibe_assets.strangers import markdown_cell
 
 OWNERS = ["team:truth"]
+MOST_SHOWN = 15  # labels, or words, of a table
 
 label_mapping = dg.AssetSpec(
     "label_mapping",
     group_name="truth",
     kinds={"yaml"},
     owners=OWNERS,
-    description="The taxonomy and the rules that turn an answer into labels. Moves when either does; reported by the source sensor.",
+    description="The label file and the rules that turn an answer into labels. Moves when either does; reported by the source sensor.",
 )
 audited_verdicts = dg.AssetSpec(
     "audited_verdicts",
@@ -39,23 +44,20 @@ audited_verdicts = dg.AssetSpec(
     owners=OWNERS,
     code_version="1",
     tags=FOLLOWS,
-    description="The teacher's answers as labels of the taxonomy: scene, attributes, objects with the main one first.",
+    description="The teacher's answers as labels of the questions of the label file; words that mean no label are counted beside.",
 )
 @notes_inputs
 def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installation) -> dg.MaterializeResult:
     """Convert the annotations of every folder."""
     platform = installation.open(context)
     rows = truth.convert_library(platform)
-    attributes = {name: int(rows[name].sum() or 0) for name in ATTRIBUTES}
-    objects = rows.explode("objects")["objects"].drop_nulls().value_counts(sort=True).head(15)
     return stored(
         platform,
         AUTO_GROUND_TRUTH,
         rows,
         teachers=sorted(rows["teacher"].unique()),
-        scenes=counts_table("scene", scene_counts(rows)),
-        attributes=counts_table("attribute (true)", attributes),
-        objects=counts_table("object", {str(name): count for name, count in objects.iter_rows()}),
+        **label_counts(rows, platform.questions),
+        words_without_a_label=strange_table(truth.strange_words(platform)),
     )
 
 
@@ -100,14 +102,33 @@ def audited_ground_truth(context: dg.AssetExecutionContext, installation: Instal
         platform,
         AUDITED_GROUND_TRUTH,
         rows,
-        scenes=counts_table("scene", scene_counts(rows)),
+        **label_counts(rows, platform.questions),
         annotators=counts_table("annotator", people),
     )
 
 
-def scene_counts(rows: pl.DataFrame) -> dict[str, int]:
-    """Scene -> photos, most frequent first; null shown as (none)."""
-    return {str(name or "(none)"): count for name, count in rows["scene"].value_counts(sort=True).iter_rows()}
+def label_counts(rows: pl.DataFrame, questions: Questions) -> dict[str, dg.MetadataValue]:
+    """A table for each question: label -> photos, most frequent first; null shown as (none)."""
+    found: dict[str, dg.MetadataValue] = {}
+    for question in questions:
+        columns = [field.name for field in question.fields]
+        if isinstance(question, YesNo):
+            found[question.key] = counts_table(f"{question.head} (true)", {name: int(rows[name].sum() or 0) for name in columns})
+        elif isinstance(question, ManyOf):
+            said = rows[question.key].explode().drop_nulls().value_counts(sort=True).head(MOST_SHOWN)
+            found[question.key] = counts_table(question.head, {str(name): count for name, count in said.iter_rows()})
+        else:
+            one = rows[question.key].value_counts(sort=True)
+            found[question.key] = counts_table(question.head, {str(name or "(none)"): count for name, count in one.iter_rows()})
+    return found
+
+
+def strange_table(words: Sequence[tuple[str, str, int, str]]) -> dg.MetadataValue:
+    """Words of the teacher that mean no label, most frequent first."""
+    lines = ["| question | word | photos | nearest label |", "|---|---|---:|---|"]
+    lines += [f"| {key} | {markdown_cell(word)} | {count:,} | {near} |" for key, word, count, near in words[:MOST_SHOWN]]
+    more = f"\n\n{len(words) - MOST_SHOWN:,} more" if len(words) > MOST_SHOWN else ""
+    return dg.MetadataValue.md("\n".join(lines) + more if words else "every word means a label")
 
 
 assets: list[dg.AssetsDefinition | dg.AssetSpec] = [label_mapping, audited_verdicts, auto_ground_truth, audit_sample, audited_ground_truth]

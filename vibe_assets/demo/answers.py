@@ -6,14 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vibe_assets.labels.taxonomy import Taxonomy
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.questions import load
 
 # What each scene is taken for. The first is the likeliest.
 CONFUSIONS = {
@@ -63,7 +61,7 @@ def _answer(photo: Photo, teacher: Teacher, seed: int, slip: str | None, selfie:
     true_scene = photo["scene"][0].removeprefix("scene.")
     scene = {"wrong": mistaken(true_scene, rng), "unknown": "unknown"}.get(slip or "", "selfie" if selfie else true_scene)
     seen: dict[str, Any] = {"scene": scene}
-    for name in ATTRIBUTES:
+    for name in (label.word for label in load()["attributes"].labels):
         truth = photo["attributes"][f"attr.{name}"]
         flipped = rng.random() < (teacher.missed.get(name, 0.02) if truth else teacher.imagined)
         seen[name] = "unknown" if rng.random() < teacher.unsure else truth != flipped
@@ -74,22 +72,22 @@ def _answer(photo: Photo, teacher: Teacher, seed: int, slip: str | None, selfie:
 
 def _objects(keys: Sequence[str], teacher: Teacher, rng: np.random.Generator) -> list[dict[str, Any]]:
     """The true objects in a model's words, one now and then missed or taken for another; a faint extra thing on some."""
-    taxonomy, objects = _taxonomy(), []
+    known, objects = load()["objects"].keys, []
     for rank, key in enumerate(keys):
         if rng.random() < teacher.missed_object:
             continue
-        taken = _any(taxonomy.objects, rng) if rng.random() < teacher.wrong_object else key
+        taken = _any(known, rng) if rng.random() < teacher.wrong_object else key
         confidence = rng.uniform(0.8, 0.99) if taken == key else rng.uniform(0.5, 0.9)
         objects.append(_object(taken, rng, main=rank == 0 or rng.random() < 0.8, confidence=confidence))
     if rng.random() < 0.2:
-        objects.append(_object(_any(taxonomy.objects, rng), rng, main=False, confidence=rng.uniform(0.2, 0.6)))
+        objects.append(_object(_any(known, rng), rng, main=False, confidence=rng.uniform(0.2, 0.6)))
     if rng.random() < 0.05:
         objects.append({"name_free": "something", "coarse_type": "other", "is_main": False, "confidence": 0.3})
     return objects
 
 
 def _object(key: str, rng: np.random.Generator, *, main: bool, confidence: float) -> dict[str, Any]:
-    words = _taxonomy().labels[key].words
+    words = load().labels[key].words
     return {
         "name_free": _any(words, rng),
         "coarse_type": words[0].replace(" ", "_"),
@@ -126,11 +124,6 @@ def mistaken(scene: str, rng: np.random.Generator) -> str:
 
 def _any(items: Sequence[str], rng: np.random.Generator) -> str:
     return items[int(rng.integers(len(items)))]
-
-
-@lru_cache(maxsize=1)
-def _taxonomy() -> Taxonomy:
-    return Taxonomy.load()
 
 
 def _draw(*parts: object) -> bytes:

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake
+from vibe_assets.questions import YesNo
 from vibe_assets.records import (
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vibe_assets.evaluate.labels import Evaluation
-    from vibe_assets.labels.taxonomy import Taxonomy
+    from vibe_assets.questions import Questions
     from vibe_assets.records import Estimate
 
 LAKE = "lake"  # an option without a file: the labels in the lake
@@ -43,7 +43,7 @@ LAKE = "lake"  # an option without a file: the labels in the lake
 class Sources:
     """What the command judges and against what; None where a side is not asked for."""
 
-    taxonomy: Taxonomy
+    questions: Questions
     human: pl.DataFrame
     auto: pl.DataFrame | None
     students: pl.DataFrame | None
@@ -119,10 +119,10 @@ def _positive(text: str) -> int:
 # -- inputs ----------------------------------------------------------------------------------------------------------------
 def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
     from vibe_assets.labels.files import names_heads
-    from vibe_assets.labels.taxonomy import Taxonomy
+    from vibe_assets.stages.platform import library_questions
 
-    own = settings.labels.taxonomy
-    lake, taxonomy = Lake(settings.lake_dir), Taxonomy.load(None if own is None else settings.base / own)
+    questions = library_questions(settings)
+    lake = Lake(settings.lake_dir, questions=questions)
     groups = lake.read(PHOTO_GROUPS)
     auto, pred = options.auto, options.pred
     if auto is None and pred is None:  # nothing chosen: all that there is
@@ -135,16 +135,16 @@ def _sources(options: argparse.Namespace, settings: Settings) -> Sources:
     if options.split == "all" and pred is not None and len(groups) and (pred == LAKE or names_heads(Path(pred))):
         raise InputError("--split all: these students trained on photos of the other splits; leave --split out")
     return Sources(
-        taxonomy,
-        _human(options.gt, lake, taxonomy),
-        _labels(auto, AUTO_GROUND_TRUTH.name, lake, taxonomy),
-        _labels(pred, PREDICTIONS.name, lake, taxonomy),
+        questions,
+        _human(options.gt, lake, questions),
+        _labels(auto, AUTO_GROUND_TRUTH.name, lake, questions),
+        _labels(pred, PREDICTIONS.name, lake, questions),
         groups,
         options.split != "all" and bool(len(groups)),
     )
 
 
-def _human(file: Path | None, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame:
+def _human(file: Path | None, lake: Lake, questions: Questions) -> pl.DataFrame:
     """People's labels with inclusion probabilities: the file's own, else those of the audit in the lake, else weight 1."""
     from vibe_assets.labels.files import read_audited, read_labels
 
@@ -153,8 +153,8 @@ def _human(file: Path | None, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame:
         if rows.is_empty():
             raise InputError(f"no audited labels in {lake.root}: give --gt FILE, or accept an audited file with `vibe audited FILE`")
         return rows
-    ids = read_labels(file, taxonomy)["image_id"].to_list()
-    rows = read_audited(file, taxonomy=taxonomy, known_ids=ids)
+    ids = read_labels(file, questions)["image_id"].to_list()
+    rows = read_audited(file, questions=questions, known_ids=ids)
     if rows.is_empty():
         raise InputError(f"{file}: no labels in it")
     if rows["inclusion_probability"].null_count() == len(rows):
@@ -164,14 +164,14 @@ def _human(file: Path | None, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame:
     return rows
 
 
-def _labels(source: str | None, table: str, lake: Lake, taxonomy: Taxonomy) -> pl.DataFrame | None:
+def _labels(source: str | None, table: str, lake: Lake, questions: Questions) -> pl.DataFrame | None:
     from vibe_assets.labels.files import read_labels
 
     if source is None:
         return None
     if source != LAKE:
-        return read_labels(Path(source), taxonomy)
-    rows = without_teacher(lake.read_live(PREDICTIONS)) if table == PREDICTIONS.name else lake.read_live(AUTO_GROUND_TRUTH)
+        return read_labels(Path(source), questions)
+    rows = without_teacher(lake.read_live(PREDICTIONS), questions) if table == PREDICTIONS.name else lake.read_live(AUTO_GROUND_TRUTH)
     if rows.is_empty():
         raise InputError(f"table {table} in {lake.root} is empty: give a file, or fill it: `vibe run`")
     return rows
@@ -199,8 +199,8 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000, use_weights
     ]
     evaluations = [
         evaluate_labels(
-            predicted, truth, groups=sources.groups, scenes=sources.taxonomy.scenes, closure=partial(_implied, sources.taxonomy),
-            seed=seed, resamples=resamples, subject=subject, truth_kind=kind, use_weights=use_weights,
+            predicted, truth, questions=sources.questions, groups=sources.groups, seed=seed, resamples=resamples, subject=subject,
+            truth_kind=kind, use_weights=use_weights,
         )
         for subject, kind, predicted, truth in pairs
         if predicted is not None and truth is not None and len(truth)
@@ -213,16 +213,11 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000, use_weights
     return evaluations
 
 
-def _implied(taxonomy: Taxonomy, keys: Sequence[str]) -> list[str]:
-    """Keys and their parents; a key that the taxonomy in force no longer has stands for itself (the lake may be older)."""
-    return [*taxonomy.closure(key for key in keys if taxonomy.known(key)), *(key for key in keys if not taxonomy.known(key))]
-
-
 def _show(evaluation: Evaluation, plain: Evaluation) -> None:
     """Headline figures with those of the same photos unweighted beside them, then every label, then the confusion matrix."""
     from rich.table import Table
 
-    from vibe_assets.evaluate.labels import HEADLINE
+    from vibe_assets.evaluate.figures import headline_titles
     from vibe_assets.evaluate.report import TRUTHS, percent
     from vibe_assets.progress import print_table
 
@@ -232,11 +227,11 @@ def _show(evaluation: Evaluation, plain: Evaluation) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("figure", "value", "95 % interval", *(["unweighted"] if evaluation.weighted else []), "baseline", "n"):
         table.add_column(name, justify="left" if name == "figure" else "right")
-    unweighted = _figures(plain)
+    unweighted, titles = _figures(plain), headline_titles(evaluation.questions)
     for name, e in _figures(evaluation).items():
         baseline = "" if e.baseline is None else percent(e.baseline)
         beside = [percent(unweighted[name].value) if name in unweighted else ""] if evaluation.weighted else []
-        table.add_row(HEADLINE.get(name, name), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}")
+        table.add_row(titles.get(name, name), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}")
     print_table(table)
     _show_labels(evaluation)
     _show_confusion(evaluation)
@@ -244,7 +239,8 @@ def _show(evaluation: Evaluation, plain: Evaluation) -> None:
 
 def _figures(evaluation: Evaluation) -> dict[str, Estimate]:
     found = dict(evaluation.headline)
-    found |= {f"{score.label} F1": score.f1 for score in evaluation.table("attribute") if score.f1 is not None}
+    for question in evaluation.questions.of_type(YesNo):
+        found |= {f"{score.label} F1": score.f1 for score in evaluation.table(question.head) if score.f1 is not None}
     return found | {f"{label} left open": share for label, share in evaluation.abstained.items() if share.value > 0}
 
 
@@ -267,22 +263,24 @@ def _show_labels(evaluation: Evaluation) -> None:
 
 
 def _show_confusion(evaluation: Evaluation) -> None:
-    """Photos by true and predicted scene, counted, not weighted."""
+    """Photos by true and predicted label of each question with one answer, counted, not weighted."""
     from rich.table import Table
 
+    from vibe_assets.evaluate.figures import plural
     from vibe_assets.evaluate.report_parts import seen_only
     from vibe_assets.progress import print_table
 
-    if evaluation.confusion is None:
-        return
-    shown = seen_only(evaluation.confusion)
-    table = Table(title="scenes, photos: truth in rows, prediction in columns", title_justify="left")
-    table.add_column("truth")
-    for label in shown.columns:
-        table.add_column(label.removeprefix("scene."), justify="right")
-    for label, photos in zip(shown.rows, shown.photos, strict=True):
-        table.add_row(label.removeprefix("scene."), *(f"{n:,}" if n else "" for n in photos))
-    print_table(table)
+    for question in evaluation.questions:
+        if (confusion := evaluation.confusions.get(question.head)) is None:
+            continue
+        shown, prefix = seen_only(confusion), f"{question.prefix}."
+        table = Table(title=f"{plural(question)}, photos: truth in rows, prediction in columns", title_justify="left")
+        table.add_column("truth")
+        for label in shown.columns:
+            table.add_column(label.removeprefix(prefix), justify="right")
+        for label, photos in zip(shown.rows, shown.photos, strict=True):
+            table.add_row(label.removeprefix(prefix), *(f"{n:,}" if n else "" for n in photos))
+        print_table(table)
 
 
 def _photos(settings: Settings) -> dict[str, tuple[bytes, str]]:

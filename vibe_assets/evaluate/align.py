@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.records import AUTO_GROUND_TRUTH
 
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+    from vibe_assets.questions import Questions
 
 
 @dataclass(frozen=True)
@@ -26,38 +28,40 @@ class Aligned:
     weights: NDArray[np.float64]
     missing: int
     known_chances: bool  # every photo has an inclusion probability
+    questions: Questions
 
     def confidence(self, name: str) -> NDArray[np.float64]:
-        """(n,) float64, nan where unknown."""
+        """Of a column that holds one label, or a yes or no: (n,) float64, nan where unknown."""
         import polars as pl
 
-        column = f"{name}_confidence"
+        column = next(field.confidence for field in self.questions.fields if field.name == name)
         if column not in self.predicted.columns:
             return np.full(len(self.ids), np.nan)
         return self.predicted[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
 
 
 def align(
-    predicted: pl.DataFrame, truth: pl.DataFrame, *, groups: Mapping[str, str] | pl.DataFrame | None = None, use_weights: bool = True,
-    scores: pl.DataFrame | None = None,
+    predicted: pl.DataFrame, truth: pl.DataFrame, *, questions: Questions, groups: Mapping[str, str] | pl.DataFrame | None = None,
+    use_weights: bool = True, scores: pl.DataFrame | None = None,
 ) -> Aligned:  # fmt: skip
     """Bring predictions into the truth's order. A photo predicted twice (same bytes in two places) counts once."""
     import polars as pl
 
     for name, rows in (("predicted", predicted), ("truth", truth)):
-        missing = {"image_id", "scene", *ATTRIBUTES, "objects"} - set(rows.columns)
+        missing = {"image_id", *questions.columns} - set(rows.columns)
         if missing:
             raise ValueError(f"{name} rows: expected the label columns, missing {sorted(missing)}")
     if truth["image_id"].n_unique() != len(truth):
         twice = truth.filter(pl.col("image_id").is_duplicated())["image_id"][0]
         raise ValueError(f"truth rows: expected each photo once, got {twice} again")
-    types: dict[Any, Any] = {"scene": pl.String, **dict.fromkeys(ATTRIBUTES, pl.Boolean), "objects": pl.List(pl.String)}
+    schema = AUTO_GROUND_TRUTH.of(questions).polars_schema()
+    types: dict[Any, Any] = {name: schema[name] for name in questions.columns}
     truth = truth.cast(types)  # a column of nulls only may come without a type
     guess = predicted.cast(types).unique("image_id", keep="first", maintain_order=True)
     if scores is not None:
-        columns = [name for name in scores.columns if name == "image_id" or name.endswith("_confidence")]
-        guess = guess.drop([name for name in columns if name != "image_id"], strict=False)
-        guess = guess.join(scores.select(columns).unique("image_id"), on="image_id", how="left", maintain_order="left")
+        columns = [field.confidence for field in questions.fields if field.dtype != "list[str]" and field.confidence in scores.columns]
+        guess = guess.drop(columns, strict=False)
+        guess = guess.join(scores.select("image_id", *columns).unique("image_id"), on="image_id", how="left", maintain_order="left")
     beside = truth.select("image_id").join(guess.with_columns(_there=pl.lit(True)), on="image_id", how="left", maintain_order="left")
     ids = truth["image_id"].to_list()
     named = _group_names(groups)
@@ -69,6 +73,7 @@ def align(
         _weights(truth) if use_weights else np.ones(len(ids)),
         int(beside["_there"].null_count()),
         "inclusion_probability" in truth.columns and truth["inclusion_probability"].null_count() == 0,
+        questions,
     )
 
 

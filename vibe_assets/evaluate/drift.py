@@ -1,4 +1,4 @@
-"""The history of figures and of the labels' versions becomes one page: small multiples with intervals, and drift by folder and scene."""
+"""The history of figures and of the labels' versions becomes one page: small multiples with intervals, and drift by folder and label."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vibe_assets.evaluate import charts
-from vibe_assets.evaluate.compare import NO_SCENE
-from vibe_assets.evaluate.labels import HEADLINE, LOWER_IS_BETTER
+from vibe_assets.evaluate.figures import headline_titles, left_open, lower_is_better, main_words
 from vibe_assets.evaluate.page import percent, render, signed
 from vibe_assets.records import Estimate
 from vibe_assets.strangers import markdown_cell
@@ -19,6 +18,8 @@ from vibe_assets.strangers import markdown_cell
 if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
+
+    from vibe_assets.questions import Questions
 
 SUBJECTS = {
     ("teacher", "human"): "The teacher against people",
@@ -49,24 +50,25 @@ class Series:
 
 @dataclass(frozen=True)
 class FolderDrift:
-    """How the scenes of one folder moved from version to version of the labels."""
+    """How the labels of the main question moved in one folder, from version to version."""
 
     folder: str
     photos: int  # labelled in the newest version
     distances: tuple[float | None, ...]  # total variation of each step, oldest first, 0..1; None where one side has no photo
-    relabelled: int  # photos whose scene the last step changed
-    deltas: Mapping[str, float]  # scene -> share after the last step minus share before
+    relabelled: int  # photos whose label the last step changed
+    deltas: Mapping[str, float]  # label -> share after the last step minus share before
 
 
-def headline_series(metrics: pl.DataFrame) -> list[Series]:
-    """METRICS rows -> headline figures over time, in the order of `SUBJECTS` and `HEADLINE`."""
+def headline_series(metrics: pl.DataFrame, questions: Questions) -> list[Series]:
+    """METRICS rows -> headline figures over time, in the order of `SUBJECTS` and `headline_titles`."""
     import polars as pl
 
-    rows = metrics.filter((pl.col("label") == "") & pl.col("metric").is_in(list(HEADLINE))).sort("at")
+    figures = list(headline_titles(questions))
+    rows = metrics.filter((pl.col("label") == "") & pl.col("metric").is_in(figures)).sort("at")
     found = []
     for subject, truth in SUBJECTS:
         mine = rows.filter((pl.col("subject") == subject) & (pl.col("truth") == truth))
-        for metric in HEADLINE:
+        for metric in figures:
             points = mine.filter((pl.col("metric") == metric) & pl.col("value").is_finite()).unique("at", keep="last", maintain_order=True)
             if points.height:
                 estimates = [Estimate(*row) for row in points.select("value", "low", "high", "n", "baseline").iter_rows()]
@@ -74,31 +76,33 @@ def headline_series(metrics: pl.DataFrame) -> list[Series]:
     return found
 
 
-def folder_drift(versions: Sequence[pl.DataFrame], folders: Mapping[str, str]) -> list[FolderDrift]:
-    """Label rows (image_id, scene) of versions, oldest first, and image_id -> folder become drift by folder, the largest last step first.
+def folder_drift(versions: Sequence[pl.DataFrame], folders: Mapping[str, str], questions: Questions) -> list[FolderDrift]:
+    """Label rows (image_id, the main question) of versions, oldest first, and image_id -> folder become drift by folder.
 
-    A photo without a scene counts as `scene.none`. Photos of no known folder are left out.
+    The largest last step comes first. A photo without a label counts as `left_open` (scene.none). Photos of no known folder are left out.
     """
-    if len(versions) < 2:
+    main = questions.main
+    if len(versions) < 2 or main is None:
         return []
+    none = left_open(main)
     said = [
-        {image_id: scene or NO_SCENE for image_id, scene in rows.select("image_id", "scene").iter_rows() if image_id in folders}
+        {image_id: label or none for image_id, label in rows.select("image_id", main.key).iter_rows() if image_id in folders}
         for rows in versions
     ]
-    scenes = sorted({scene for labels in said for scene in labels.values()})
-    place = {scene: at for at, scene in enumerate(scenes)}
+    keys = sorted({key for labels in said for key in labels.values()})
+    place = {key: at for at, key in enumerate(keys)}
     names = sorted(set(folders.values()))
     row_of = {name: at for at, name in enumerate(names)}
-    counts = np.zeros((len(said), len(names), len(scenes)))
+    counts = np.zeros((len(said), len(names), len(keys)))
     for step, labels in enumerate(said):
-        for image_id, scene in labels.items():
-            counts[step, row_of[folders[image_id]], place[scene]] += 1
+        for image_id, key in labels.items():
+            counts[step, row_of[folders[image_id]], place[key]] += 1
     last, before = said[-1], said[-2]
     moved = dict.fromkeys(names, 0)
-    for image_id, scene in last.items():
-        moved[folders[image_id]] += image_id in before and before[image_id] != scene
+    for image_id, key in last.items():
+        moved[folders[image_id]] += image_id in before and before[image_id] != key
     found = [
-        FolderDrift(name, int(counts[-1, at].sum()), _steps(counts[:, at]), moved[name], _deltas(counts[-2, at], counts[-1, at], scenes))
+        FolderDrift(name, int(counts[-1, at].sum()), _steps(counts[:, at]), moved[name], _deltas(counts[-2, at], counts[-1, at], keys))
         for name, at in row_of.items()
         if counts[-1, at].sum()
     ]
@@ -106,7 +110,7 @@ def folder_drift(versions: Sequence[pl.DataFrame], folders: Mapping[str, str]) -
 
 
 def _steps(counts: NDArray[np.float64]) -> tuple[float | None, ...]:
-    """Total variation distance of each step; `counts` is (versions, scenes)."""
+    """Total variation distance of each step; `counts` is (versions, labels)."""
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
     distances = np.abs(np.diff(shares, axis=0)).sum(axis=1) / 2
@@ -114,29 +118,32 @@ def _steps(counts: NDArray[np.float64]) -> tuple[float | None, ...]:
     return tuple(float(distance) if there else None for distance, there in zip(distances, known, strict=True))
 
 
-def _deltas(before: NDArray[np.float64], after: NDArray[np.float64], scenes: Sequence[str]) -> dict[str, float]:
+def _deltas(before: NDArray[np.float64], after: NDArray[np.float64], keys: Sequence[str]) -> dict[str, float]:
     if not before.sum() or not after.sum():
         return {}
     change = after / after.sum() - before / before.sum()
-    return {scene: float(value) for scene, value in zip(scenes, change, strict=True)}
+    return {key: float(value) for key, value in zip(keys, change, strict=True)}
 
 
 def render_drift(
     series: Sequence[Series],
     folders: Sequence[FolderDrift],
     *,
+    questions: Questions,
     steps: Sequence[str] = (),
     footer: Mapping[str, Any] | None = None,
     generated_at: datetime | None = None,
 ) -> str:
     """One HTML page of both. `steps`: what each step of the labels is called, oldest first, as long as every `distances`."""
+    titles, none = headline_titles(questions), "" if questions.main is None else left_open(questions.main)
+    one_label, labels = main_words(questions)
     sections = []
     for (subject, truth), title in SUBJECTS.items():
         mine = [one for one in series if (one.subject, one.truth) == (subject, truth)]
         if mine:
-            sections.append({"title": title, "charts": [_chart(one) for one in mine]})
+            sections.append({"title": title, "charts": [_chart(one, titles[one.metric]) for one in mine]})
     shown = list(folders[:SHOWN_FOLDERS])
-    scenes = sorted({scene for drift in shown for scene, change in drift.deltas.items() if change}, key=lambda s: (s == NO_SCENE, s))
+    moved = sorted({key for drift in shown for key, change in drift.deltas.items() if change}, key=lambda key: (key == none, key))
     return render(
         "drift.html",
         title="What has moved?",
@@ -144,17 +151,20 @@ def render_drift(
         generated_at=generated_at,
         sections=sections,
         steps=list(steps)[-STEPS:],
-        scenes=scenes,
-        folders=[_row(drift, scenes) for drift in shown],
+        one=one_label,
+        many=labels,
+        unlabelled=none,
+        moved=moved,
+        folders=[_row(drift, moved) for drift in shown],
         hidden=len(folders) - len(shown),
         footer=footer or {},
     )
 
 
-def _chart(series: Series, *, drawn: bool = True) -> dict[str, Any]:
-    name, last = HEADLINE[series.metric], series.estimates[-1]
+def _chart(series: Series, name: str, *, drawn: bool = True) -> dict[str, Any]:
+    last = series.estimates[-1]
     change = None if len(series.estimates) < 2 else last.value - series.estimates[-2].value
-    lower = series.metric in LOWER_IS_BETTER
+    lower = lower_is_better(series.metric)
     return {
         "name": name,
         "last": last,
@@ -166,7 +176,7 @@ def _chart(series: Series, *, drawn: bool = True) -> dict[str, Any]:
     }
 
 
-def _row(drift: FolderDrift, scenes: Sequence[str]) -> dict[str, Any]:
+def _row(drift: FolderDrift, keys: Sequence[str]) -> dict[str, Any]:
     return {
         "folder": drift.folder,
         "photos": drift.photos,
@@ -174,22 +184,23 @@ def _row(drift: FolderDrift, scenes: Sequence[str]) -> dict[str, Any]:
         "distance": drift.distances[-1],
         "strip": [{"distance": d, "heat": min(1.0, (d or 0.0) / FULL)} for d in drift.distances[-STEPS:]],
         "cells": [
-            {"scene": scene, "change": change, "points": round(100 * change), "heat": min(1.0, abs(change) / FULL)}
-            for scene in scenes
-            for change in [drift.deltas.get(scene, 0.0)]
+            {"label": key, "change": change, "points": round(100 * change), "heat": min(1.0, abs(change) / FULL)}
+            for key in keys
+            for change in [drift.deltas.get(key, 0.0)]
         ],
     }
 
 
-def series_markdown(series: Sequence[Series]) -> str:
+def series_markdown(series: Sequence[Series], questions: Questions) -> str:
     """Markdown table of the newest value of every figure, its interval, and the change since the point before."""
     lines = ["| of | figure | newest | 95 % interval | n | since the point before | points |", "|---|---|---:|---:|---:|---:|---:|"]
+    titles = headline_titles(questions)
     for one in series:
-        last, shown = one.estimates[-1], _chart(one, drawn=False)
+        last, shown = one.estimates[-1], _chart(one, titles[one.metric], drawn=False)
         change = "" if shown["change"] is None else signed(shown["change"])
         interval = f"{percent(last.low)} – {percent(last.high)}"
         of, points = SUBJECTS[(one.subject, one.truth)], len(one.estimates)
-        lines.append(f"| {of} | {HEADLINE[one.metric]} | {percent(last.value)} | {interval} | {last.n:,} | {change} | {points} |")
+        lines.append(f"| {of} | {titles[one.metric]} | {percent(last.value)} | {interval} | {last.n:,} | {change} | {points} |")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
+from vibe_assets.evaluate.figures import main_words, noun, titles
 from vibe_assets.evaluate.labels import Evaluation
 from vibe_assets.evaluate.mistakes import error_lists, worst_photos
 from vibe_assets.evaluate.page import TRUTHS, check_pictures, percent, render
@@ -67,15 +68,17 @@ def render_report(
     The first evaluation gives the cards at the top. `footer`: lineage, shown as given. `thumbnails`: image_id -> data URL of a small
     picture, for the photos of `worst_photos`; `names`: image_id -> path to show. `previous`: the last version's headline.
     `shares`: `estimate_shares` with and without models, its baseline the labels' own claim. `calibration`: label -> (before, after).
-    `coverage`: on which photos -> how many scenes are right over how many are answered.
+    `coverage`: on which photos -> how many answers to the main question are right over how many are given.
     `beside`: image_id -> people | teacher | students -> label row, shown side by side under the picture instead of the list of mistakes.
-    `sections` come after the headline figures. `thresholds`: attr.* -> the confidence from which on the labels in use say yes.
+    `sections` come after the headline figures. `thresholds`: label -> the confidence from which on the labels in use say yes.
     Raises ValueError for no evaluation, and for a thumbnail that is not an inline picture.
     """
     judged = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
     if not judged:
         raise ValueError("expected at least one evaluation, got 0")
     check_pictures(thumbnails or {})
+    questions = judged[0].questions
+    one, many = main_words(questions)
     last = previous.headline if isinstance(previous, Evaluation) else previous or {}
     return render(
         "report.html",
@@ -90,7 +93,10 @@ def render_report(
             part(one, thumbnails or {}, names or {}, calibration if at == 0 else None, beside or {}, thresholds or {})
             for at, one in enumerate(judged)
         ],
-        shares=share_rows(shares or {}),
+        shares=share_rows(shares or {}, questions),
+        titles=titles(questions),
+        one=one,
+        many=many,
         coverage=coverage or {},
         coverage_svg=charts.risk_coverage(coverage) if coverage else "",
         footer=footer or {},
@@ -113,20 +119,24 @@ def render_index(
 
 
 def summary(evaluation: Evaluation) -> str:
-    """The scene figures in one or two sentences; empty where no scene is known."""
-    named = ("scene_accuracy_blind", "scene_accuracy_forced", "scene_accuracy")
+    """The main question's figures in one or two sentences; empty where no answer to it is known."""
+    question = evaluation.questions.main
+    if question is None:
+        return ""
+    key, one = question.key, noun(question)
+    named = (f"{key}_accuracy_blind", f"{key}_accuracy_forced", f"{key}_accuracy")
     main = next((evaluation.headline[name] for name in named if name in evaluation.headline), None)
     if main is None:
         return ""
-    blind = " when nothing is filled in" if "scene_accuracy_blind" in evaluation.headline else ""
+    blind = " when nothing is filled in" if named[0] in evaluation.headline else ""
     who = WHO.get(evaluation.subject, evaluation.subject)
     gives, they, are = ("give", "they answer", "are") if who.endswith("s") else ("gives", "it answers", "is")
     others = {"human": "people give", "auto": "the teacher gives"}.get(evaluation.truth_kind, "the truth gives")
-    text = f"{who[:1].upper()}{who[1:]} {gives} the scene that {others}{blind} for {percent(main.value, 0)} of the photos"
+    text = f"{who[:1].upper()}{who[1:]} {gives} the {one} that {others}{blind} for {percent(main.value, 0)} of the photos"
     text += f" (95 % interval {percent(main.low, 0)} to {percent(main.high, 0)}, {main.n:,} photos)"
     if main.baseline is not None:
-        text += f"; always giving the most frequent scene would be right for {percent(main.baseline, 0)}"
-    left_open, answered = evaluation.abstained.get("scene"), evaluation.headline.get("scene_accuracy_answered")
+        text += f"; always giving the most frequent {one} would be right for {percent(main.baseline, 0)}"
+    left_open, answered = evaluation.abstained.get(key), evaluation.headline.get(f"{key}_accuracy_answered")
     if left_open is None or answered is None or left_open.value == 0:
         return text + "."
     share = percent(1 - left_open.value, 0)

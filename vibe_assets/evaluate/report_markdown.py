@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
-from vibe_assets.evaluate.labels import HEADLINE, Evaluation
+from vibe_assets.evaluate.figures import headline_titles, main_words
+from vibe_assets.evaluate.labels import Evaluation
+from vibe_assets.evaluate.metrics import LabelScore
 from vibe_assets.evaluate.page import TRUTHS, percent, worth
 from vibe_assets.evaluate.report_parts import Calibration, Shares, seen_only, share_rows, slice_tables
+from vibe_assets.questions import ManyOf, Questions
 from vibe_assets.records import Estimate
 from vibe_assets.strangers import markdown_cell
 
@@ -16,10 +19,11 @@ from vibe_assets.strangers import markdown_cell
 def headline_markdown(evaluation: Evaluation) -> str:
     """Markdown table of the headline figures, for asset metadata."""
     lines = ["| figure | value | 95 % interval | baseline | n | worth |", "|---|---:|---:|---:|---:|---:|"]
+    titles = headline_titles(evaluation.questions)
     for name, estimate in evaluation.headline.items():
         baseline = "" if estimate.baseline is None else percent(estimate.baseline)
         interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
-        lines.append(f"| {HEADLINE[name]} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} | {worth(estimate)} |")
+        lines.append(f"| {titles[name]} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} | {worth(estimate)} |")
     missing = f"; {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
     lines += ["", f"Against {TRUTHS.get(evaluation.truth_kind, evaluation.truth_kind)}, {evaluation.n:,} photos{missing}."]
     return "\n".join(lines)
@@ -36,10 +40,14 @@ def changes_markdown(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(lines)
 
 
-def labels_markdown(evaluation: Evaluation, *, objects: int = 12) -> str:
-    """Markdown table of precision, recall and F1 of every label with its photos; of the objects the most frequent."""
-    ranked = sorted(evaluation.table("object"), key=lambda score: (-score.support, -score.predicted, score.label))[:objects]
-    shown = [s for s in (*evaluation.table("scene"), *evaluation.table("attribute"), *ranked) if s.support or s.predicted]
+def labels_markdown(evaluation: Evaluation, *, most: int = 12) -> str:
+    """Markdown table of precision, recall and F1 of every label with its photos; where many may be named, of the most frequent."""
+    shown: list[LabelScore] = []
+    for question in evaluation.questions:
+        scores = list(evaluation.table(question.head))
+        if isinstance(question, ManyOf):
+            scores = sorted(scores, key=lambda score: (-score.support, -score.predicted, score.label))[:most]
+        shown += [score for score in scores if score.support or score.predicted]
     lines = ["| label | true | said | precision | recall | F1 |", "|---|---:|---:|---:|---:|---:|"]
     for score in shown:
         figures = " | ".join(_with_interval(figure) for figure in (score.precision, score.recall, score.f1))
@@ -49,7 +57,7 @@ def labels_markdown(evaluation: Evaluation, *, objects: int = 12) -> str:
 
 def slices_markdown(evaluation: Evaluation, *, most: int = 8) -> str:
     """Markdown table of the weakest parts of the library, by every cut; empty where there is one part only."""
-    lines = ["| by | part | photos | scene accuracy |", "|---|---|---:|---:|"]
+    lines = [f"| by | part | photos | {main_words(evaluation.questions)[0]} accuracy |", "|---|---|---:|---:|"]
     for table in slice_tables(evaluation):
         weakest = table["rows"][:most]
         by = table["by"]
@@ -57,10 +65,10 @@ def slices_markdown(evaluation: Evaluation, *, most: int = 8) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def shares_markdown(shares: Shares, *, most: int = 10) -> str:
+def shares_markdown(shares: Shares, questions: Questions, *, most: int = 10) -> str:
     """Markdown table of the shares estimated for the whole library beside what the labels in use claim; empty for none."""
     lines = ["| label | estimated share | by the checks alone | worth | claimed |", "|---|---:|---:|---:|---:|"]
-    for _, rows in share_rows(shares):
+    for _, rows in share_rows(shares, questions):
         for label, share, alone in rows[:most]:
             cells = (markdown_cell(label), _with_interval(share), _with_interval(alone), worth(share), percent(share.baseline))
             lines.append(f"| {' | '.join(cells)} |")
@@ -68,12 +76,12 @@ def shares_markdown(shares: Shares, *, most: int = 10) -> str:
 
 
 def confusion_markdown(evaluation: Evaluation) -> str:
-    """Markdown of the confusion matrix as an inline PNG; empty where no scene is known."""
-    return "" if evaluation.confusion is None else f"![confusion matrix]({charts.confusion_png(seen_only(evaluation.confusion))})"
+    """Markdown of the confusion matrices as inline PNGs; empty where no answer is known."""
+    return "\n\n".join(f"![confusion matrix]({charts.confusion_png(seen_only(table))})" for table in evaluation.confusions.values())
 
 
 def curves_markdown(evaluation: Evaluation) -> str:
-    """Markdown of the attributes' precision over recall as one inline PNG; empty without confidences."""
+    """Markdown of the yes-or-no questions' precision over recall as one inline PNG; empty without confidences."""
     if not evaluation.curves:
         return ""
     chosen = {score.label: score for score in evaluation.labels}

@@ -8,24 +8,15 @@ from typing import Any
 import numpy as np
 
 from vibe_assets.evaluate import charts
-from vibe_assets.evaluate.labels import HEADLINE, LOWER_IS_BETTER, Evaluation, Mistake
+from vibe_assets.evaluate.figures import about, capital, headline_titles, in_words, lower_is_better, noun, plural, such_as
+from vibe_assets.evaluate.labels import Evaluation, Mistake
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Reliability
 from vibe_assets.evaluate.mistakes import GALLERY, worst_photos
 from vibe_assets.evaluate.page import TRUTHS, bar, percent
 from vibe_assets.evaluate.voices import voices
+from vibe_assets.questions import ManyOf, OneOf, Question, Questions, YesNo
 from vibe_assets.records import Estimate
 
-CARDS = {  # headline figure -> what it says, in the words of somebody with photos
-    "scene_accuracy_blind": "of the photos have the scene that people give with nothing filled in; filled-in answers flatter the teacher",
-    "scene_accuracy": "of the photos have the right scene; a photo left open counts as wrong",
-    "scene_accuracy_forced": "right when every photo must get a scene, the doubtful ones too",
-    "scene_accuracy_answered": "right among the photos it is sure enough about",
-    "scene_macro_f1": "every scene counts alike, however rare: found where it is, not claimed where it is not",
-    "attributes_macro_f1": "yes-or-no questions such as “is a person in it?”, each counting alike",
-    "objects_top1": "of the photos that show a known object: the first object named is the main one, the most specific name of it",
-    "objects_top3": "the same, for the first three objects named",
-    "scene_ece": "how far the stated confidence is from the share that is right",
-}
 REFERENCE = {"human": "people", "auto": "teacher"}
 SHOWN_OBJECTS = 24
 SMALLEST_SLICE = 5  # photos: below it an interval says nothing
@@ -36,26 +27,67 @@ Shares = Mapping[str, tuple[Estimate, Estimate]]  # label -> (checks and models 
 Calibration = Mapping[str, tuple[Reliability | None, Reliability | None]]  # label -> (before, after)
 
 
+def card_texts(questions: Questions) -> dict[str, str]:
+    """Headline figure that gets a card -> what it says, in the words of somebody with photos; the first question of each type leads."""
+    first = [question for question in questions if question is questions.of_type(type(question))[0]]
+    found: dict[str, str] = {}
+    for texts in (_card_texts, _card_of_calibration):
+        for question in first:
+            found |= texts(question)
+    for question in questions:
+        found |= _card_texts(question) | _card_of_calibration(question)
+    return found
+
+
+def _card_texts(question: Question) -> dict[str, str]:
+    key, one = question.key, noun(question)
+    if isinstance(question, OneOf):
+        return {
+            f"{key}_accuracy_blind": f"of the photos have the {one} that people give with nothing filled in; filled-in answers flatter the "
+            "teacher",
+            f"{key}_accuracy": f"of the photos have the right {one}; a photo left open counts as wrong",
+            f"{key}_accuracy_forced": f"right when every photo must get a {one}, the doubtful ones too",
+            f"{key}_accuracy_answered": "right among the photos it is sure enough about",
+            f"{key}_macro_f1": f"every {one} counts alike, however rare: found where it is, not claimed where it is not",
+        }
+    if isinstance(question, YesNo):
+        return {f"{key}_macro_f1": f"yes-or-no questions{such_as(question)}, each counting alike"}
+    head = in_words(question.head)
+    return {
+        f"{key}_top1": f"of the photos that show a known {head}: the first {head} named is the main one, the most specific name of it",
+        f"{key}_top3": f"the same, for the first three {noun(question)} named",
+    }
+
+
+def _card_of_calibration(question: Question) -> dict[str, str]:
+    text = "how far the stated confidence is from the share that is right"
+    return {f"{question.key}_ece": text} if isinstance(question, OneOf) else {}
+
+
 def card_names(evaluation: Evaluation) -> list[str]:
-    """Which figures get a card: where the scene was also judged without abstaining, that and the answered stand for the accuracy."""
-    names = [name for name in CARDS if name in evaluation.headline]
-    if "scene_accuracy_forced" in names:
-        return [name for name in names if name not in ("scene_accuracy", "scene_macro_f1")]
-    left_open = evaluation.abstained.get("scene")
-    return names if left_open is not None and left_open.value > 0 else [name for name in names if name != "scene_accuracy_answered"]
+    """Which figures get a card: where an answer was also judged without abstaining, that and the answered stand for the accuracy."""
+    names = [name for name in card_texts(evaluation.questions) if name in evaluation.headline]
+    for question in evaluation.questions.of_type(OneOf):
+        key, left_open = question.key, evaluation.abstained.get(question.key)
+        hidden = [] if left_open is not None and left_open.value > 0 else [f"{key}_accuracy_answered"]
+        if f"{key}_accuracy_forced" in names:
+            hidden = [f"{key}_accuracy", f"{key}_macro_f1"]
+        names = [name for name in names if name not in hidden]
+    return names
 
 
 def card(name: str, evaluation: Evaluation, before: Estimate | None) -> dict[str, Any]:
     """One headline figure with its interval, and how far it is from `before`."""
-    estimate, lower = evaluation.headline[name], name in LOWER_IS_BETTER
+    estimate, lower = evaluation.headline[name], lower_is_better(name)
     change = None if before is None else estimate.value - before.value
-    about = CARDS[name]
-    if name == "scene_accuracy_answered" and (left_open := evaluation.abstained.get("scene")) is not None:
-        about += f"; it answers {percent(1 - left_open.value, 0)} and leaves the rest open"
-    if name == "scene_ece" and evaluation.reliability is not None and estimate.low > 0:
-        about += _direction(evaluation.reliability, evaluation.subject)
+    about = card_texts(evaluation.questions)[name]
+    for question in evaluation.questions.of_type(OneOf):
+        if name == f"{question.key}_accuracy_answered" and (left_open := evaluation.abstained.get(question.key)) is not None:
+            about += f"; it answers {percent(1 - left_open.value, 0)} and leaves the rest open"
+        if name == f"{question.key}_ece" and (found := evaluation.reliabilities.get(question.head)) is not None and estimate.low > 0:
+            about += _direction(found, evaluation.subject)
     return {
-        "name": HEADLINE[name],
+        "name": headline_titles(evaluation.questions)[name],
         "about": about,
         "estimate": estimate,
         "bar": bar(estimate, ERROR_SCALE if lower else 1.0),
@@ -85,27 +117,11 @@ def part(
     thresholds: Mapping[str, float],
 ) -> dict[str, Any]:
     """What the template shows of one evaluation; the arguments are `render_report`'s."""
-    chosen = {score.label: score for score in evaluation.labels}
-    objects = sorted(evaluation.table("object"), key=lambda score: (-score.support, -score.predicted, score.label))
-    pairs = dict(calibration or {})
-    if evaluation.reliability is not None and not pairs:
-        pairs = {"scene": (None, evaluation.reliability)}
-    seen = None if evaluation.confusion is None else seen_only(evaluation.confusion)
+    pairs = dict(calibration or {}) or {kind: (None, found) for kind, found in evaluation.reliabilities.items()}
     return {
         "evaluation": evaluation,
         "against": TRUTHS.get(evaluation.truth_kind, evaluation.truth_kind),
-        "scenes": [score for score in evaluation.table("scene") if score.support or score.predicted],
-        "absent": [score.label for score in evaluation.table("scene") if not score.support and not score.predicted],
-        "attributes": [score for score in evaluation.table("attribute") if score.recall is not None or score.precision is not None],
-        "objects": objects[:SHOWN_OBJECTS],
-        "more_objects": objects[SHOWN_OBJECTS:],
-        "columns": seen.columns if seen else (),
-        "heat": charts.heat(seen) if seen else (),
-        "confusions": [] if seen is None else [c for c in frequent_moves(seen, len(seen.rows) ** 2) if c["answer"] != ABSTAINED][:8],
-        "curves": [
-            {"curve": curve, "svg": charts.precision_recall(curve, chosen.get(label)), "at": thresholds.get(label)}
-            for label, curve in evaluation.curves.items()
-        ],
+        "tables": [_table(question, evaluation, thresholds) for question in evaluation.questions],
         "calibration": [
             {"label": label, "before": before, "after": after, "svg": charts.calibration(before, after)}
             for label, (before, after) in pairs.items()
@@ -113,12 +129,49 @@ def part(
         "pictures": bool(thumbnails),
         "gallery": _gallery(evaluation, thumbnails, names, beside),
         "slices": slice_tables(evaluation),
-        "abstained": {label: share for label, share in evaluation.abstained.items() if share.value > 0},
+        "plain": _plain(evaluation.questions),
+    }
+
+
+def _plain(questions: Questions) -> list[str]:
+    """Kinds whose mistakes are shown without the question: the first of one label and the first of many."""
+    return [question.head for kind in (OneOf, ManyOf) for question in questions.of_type(kind)[:1]]
+
+
+def _table(question: Question, evaluation: Evaluation, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    """What the template shows of one question."""
+    scores = list(evaluation.table(question.head))
+    shown: dict[str, Any] = {
+        "type": question.type, "title": capital(plural(question)), "about": about(question), "one": in_words(question.head),
+        "many": plural(question),
     }  # fmt: skip
+    if isinstance(question, ManyOf):
+        ranked = sorted(scores, key=lambda score: (-score.support, -score.predicted, score.label))
+        return {**shown, "rows": ranked[:SHOWN_OBJECTS], "more": ranked[SHOWN_OBJECTS:]}
+    if isinstance(question, YesNo):
+        chosen = {score.label: score for score in scores}
+        curves = [
+            {"curve": curve, "svg": charts.precision_recall(curve, chosen[label]), "at": thresholds.get(label)}
+            for label, curve in evaluation.curves.items()
+            if label in chosen
+        ]
+        return {**shown, "rows": [one for one in scores if one.recall is not None or one.precision is not None], "curves": curves}
+    share, confusion = evaluation.abstained.get(question.key), evaluation.confusions.get(question.head)
+    seen = None if confusion is None else seen_only(confusion)
+    moves = () if seen is None else frequent_moves(seen, len(seen.rows) ** 2)
+    return {
+        **shown,
+        "rows": [score for score in scores if score.support or score.predicted],
+        "absent": [score.label for score in scores if not score.support and not score.predicted],
+        "left_open": share if share is not None and share.value > 0 else None,
+        "columns": seen.columns if seen else (),
+        "heat": charts.heat(seen) if seen else (),
+        "confusions": [move for move in moves if move["answer"] != ABSTAINED][:8],
+    }
 
 
 def seen_only(confusion: Confusion) -> Confusion:
-    """Without the scenes that neither truth nor answer names."""
+    """Without the labels that neither truth nor answer names."""
     used = {label for label, row in zip(confusion.rows, confusion.photos, strict=True) if any(row)}
     used |= {label for label, column in zip(confusion.columns, zip(*confusion.photos, strict=True), strict=True) if any(column)}
     rows = [at for at, label in enumerate(confusion.rows) if label in used]
@@ -139,6 +192,7 @@ def _gallery(
 ) -> list[dict[str, Any]]:
     """The worst photos; where thumbnails were made, only photos that have one."""
     wanted = worst_photos(evaluation, GALLERY if not thumbnails else len(evaluation.mistakes))
+    main = None if evaluation.questions.main is None else evaluation.questions.main.head
     shown = [image_id for image_id in wanted if not thumbnails or image_id in thumbnails][:GALLERY]
     mistakes: dict[str, list[Mistake]] = {image_id: [] for image_id in shown}
     for mistake in evaluation.mistakes:
@@ -147,8 +201,8 @@ def _gallery(
     return [
         {
             "image_id": image_id, "name": names.get(image_id, ""), "picture": thumbnails.get(image_id),
-            "voices": voices(beside.get(image_id, {}), REFERENCE[evaluation.truth_kind]),
-            "mistakes": sorted(mistakes[image_id], key=lambda m: (m.what != "scene", m.predicted is None, m.what)),
+            "voices": voices(beside.get(image_id, {}), REFERENCE[evaluation.truth_kind], questions=evaluation.questions),
+            "mistakes": sorted(mistakes[image_id], key=lambda m: (m.what != main, m.predicted is None, m.what)),
         }
         for image_id in shown
     ]  # fmt: skip
@@ -166,7 +220,7 @@ def frequent_moves(confusion: Confusion, limit: int = 8) -> list[dict[str, Any]]
 
 
 def slice_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Scene accuracy by part of the library, largest cut first; parts too small to say anything are counted, not shown."""
+    """Accuracy of the main question by part of the library, largest cut first; parts too small to say anything are counted, not shown."""
     grouped: dict[str, list[Any]] = {}
     for score in evaluation.slices:
         grouped.setdefault(score.by, []).append(score)
@@ -182,11 +236,10 @@ def slice_tables(evaluation: Evaluation) -> list[dict[str, Any]]:
     return sorted(tables, key=lambda table: -len(table["rows"]))
 
 
-def share_rows(shares: Shares) -> list[tuple[str, list[tuple[str, Estimate, Estimate]]]]:
+def share_rows(shares: Shares, questions: Questions) -> list[tuple[str, list[tuple[str, Estimate, Estimate]]]]:
     """Label, share by checks and models, share by the checks alone: by kind, the largest first."""
-    kinds = (("Scenes", "scene."), ("Attributes", "attr."), ("Objects", "object."))
-    found = [
-        (name, sorted(((label, *both) for label, both in shares.items() if label.startswith(prefix)), key=lambda item: -item[1].value))
-        for name, prefix in kinds
-    ]
+    found = []
+    for question in questions:
+        rows = [(label, *both) for label, both in shares.items() if label.startswith(f"{question.prefix}.")]
+        found.append((capital(plural(question)), sorted(rows, key=lambda row: -row[1].value)))
     return [(name, rows[:SHOWN_OBJECTS]) for name, rows in found if rows]

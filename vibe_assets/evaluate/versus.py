@@ -9,19 +9,28 @@ from typing import Any
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
+from vibe_assets.evaluate.figures import headline_titles, lower_is_better, noun, plural, question_of, titles
 from vibe_assets.evaluate.flow import Flow
-from vibe_assets.evaluate.labels import HEADLINE, LOWER_IS_BETTER, Evaluation
+from vibe_assets.evaluate.labels import Evaluation
 from vibe_assets.evaluate.page import check_pictures, percent, render
 from vibe_assets.evaluate.report_parts import frequent_moves
 from vibe_assets.evaluate.voices import voices
+from vibe_assets.questions import OneOf, Questions, YesNo
 
 SHOWN_MOVES = 40
 GALLERY = 24
-AGREEMENT = {
-    "scene": ("Same scene", "both leaving it open counts as the same"),
-    "attribute": ("Same attributes", "all of them, where both sides are asked"),
-    "object": ("Same objects", "objects that both name, as a share of those that either names; mean over the photos"),
-}
+
+
+def agreement_words(kind: str, questions: Questions) -> tuple[str, str]:
+    """Title of how often two versions agree in a question, and what counts as agreement."""
+    question = question_of(kind, questions)
+    if isinstance(question, OneOf):
+        about = "both leaving it open counts as the same"
+    elif isinstance(question, YesNo):
+        about = "all of them, where both sides are asked"
+    else:
+        about = f"{noun(question)} that both name, as a share of those that either names; mean over the photos"
+    return f"Same {noun(question)}", about
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ def render_comparison(
     a: Judged,
     b: Judged,
     *,
+    questions: Questions,
     flow: Flow,
     comparisons: Sequence[Comparison],
     scope: str,
@@ -62,7 +72,7 @@ def render_comparison(
         title="What is different?",
         a=a,
         b=b,
-        verdict=verdict(flow, comparisons),
+        verdict=verdict(flow, comparisons, questions),
         scope=scope,
         generated_at=generated_at,
         against="people",
@@ -70,17 +80,30 @@ def render_comparison(
         n_truth=first.n if first else 0,
         weighted=first.weighted if first else False,
         sides=[side for side, _ in judged],
-        figures=_figures([evaluation for _, evaluation in judged]),
+        figures=_figures([evaluation for _, evaluation in judged], questions),
         comparisons=comparisons,
         flow=flow,
-        agreement=[{"name": AGREEMENT[kind][0], "about": AGREEMENT[kind][1], "estimate": e} for kind, e in flow.agreement.items()],
-        columns=flow.scenes.columns if flow.scenes else (),
-        heat=charts.heat(flow.scenes) if flow.scenes else (),
-        frequent=frequent_moves(flow.scenes) if flow.scenes else (),
+        titles=titles(questions),
+        agreement=[
+            {"name": name, "about": about, "estimate": estimate}
+            for kind, estimate in flow.agreement.items()
+            for name, about in [agreement_words(kind, questions)]
+        ],
+        tables=[
+            {
+                "one": noun(question),
+                "many": plural(question),
+                "columns": table.columns,
+                "heat": charts.heat(table),
+                "frequent": frequent_moves(table),
+            }
+            for question in questions
+            if (table := flow.tables.get(question.head)) is not None
+        ],
         moves=moves,
         most=max((max(move.gained, move.lost) for move in moves), default=1),
         hidden=len(flow.moves) - len(moves),
-        photos=[_photo(image_id, pictures, names or {}, said.get(image_id, {})) for image_id in shown],
+        photos=[_photo(image_id, pictures, names or {}, said.get(image_id, {}), questions) for image_id in shown],
         pictures=bool(pictures),
         judged=any("people" in said.get(image_id, {}) for image_id in shown),
         n_differing=flow.n_differing,
@@ -88,36 +111,38 @@ def render_comparison(
     )
 
 
-def verdict(flow: Flow, comparisons: Sequence[Comparison]) -> str:
+def verdict(flow: Flow, comparisons: Sequence[Comparison], questions: Questions) -> str:
     """The comparison in two sentences."""
-    kinds = {"scene": "scene", "attribute": "attributes", "object": "objects"}
+    kinds = {question.head: noun(question) for question in questions}
     same = [f"the same {kinds[kind]} on {percent(share.value, 0)}" for kind, share in flow.agreement.items()]
     text = f"Of {flow.n:,} photos, A and B give {', '.join(same)}." if same else "No photo has labels on both sides."
     if not comparisons:
         return text
     said = comparisons[0].verdict
-    return f"{text} Against people, {kinds[comparisons[0].what].rstrip('s')}s: {said[:1].lower()}{said[1:]}"
+    return f"{text} Against people, {plural(question_of(comparisons[0].what, questions))}: {said[:1].lower()}{said[1:]}"
 
 
-def _figures(evaluations: Sequence[Evaluation]) -> list[dict[str, Any]]:
+def _figures(evaluations: Sequence[Evaluation], questions: Questions) -> list[dict[str, Any]]:
     rows = []
-    for name, title in HEADLINE.items():
+    for name, title in headline_titles(questions).items():
         estimates = [evaluation.headline.get(name) for evaluation in evaluations]
         known = [estimate for estimate in estimates if estimate is not None]
         if known:
             rows.append({
-                "name": title, "estimates": estimates, "lower": name in LOWER_IS_BETTER,
+                "name": title, "estimates": estimates, "lower": lower_is_better(name),
                 "n": max(estimate.n for estimate in known), "baseline": known[0].baseline,
             })  # fmt: skip
     return rows
 
 
-def _photo(image_id: str, pictures: Mapping[str, str], names: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _photo(
+    image_id: str, pictures: Mapping[str, str], names: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]], questions: Questions
+) -> dict[str, Any]:
     who = {"people": "people", "a": "A", "b": "B"}
     return {
         "image_id": image_id,
         "name": names.get(image_id, ""),
         "picture": pictures.get(image_id),
-        "voices": voices(rows, "people" if "people" in rows else None, who),
+        "voices": voices(rows, "people" if "people" in rows else None, who, questions=questions),
         "mistakes": (),
     }

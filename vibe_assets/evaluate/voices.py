@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vibe_assets.evaluate import charts
-from vibe_assets.records import ATTRIBUTES
+from vibe_assets.evaluate.figures import in_words
+from vibe_assets.questions import OneOf, Question, Questions, Rule, YesNo
 
 SAYS = {"people": "people", "teacher": "teacher", "students": "students"}  # whose labels stand beside a photo, in this order
 
@@ -22,42 +23,65 @@ class Word:
     sure: float | None = None
 
 
-def voices(rows: Mapping[str, Mapping[str, Any]], reference: str | None, who: Mapping[str, str] = SAYS) -> list[dict[str, Any]]:
+def voices(
+    rows: Mapping[str, Mapping[str, Any]], reference: str | None, who: Mapping[str, str] = SAYS, *, questions: Questions
+) -> list[dict[str, Any]]:
     """What each of `who` (key -> name to show) says of one photo; empty where the reference says nothing.
 
     Without a reference nobody is right or wrong.
     """
-    truth = rows.get(reference) if reference is not None else dict.fromkeys(("scene", "objects", *ATTRIBUTES))
+    truth = rows.get(reference) if reference is not None else dict.fromkeys(questions.columns)
     if truth is None:
         return []
     return [
-        {"who": shown, "reference": name == reference, "words": _words(rows[name], truth, name == reference)}
+        {"who": shown, "reference": name == reference, "words": _words(rows[name], truth, name == reference, questions)}
         for name, shown in who.items()
         if name in rows
     ]
 
 
-def _words(row: Mapping[str, Any], truth: Mapping[str, Any], is_truth: bool) -> list[Word]:
-    """Scene, attributes and objects of a row as words."""
+def _words(row: Mapping[str, Any], truth: Mapping[str, Any], is_truth: bool, questions: Questions) -> list[Word]:
+    """What a row answers to every question, as words."""
+    words: list[Word] = []
+    for question in questions:
+        if isinstance(question, OneOf):
+            words += _one_of(question, row, truth, is_truth, main=question is questions.main)
+        elif isinstance(question, YesNo):
+            words += _yes_no(question, row, truth, is_truth, questions.follows)
+        else:
+            words += _many_of(question, row, truth, is_truth)
+    return words
 
-    def state(said: Any, true: Any) -> str:
-        return "" if is_truth or true is None else "open" if said is None else "right" if said == true else "wrong"
 
-    scene = row.get("scene")
-    words = [
-        Word("not labelled" if is_truth else "left open", state(None, truth.get("scene")) or "open")
-        if scene is None
-        else Word(charts.short(scene), state(scene, truth.get("scene")), scene, row.get("scene_confidence"))
-    ]
-    for name in ATTRIBUTES:
-        said, true, text = row.get(name), truth.get(name), charts.short(name)
-        if said and said == true and scene is not None and name == f"is_{charts.short(scene)}":
-            continue  # the scene has said it
+def _one_of(question: OneOf, row: Mapping[str, Any], truth: Mapping[str, Any], is_truth: bool, *, main: bool) -> list[Word]:
+    """One word; nothing for a further question that neither answers."""
+    said, true = row.get(question.key), truth.get(question.key)
+    if said is not None:
+        return [Word(charts.short(said), _state(said, true, is_truth), said, row.get(question.fields[0].confidence))]
+    if not main and (is_truth or true is None):
+        return []
+    open_text = "not labelled" if is_truth else "left open"
+    return [Word(open_text if main else f"{in_words(question.key)}: {open_text}", _state(None, true, is_truth) or "open")]
+
+
+def _yes_no(
+    question: YesNo, row: Mapping[str, Any], truth: Mapping[str, Any], is_truth: bool, follows: Mapping[str, Rule]
+) -> Iterator[Word]:
+    for field, label in zip(question.fields, question.labels, strict=True):
+        said, true, text, rule = row.get(field.name), truth.get(field.name), charts.short(field.name), follows.get(field.name)
+        if said and said == true and rule is not None and row.get(rule.question) in rule.keys:
+            continue  # the answer that it follows from has said it
         if said or (said is None and true and not is_truth) or (said is False and true):
             shown = text if said else f"{text}: no" if said is False else f"{text}?"
-            words.append(Word(shown, state(said, true), f"attr.{name}", row.get(f"{name}_confidence") if said else None))
-    real = list(truth.get("objects") or ())
-    for label in row.get("objects") or ():
+            yield Word(shown, _state(said, true, is_truth), label.key, row.get(field.confidence) if said else None)
+
+
+def _many_of(question: Question, row: Mapping[str, Any], truth: Mapping[str, Any], is_truth: bool) -> Iterator[Word]:
+    real = list(truth.get(question.key) or ())
+    for label in row.get(question.key) or ():
         known = any(other == label or other.startswith(f"{label}.") for other in real)
-        words.append(Word(charts.short(label), "" if is_truth or not real else "right" if known else "wrong", label))
-    return words
+        yield Word(charts.short(label), "" if is_truth or not real else "right" if known else "wrong", label)
+
+
+def _state(said: Any, true: Any, is_truth: bool) -> str:
+    return "" if is_truth or true is None else "open" if said is None else "right" if said == true else "wrong"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vibe_assets.export.items import Item
+from vibe_assets.questions import Questions
 
 NOTE = (
     "Image-level labels: an annotation says that its image shows the category, and has no bbox, area or segmentation. "
@@ -17,10 +18,10 @@ NOTE = (
 )
 
 
-def write_coco(items: Iterable[Item], folder: Path, *, labels: Sequence[str], at: datetime) -> None:
+def write_coco(items: Iterable[Item], folder: Path, questions: Questions, *, labels: Sequence[str], at: datetime) -> None:
     """annotations.json in COCO's layout (https://cocodataset.org/#format-data): info, licenses, images, annotations, categories.
 
-    `labels` are the taxonomy's keys; category ids follow their order from 1. COCO knows boxes, not whole images: see NOTE, which the
+    `labels` are the label file's keys; category ids follow their order from 1. COCO knows boxes, not whole images: see NOTE, which the
     file carries in info.description. `score` is the confidence where one is known.
     """
     category = {label: number for number, label in enumerate(labels, 1)}
@@ -37,8 +38,11 @@ def write_coco(items: Iterable[Item], folder: Path, *, labels: Sequence[str], at
                     shared = {"id": count, "image_id": number, "category_id": category[entry.label], "iscrowd": 0}
                     _listed(annotations, {**shared, **scored, **about}, first=count == 1)
     head = {"info": {"description": NOTE, "version": "1.0", "year": at.year, "date_created": at.isoformat()}, "licenses": []}
-    kinds = {"scene": "scene", "attr": "attribute", "object": "object"}
-    categories = [{"id": number, "name": label, "supercategory": kinds[label.partition(".")[0]]} for label, number in category.items()]
+    kinds = {question.prefix: question.head for question in questions}
+    prefixes = {label: label.partition(".")[0] for label in labels}
+    categories = [
+        {"id": number, "name": label, "supercategory": kinds.get(prefixes[label], prefixes[label])} for label, number in category.items()
+    ]
     with (folder / "annotations.json").open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1])
         for name, place in zip(("images", "annotations"), places, strict=True):

@@ -15,6 +15,7 @@ from vibe_assets.export.items import ExportError, Item, Items
 from vibe_assets.export.pictures import LeftOut, Picture, Placer, picture_bytes
 from vibe_assets.photos.decode import PhotoRejected
 from vibe_assets.progress import stepped
+from vibe_assets.questions import Questions
 from vibe_assets.settings import LibrarySettings
 
 LEFT_OUT = "left_out.jsonl"
@@ -25,7 +26,8 @@ LAYOUT = 2  # raised when what a format writes changes: earlier exports are then
 class Job:
     """What a writer may need besides the items."""
 
-    labels: Sequence[str]  # every label key, in the taxonomy's order
+    questions: Questions
+    labels: Sequence[str]  # every label key, in the file's order
     shard_bytes: int
     at: datetime
     placer: Placer
@@ -73,15 +75,15 @@ ANY = ("reference", "copy", "link")
 _ALL = (
     Format(
         "csv", "a table for spreadsheets, safe against formulas", "https://www.rfc-editor.org/rfc/rfc4180", ANY,
-        lambda items, folder, job: tables.write_csv(items, folder, encoding=job.csv_encoding),
+        lambda items, folder, job: tables.write_csv(items, folder, job.questions, encoding=job.csv_encoding),
     ),
     Format(
         "jsonl", "the project's own JSON lines, as audited files have them", "docs/guides/export.md", ANY,
-        lambda items, folder, job: tables.write_jsonl(items, folder),
+        lambda items, folder, job: tables.write_jsonl(items, folder, job.questions),
     ),
     Format(
         "parquet", "a Parquet file for polars, DuckDB, pandas, Spark", "https://parquet.apache.org/docs/file-format/", ANY,
-        lambda items, folder, job: tables.write_parquet(items, folder),
+        lambda items, folder, job: tables.write_parquet(items, folder, job.questions),
     ),
     Format(
         "imagefolder", "a Hugging Face ImageFolder with metadata.jsonl", "https://huggingface.co/docs/datasets/image_dataset#imagefolder",
@@ -93,7 +95,7 @@ _ALL = (
     ),
     Format(
         "coco", "COCO-style JSON with image-level annotations", "https://cocodataset.org/#format-data", ANY,
-        lambda items, folder, job: annotation_tools.write_coco(items, folder, labels=job.labels, at=job.at),
+        lambda items, folder, job: annotation_tools.write_coco(items, folder, job.questions, labels=job.labels, at=job.at),
     ),
     Format(
         "fiftyone", "a FiftyOneImageClassificationDataset, multi-label",
@@ -102,7 +104,7 @@ _ALL = (
     ),
     Format(
         "messages", "chat messages with the photo, for LoRA fine-tuning", "https://huggingface.co/docs/trl/dataset_formats", ANY,
-        lambda items, folder, job: training.write_messages(items, folder), read_by_pillow=True, splits_only=True,
+        lambda items, folder, job: training.write_messages(items, folder, job.questions), read_by_pillow=True, splits_only=True,
     ),
 )  # fmt: skip
 FORMATS: dict[str, Format] = {one.name: one for one in _ALL}
@@ -119,7 +121,7 @@ def write_format(
         placer = Placer(fresh, mode, below, chosen.read_by_pillow, limits)
         tally = _Tally()
         shown = stepped(items, f"export {chosen.name}", unit="photo", shown=progress)
-        chosen.write(_placed(shown, placer, chosen, tally), fresh, Job(labels, shard_bytes, at, placer, csv_encoding))
+        chosen.write(_placed(shown, placer, chosen, tally), fresh, Job(items.questions, labels, shard_bytes, at, placer, csv_encoding))
         photos = tally.photos - (len(placer.left_out) - tally.left_out)
         if not photos and (before := photos_in(folder)):
             raise ExportError(

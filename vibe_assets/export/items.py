@@ -11,7 +11,8 @@ from urllib.parse import quote_from_bytes
 
 from vibe_assets.errors import UserError
 from vibe_assets.export.choice import Provenance, provenance
-from vibe_assets.records import ATTRIBUTES, Labels, PhotoRef
+from vibe_assets.questions import Questions
+from vibe_assets.records import Labels, PhotoRef
 from vibe_assets.storage import Place, below
 
 if TYPE_CHECKING:
@@ -52,22 +53,20 @@ class Item:
             "height": self.height,
             "group_id": self.group_id,
             "split": self.split,
-            "scene": self.labels.scene,
-            **{name: self.labels.attributes.get(name) for name in ATTRIBUTES},
-            "objects": list(self.labels.objects),
+            **self.labels.row(),
             "provenance": self.sources(),
         }
 
     def sources(self) -> list[dict[str, Any]]:
         """Provenance as JSON."""
-        return [vars(entry) for entry in self.provenance]
+        return [entry.to_json() for entry in self.provenance]
 
 
 class Items(Sequence[Item]):
     """The rows of a selection, turned into items one slice at a time."""
 
-    def __init__(self, rows: pl.DataFrame, root: Place) -> None:
-        self.rows, self.root = rows, root
+    def __init__(self, rows: pl.DataFrame, root: Place, questions: Questions) -> None:
+        self.rows, self.root, self.questions = rows, root, questions
 
     def __len__(self) -> int:
         return self.rows.height
@@ -82,14 +81,14 @@ class Items(Sequence[Item]):
     @overload
     def __getitem__(self, at: slice) -> Sequence[Item]: ...
     def __getitem__(self, at: int | slice) -> Item | Sequence[Item]:
-        return Items(self.rows[at], self.root) if isinstance(at, slice) else self._item(self.rows.row(at, named=True))
+        return Items(self.rows[at], self.root, self.questions) if isinstance(at, slice) else self._item(self.rows.row(at, named=True))
 
     def _item(self, row: dict[str, Any]) -> Item:
         path = bytes(row["path_bytes"])
         return Item(
             PhotoRef(row["image_id"], below(self.root, path), row["rel_path"]),
-            Labels.from_row(row),
-            tuple(provenance(row)),
+            self._labels(row),
+            tuple(provenance(row, self.questions)),
             quote_from_bytes(path, safe=b"/"),
             row["format"] or "",
             row["width"] or 0,
@@ -99,6 +98,11 @@ class Items(Sequence[Item]):
             row["group_id"] or row["image_id"],
             row["split"] or "train",
         )
+
+    def _labels(self, row: dict[str, Any]) -> Labels:
+        """The row's labels; of many, none is an empty list."""
+        lists = {field.name: row[field.name] or [] for field in self.questions.fields if field.dtype == "list[str]"}
+        return Labels.from_row({**row, **lists}, self.questions.columns)
 
     def fingerprint(self) -> str:
         """16 hex digits over every row, in order."""

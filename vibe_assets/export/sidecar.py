@@ -54,19 +54,21 @@ FIELDS = (TAGS_LIST, HIERARCHICAL, SUBJECT)
 class Entry:
     """A label that may be written, with the evidence for it."""
 
-    label: str  # taxonomy key
+    label: str  # label key
     source: str  # people | students | zero_shot | teacher
     version: str
     confidence: float | None
     precision: float | None  # None for people's own labels
     low: float | None  # lower end of the 95 % interval
     n: int | None  # audited photos behind it
+    kind: str = ""  # what people call the question's labels, where it is not the beginning of the key
+    yes_no: bool = False
 
     @property
     def path(self) -> str:
         """scene/food, attribute/has person, object/animals/dog."""
         kind, _, rest = self.label.partition(".")
-        return "/".join(["attribute" if kind == "attr" else kind, *rest.split(".")]).replace("_", " ")
+        return "/".join([self.kind or kind, *rest.split(".")]).replace("_", " ")
 
     def value(self, field: Field) -> str:
         """What the label is called in a field."""
@@ -75,7 +77,7 @@ class Entry:
         if field is HIERARCHICAL:
             return self.path.replace("/", "|")
         leaf = self.path.rpartition("/")[2]
-        return leaf.removeprefix("has ").removeprefix("is ") if self.label.startswith("attr.") else leaf
+        return leaf.removeprefix("has ").removeprefix("is ") if self.yes_no else leaf
 
 
 @dataclass(frozen=True)

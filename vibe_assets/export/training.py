@@ -13,12 +13,9 @@ from typing import Any, TextIO
 from vibe_assets.export.items import Item
 from vibe_assets.export.pictures import Picture
 from vibe_assets.labels.files import labels_to_json
+from vibe_assets.questions import ManyOf, OneOf, Question, Questions
 
 SPLIT_FILES = {"train": "train.jsonl", "val": "val.jsonl", "test": "test.jsonl"}
-REQUEST = (
-    "Label this photo. Answer with one JSON object: scene (a list with one scene.* key, or empty), attributes (attr.* keys that are "
-    "known, true or false), objects (object.* keys, the main object first)."
-)
 
 
 def write_imagefolder(items: Iterable[Item], folder: Path) -> None:
@@ -82,7 +79,7 @@ class _Shards:
 
 
 # -- chat messages -----------------------------------------------------------------------------------------------------
-def write_messages(items: Iterable[Item], folder: Path) -> None:
+def write_messages(items: Iterable[Item], folder: Path, questions: Questions) -> None:
     """train.jsonl, val.jsonl, test.jsonl: `messages` of a user (text and image) and an assistant (the labels as JSON).
 
     The layout of TRL's and Qwen's vision fine-tuning (https://huggingface.co/docs/trl/dataset_formats). The split is the students', drawn
@@ -93,17 +90,35 @@ def write_messages(items: Iterable[Item], folder: Path) -> None:
             split: stack.enter_context((folder / name).open("w", encoding="utf-8")) for split, name in SPLIT_FILES.items()
         }
         for item in items:
-            files[item.split].write(json.dumps(message(item), ensure_ascii=False) + "\n")
+            files[item.split].write(json.dumps(message(item, questions), ensure_ascii=False) + "\n")
 
 
-def message(item: Item) -> dict[str, Any]:
+def request(questions: Questions) -> str:
+    """What the user asks."""
+    return f"Label this photo. Answer with one JSON object: {', '.join(f'{one.key} ({_wanted(one)})' for one in questions)}."
+
+
+def _wanted(question: Question) -> str:
+    keys = f"{question.prefix}.*"
+    match question:
+        case OneOf(listed=True):
+            return f"a list with one {keys} key, or empty"
+        case OneOf():
+            return f"one {keys} key, or null"
+        case ManyOf():
+            return f"{keys} keys, the main {question.head} first"
+        case _:
+            return f"{keys} keys that are known, true or false"
+
+
+def message(item: Item, questions: Questions) -> dict[str, Any]:
     """One training example."""
-    answer = {name: value for name, value in labels_to_json(item.labels).items() if name != "image_id"}
+    answer = {name: value for name, value in labels_to_json(item.labels, questions).items() if name != "image_id"}
     spoken = json.dumps(answer, ensure_ascii=False)
     return {
         "id": item.labels.image_id,
         "messages": [
-            {"role": "user", "content": [{"type": "text", "text": REQUEST}, {"type": "image", "image": item.file_name}]},
+            {"role": "user", "content": [{"type": "text", "text": request(questions)}, {"type": "image", "image": item.file_name}]},
             {"role": "assistant", "content": [{"type": "text", "text": spoken}]},
         ],
         "ground_truth_tags": list(tags(item)),

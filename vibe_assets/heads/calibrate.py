@@ -43,7 +43,7 @@ class Threshold:
 
 
 def calibrate(
-    kind: str,
+    qtype: str,
     names: Sequence[str],
     logits: NDArray[np.float32],
     targets: NDArray[np.integer],
@@ -51,7 +51,7 @@ def calibrate(
     weights: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """The `calibration` of a card from held-out logits (n, c); `weights` (n,), `mask` without labels that their training did not see."""
-    if kind == "scene":
+    if qtype == "one_of":
         return {"temperature": fit_temperature(logits[mask], targets[mask], None if weights is None else weights[mask])}
     pairs = {}
     for at, name in enumerate(names):
@@ -61,7 +61,7 @@ def calibrate(
 
 
 def choose_thresholds(
-    kind: str,
+    qtype: str,
     names: Sequence[str],
     p: NDArray[np.float64],
     targets: NDArray[np.integer],
@@ -70,19 +70,20 @@ def choose_thresholds(
     max_open: float = 1.0,
     familiar: Judged | None = None,
     folders: NDArray[Any] | None = None,
+    kind: str = "scene",
 ) -> dict[str, dict[str, Any]]:
-    """The `thresholds` of a card from held-out calibrated probabilities (n, c).
+    """The `thresholds` of a card from held-out calibrated probabilities (n, c); that of one_of stands under `kind`.
 
     `familiar` (m, c): those of photos from folders that trained, where the others are of held-out ones, their `folders` (n,); `max_open`
     is a share of the familiar. A label whose target precision is out of reach for the held-out folders is chosen on all of them.
     """
     near_p = None if familiar is None else familiar.p
-    if kind == "scene":
+    if qtype == "one_of":
         chosen = pick_confidence(
             p[mask].max(axis=1, initial=0.0), (p.argmax(axis=1) == targets)[mask], target_precision=target, max_open=max_open,
             familiar=None if near_p is None else near_p.max(axis=1, initial=0.0), folders=None if folders is None else folders[mask],
         )  # fmt: skip
-        return {"scene": {"upper": chosen.value, "rule": chosen.rule}}
+        return {kind: {"upper": chosen.value, "rule": chosen.rule}}
     thresholds: dict[str, dict[str, Any]] = {}
     for at, name in enumerate(names):
         known, positive = p[mask[:, at], at], targets[mask[:, at], at] == 1
@@ -90,7 +91,7 @@ def choose_thresholds(
         if familiar is not None:
             near = familiar.mask[:, at]
             every = np.append(known, familiar.p[near, at]), np.append(positive, familiar.targets[near, at] == 1)
-        if kind == "attribute":
+        if qtype == "yes_no":
             near_one = None if near_p is None else near_p[:, at]
             thresholds[name] = pick_band(known, positive, target_precision=target, max_open=max_open, familiar=near_one, every=every)
         else:

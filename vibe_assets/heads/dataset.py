@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vibe_assets.heads.models import KINDS, HeadError
+from vibe_assets.heads.models import HeadError
+from vibe_assets.questions import ManyOf, OneOf, Question, YesNo
+from vibe_assets.questions.types import implied
 
 if TYPE_CHECKING:
     import polars as pl
 
-Closure = Callable[[Iterable[str]], Iterable[str]]  # object keys -> the keys and all their parents
 USABLE_SPLITS = ("train", "val", "test", "aside")
 
 
@@ -54,69 +55,72 @@ class TrainingSet:
 
 
 def build_targets(
-    kind: str, rows: pl.DataFrame, *, labels: Sequence[str], closure: Closure | None = None
+    question: Question, rows: pl.DataFrame, *, labels: Sequence[str] | None = None
 ) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
-    """Targets and mask of label rows (the columns of `Labels.row()`) for a kind; a null is unknown, null `objects` for every label.
+    """Targets and mask of label rows for a question, or for some of its `labels`; a null is unknown, a null list for every label.
 
-    Objects are positive with all their parents when `closure` (for example `Taxonomy.closure`) is given; an object that is not
-    named is absent. One byte a label: a hundred labels of a million photos are 100 MB. Raises ValueError on a scene that is not among
-    the labels: the caller checks labels before.
+    A label of many_of is positive with all its parents; one that is not named is absent. One byte a label: a hundred labels of a million
+    photos are 100 MB. Raises ValueError on a label of one_of that the question does not have: the caller checks labels before.
     """
     import polars as pl
 
-    if kind not in KINDS:
-        raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
+    labels = head_labels(question) if labels is None else labels
     index = {label: at for at, label in enumerate(labels)}
     if len(index) != len(labels):
         raise ValueError(f"labels: expected each once, got {len(labels) - len(index)} repeated")
-    if kind == "scene":
-        if foreign := set(rows["scene"].drop_nulls().unique()) - set(index):
-            raise ValueError(f"scenes: expected {sorted(index)}, got {sorted(map(str, foreign))}")
-        found = rows["scene"].replace_strict(index, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+    if isinstance(question, OneOf):
+        if foreign := set(rows[question.key].drop_nulls().unique()) - set(index):
+            raise ValueError(f"{question.key}: expected {sorted(index)}, got {sorted(map(str, foreign))}")
+        found = rows[question.key].replace_strict(index, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
         return found, found >= 0
-    if kind == "attribute":
+    if isinstance(question, YesNo):
         columns = [rows[label].cast(pl.Boolean) for label in labels]
         said = np.stack([column.fill_null(value=False).to_numpy() for column in columns], axis=1)
         return said.astype(np.int8), np.stack([column.is_not_null().to_numpy() for column in columns], axis=1)
     targets = np.zeros((rows.height, len(labels)), dtype=np.int8)
-    named = rows.select(pl.int_range(pl.len()).alias("row"), pl.col("objects").cast(pl.List(pl.String))).explode("objects").drop_nulls()
-    for (key,), part in named.group_by("objects"):
-        for label in closure([str(key)]) if closure else [str(key)]:
+    many = pl.col(question.key)
+    named = rows.select(pl.int_range(pl.len()).alias("row"), many.cast(pl.List(pl.String))).explode(question.key).drop_nulls()
+    for (key,), part in named.group_by(question.key):
+        for label in (str(key), *implied(str(key))):
             if label in index:
                 targets[part["row"].to_numpy(), index[label]] = 1
-    return targets, np.repeat(rows["objects"].is_not_null().to_numpy()[:, None], len(labels), axis=1)
+    return targets, np.repeat(rows[question.key].is_not_null().to_numpy()[:, None], len(labels), axis=1)
+
+
+def head_labels(question: Question) -> tuple[str, ...]:
+    """What the head of a question calls its labels: columns of a yes_no question, else their keys."""
+    return tuple(label.word for label in question.labels) if isinstance(question, YesNo) else question.keys
 
 
 def training_set(
-    kind: str, embeddings_rows: pl.DataFrame, truth_rows: pl.DataFrame, groups_rows: pl.DataFrame, *, labels: Sequence[str],
-    closure: Closure | None = None, read: Callable[[pl.Series], NDArray[np.float32]] | None = None,
+    question: Question, embeddings_rows: pl.DataFrame, truth_rows: pl.DataFrame, groups_rows: pl.DataFrame, *,
+    labels: Sequence[str] | None = None, read: Callable[[pl.Series], NDArray[np.float32]] | None = None,
 ) -> TrainingSet:  # fmt: skip
-    """Join IMAGE_EMBEDDINGS, label rows (the columns of `Labels.row()`) and PHOTO_GROUPS on image_id, sorted by split and image_id.
+    """Join IMAGE_EMBEDDINGS, label rows and PHOTO_GROUPS on image_id, sorted by split and image_id; targets as in `build_targets`.
 
     A column `source` of `groups_rows` becomes the sources.
 
-    Photos without a vector, truth or split are left out; copies of a photo count once. A null `objects` leaves an object row out.
+    Photos without a vector, truth or split are left out; copies of a photo count once. A null list of labels leaves the row out.
     With `read`, `embeddings_rows` only name the photos that have a vector, and `read(image_ids)` hands the vectors over, (n, d).
     """
     import polars as pl
 
     truth = truth_rows.unique("image_id", keep="last", maintain_order=True)
-    if kind == "object":
-        truth = truth.filter(pl.col("objects").is_not_null())
+    if isinstance(question, ManyOf):
+        truth = truth.filter(pl.col(question.key).is_not_null())
     if read is None:
         embeddings_rows = embeddings_rows.filter(pl.col("embedding").is_not_null()).unique("image_id", keep="first", maintain_order=True)
     with_source = ["source"] if "source" in groups_rows.columns else []
-    columns = ["scene"] if kind == "scene" else list(labels) if kind == "attribute" else ["objects"]
     joined = (
         embeddings_rows.select("image_id")
         .unique("image_id")
-        .join(truth.select("image_id", *columns), on="image_id", how="inner")
+        .join(truth.select("image_id", *(field.name for field in question.fields)), on="image_id", how="inner")
         .join(
             groups_rows.select("image_id", "group_id", "split", *with_source).unique("image_id", keep="first"), on="image_id", how="inner"
         )
         .sort("split", "image_id")
     )
-    targets, mask = build_targets(kind, joined, labels=labels, closure=closure)
+    targets, mask = build_targets(question, joined, labels=labels)
     if read is None:
         places = joined.select("image_id").join(embeddings_rows, on="image_id", how="left", maintain_order="left")
         x = vectors(places["embedding"])

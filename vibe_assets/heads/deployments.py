@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from vibe_assets.heads.models import KINDS, HeadError
+from vibe_assets.heads.models import KIND, HeadError
 from vibe_assets.storage.disk import still_named, to_disk
 from vibe_assets.strangers import json_value
 
@@ -65,8 +65,8 @@ class Deployments:
 
     def deploy(self, kind: str, version: str, *, at: str, reason: str = "", by: str = "") -> Deployment:
         """Put a saved head in force. A version that is in force already adds no line. Raises HeadError when it is not there."""
-        if kind not in KINDS or not version.startswith(f"{kind}-"):
-            raise ValueError(f"expected a version of a kind in {KINDS}, got kind {kind!r} and version {version!r}")
+        if not KIND.fullmatch(kind) or not version.startswith(f"{kind}-"):
+            raise ValueError(f"expected a version of the kind, got kind {kind!r} and version {version!r}")
         self._require_saved(version)
         with self._locked() as log:
             entries = self._parse(_whole_lines(log))

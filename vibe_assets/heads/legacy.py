@@ -27,6 +27,11 @@ def export_pt(head: TrainedHead, path: Path) -> Path:
 
     from vibe_assets.lake import atomic_file
 
+    if head.kind not in LABELS_OF:
+        raise HeadError(
+            f"{path}: that layout has heads of {', '.join(LABELS_OF)} only, not of {head.kind}; its folder can be copied as it is"
+        )
+
     weight = head.weight.astype(np.float64) / head.std
     bias = head.bias.astype(np.float64) - weight @ head.mean.astype(np.float64)
     state = {"weight": torch.from_numpy(weight.astype(np.float32)), "bias": torch.from_numpy(bias.astype(np.float32))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from vibe_assets.errors import UserError
 from vibe_assets.strangers import json_value
 
-KINDS = ("scene", "attribute", "object")
+TYPES = ("one_of", "yes_no", "many_of")  # of questions: exactly one label, each true or false or open, any number
+EARLIER = {"scene": "one_of", "attribute": "yes_no", "object": "many_of"}  # kinds of cards that do not name their question's type
+KIND = re.compile(r"[^\W\d_][^\W_]*(?:_[^\W_]+)*")  # what a question may name its head
 FORMAT = 1  # layout of head.safetensors and card.json
-LATER = ("open", "carry_over", "distance")  # fields that cards of earlier versions lack
+LATER = ("open", "carry_over", "distance", "qtype")  # fields that cards of earlier versions lack
 
 
 class HeadError(UserError, RuntimeError):
@@ -32,8 +35,9 @@ class TooLittleToLearn(HeadError):
 class HeadCard:
     """All that is known of a head besides its weights; everything in it survives JSON unchanged.
 
-    `thresholds` has one entry per label, {"upper", "lower", "rule"}; a scene head has the one entry "scene". `calibration` is
-    {"temperature": T} for scenes and {"platt": {label: [a, b]}} otherwise, with probability = sigmoid(a * logit + b).
+    `kind` is the head's name, `qtype` one of TYPES. `thresholds` has one entry per label, {"upper", "lower", "rule"}; a one_of head has one
+    under its kind. `calibration` is {"temperature": T} for one_of and {"platt": {label: [a, b]}} otherwise, with probability =
+    sigmoid(a * logit + b).
     """
 
     kind: str
@@ -57,7 +61,8 @@ class HeadCard:
     history: tuple[Mapping[str, Any], ...] = ()  # one entry per iteration: strength, iteration, train_loss, val_loss
     open: Mapping[str, str] = field(default_factory=dict)  # label that is left open -> why: not shown to be better than a constant answer
     carry_over: Mapping[str, Any] = field(default_factory=dict)  # what held-out folders tell of photos from a folder never seen
-    distance: bool = False  # logits are divided by how far a vector lies from those that trained (`farness`); scene heads only
+    distance: bool = False  # logits are divided by how far a vector lies from those that trained (`farness`); one_of heads only
+    qtype: str = ""  # "" in a card of before: EARLIER has it
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -98,12 +103,17 @@ class TrainedHead:
                 raise ValueError(f"{name}: expected float32 {shape}, got {array.dtype} {array.shape}")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name}: expected finite values")
-        if self.card.kind not in KINDS:
-            raise ValueError(f"kind: expected one of {KINDS}, got {self.card.kind!r}")
+        if not KIND.fullmatch(self.card.kind) or self.qtype not in TYPES:
+            raise ValueError(f"kind: expected a name and a type in {TYPES}, got {self.card.kind!r}, {self.card.qtype!r}")
 
     @property
     def kind(self) -> str:
         return self.card.kind
+
+    @property
+    def qtype(self) -> str:
+        """The type of the question that it answers."""
+        return self.card.qtype or EARLIER.get(self.card.kind, "")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -132,12 +142,12 @@ class TrainedHead:
         return scores / farness(standardised)[:, None] if self.card.distance else scores
 
     def probabilities(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probabilities (n, c): rows sum to one for scenes, independent otherwise."""
+        """Calibrated probabilities (n, c): rows sum to one for one_of, independent otherwise."""
         return calibrated(self.logits(x), self.card.labels, self.card.calibration)
 
     def thresholds(self, which: str = "upper", labels: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """The `upper` or `lower` threshold of every label (c,); one value for scenes."""
-        names = labels or (("scene",) if self.kind == "scene" else self.labels)
+        """The `upper` or `lower` threshold of every label (c,); one value for one_of."""
+        names = labels or ((self.kind,) if self.qtype == "one_of" else self.labels)
         return np.array([float(self.card.thresholds.get(name, {}).get(which, 0.5)) for name in names])
 
 

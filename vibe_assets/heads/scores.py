@@ -12,15 +12,15 @@ from vibe_assets.heads.calibrate import calibration_error
 
 
 def score_split(
-    kind: str, names: Sequence[str], p: NDArray[np.float64], targets: NDArray[np.integer], mask: NDArray[np.bool_], *,
+    qtype: str, names: Sequence[str], p: NDArray[np.float64], targets: NDArray[np.integer], mask: NDArray[np.bool_], *,
     thresholds: Mapping[str, Mapping[str, Any]], uncalibrated: NDArray[np.float64], majority: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Figures over the known truth; None where a figure is not defined (no photo, no positive).
 
-    `p` and `uncalibrated` (n, c) are probabilities after and before calibration; `majority` is the most frequent scene of training.
+    `p` and `uncalibrated` (n, c) are probabilities after and before calibration; `majority` is the most frequent label of training.
     """
-    if kind == "scene":
-        return _scene(p[mask], targets[mask], float(thresholds["scene"]["upper"]), uncalibrated[mask], majority)
+    if qtype == "one_of":
+        return _one_of(p[mask], targets[mask], float(next(iter(thresholds.values()))["upper"]), uncalibrated[mask], majority)
     labels = {}
     for at, name in enumerate(names):
         known = mask[:, at]
@@ -30,7 +30,7 @@ def score_split(
     return {"n": int(mask.any(axis=1).sum()), **summary, **errors, "labels": labels}
 
 
-def _scene(
+def _one_of(
     p: NDArray[np.float64], targets: NDArray[np.integer], threshold: float, uncalibrated: NDArray[np.float64], majority: int | None
 ) -> dict[str, Any]:
     from sklearn.metrics import f1_score

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vibe_assets.heads.calibrate import MIN_ROWS, Judged, calibrate, choose_thresholds, why_open
 from vibe_assets.heads.dataset import TrainingSet, build_targets, training_set
-from vibe_assets.heads.models import KINDS, HeadCard, TooLittleToLearn, TrainedHead, calibrated, farness
+from vibe_assets.heads.models import EARLIER, KIND, TYPES, HeadCard, TooLittleToLearn, TrainedHead, calibrated, farness
 from vibe_assets.heads.scores import score_split
 from vibe_assets.settings import StudentSettings
 from vibe_assets.words import some
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingSet", "build_targets", "train_head", "training_set"]
 
+ONE_OF, YES_NO, MANY_OF = TYPES
 FOLDS = 5
 FOLDER_FOLDS = 3  # each costs a fit: training takes twice the time with them
 TAUGHT = 0.25  # share of the photos in held-out folders whose scene (label) another folder shows; below, folders are the labels themselves
@@ -66,95 +67,97 @@ class _Fit:
 
 def train_head(
     kind: str, data: TrainingSet, *, labels: Sequence[str], settings: StudentSettings, provenance: Mapping[str, Any],
-    threads: int | None = None, progress: bool = False,
+    qtype: str = "", threads: int | None = None, progress: bool = False,
 ) -> TrainedHead:  # fmt: skip
-    """Train a `scene`, `attribute` or `object` head on the train split; val chooses, held-out folders set thresholds.
+    """Train the head named `kind` of a question of type `qtype` (EARLIER knows those of three names) on the train split; val chooses,
+    held-out folders set thresholds.
 
     Photos of a folder that trained are too easy to set thresholds on: a head that is right on 99 % of them would never abstain. So every
     fold of whole folders (`data.sources`) is predicted by a fit without it; calibration weighs these photos and the val split alike.
     Without several folders the val split does it all.
     Labels that do not beat a constant answer on these photos are left open: `card.open` names them.
 
-    `labels` are the columns of the targets (scenes: all classes of the taxonomy; a class without photos keeps its slot). Objects with
-    fewer than `settings.min_positives` positives in the train split, and attributes without both outcomes there, are left out and
+    `labels` are the columns of the targets (one_of: all of the file; a class without photos keeps its slot). Those of many_of with
+    fewer than `settings.min_positives` positives in the train split, and of yes_no without both outcomes there, are left out and
     named in the card. `provenance` has the keys of PROVENANCE, `encoder` required. The test split only adds figures to the card.
     Where val has nothing to choose on (no photo; no label with both outcomes), folds of groups within train take its
     place; with a single group, a fixed strength, uncalibrated. Repeats bit for bit for equal seed and library versions; `threads`
     (None: 1 or 2, by the size of the data alone) change nothing but the time. Beside `data` it needs memory for labels and logits only.
     Raises ValueError on arguments that do not fit, TooLittleToLearn when there is too little to learn from.
     """
-    _check(kind, data, labels, provenance)
+    qtype = qtype or EARLIER.get(kind, "")
+    _check(kind, qtype, data, labels, provenance)
     train = data.rows("train")
-    kept, left_out = _learnable(kind, data, labels, train, settings)
+    kept, left_out = _learnable(kind, qtype, data, labels, train, settings)
     names = tuple(labels[at] for at in kept)
-    if kind != "scene":
+    if qtype != ONE_OF:
         data = replace(data, targets=data.targets[:, kept], mask=data.mask[:, kept])
-    fit = _fit(kind, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
+    fit = _fit(qtype, data, train, classes=len(names), settings=settings, threads=threads, progress=progress)
 
     held = fit.new or fit.familiar
     parts = [held, fit.familiar] if fit.new else [held]
     at, taught = np.concatenate([rows.at for rows in parts]), np.concatenate([rows.taught for rows in parts])
     logits = np.concatenate([rows.logits for rows in parts])
-    calibration = calibrate(kind, names, logits, data.targets[at], taught, _even([len(rows.at) for rows in parts]))
-    if kind == "scene" and fit.new:  # held-out folders make it more cautious, never bolder: the next one may be further away
-        familiar = calibrate(kind, names, fit.familiar.logits, data.targets[fit.familiar.at], fit.familiar.taught)
+    calibration = calibrate(qtype, names, logits, data.targets[at], taught, _even([len(rows.at) for rows in parts]))
+    if qtype == ONE_OF and fit.new:  # held-out folders make it more cautious, never bolder: the next one may be further away
+        familiar = calibrate(qtype, names, fit.familiar.logits, data.targets[fit.familiar.at], fit.familiar.taught)
         calibration = {"temperature": max(calibration["temperature"], familiar["temperature"], 1.0)}
     p = calibrated(logits, names, calibration)
     near, folders = None, None
     if fit.new and data.sources is not None:
         near, folders = Judged(p[len(held.at) :], data.targets[fit.familiar.at], fit.familiar.taught), data.sources[held.at]
     thresholds = choose_thresholds(
-        kind, names, p[: len(held.at)], data.targets[held.at], data.mask[held.at] if kind == "scene" else held.taught,
-        settings.target_precision, settings.max_open, near, folders,
+        qtype, names, p[: len(held.at)], data.targets[held.at], data.mask[held.at] if qtype == ONE_OF else held.taught,
+        settings.target_precision, settings.max_open, near, folders, kind,
     )  # fmt: skip
-    left_open = {} if kind == "scene" or not len(at) else _open(names, p, data.targets[at] == 1, taught, thresholds)
-    metrics = _metrics(kind, names, data, fit, calibration, thresholds)
+    left_open = {} if qtype == ONE_OF or not len(at) else _open(names, p, data.targets[at] == 1, taught, thresholds)
+    metrics = _metrics(qtype, names, data, fit, calibration, thresholds)
     card = HeadCard(
-        kind=kind, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
-        n_train=len(train), n_val=len(data.rows("val")), positives=_positives(kind, names, data), selection=fit.selection,
+        kind=kind, qtype=qtype, labels=names, dim=data.x.shape[1], left_out=left_out, seed=settings.seed,
+        n_train=len(train), n_val=len(data.rows("val")), positives=_positives(qtype, names, data), selection=fit.selection,
         history=fit.history, calibration=calibration, thresholds=thresholds,
-        metrics=metrics, open=left_open, carry_over=_carry_over(kind, metrics, fit, thresholds, settings.target_precision),
-        distance=kind == "scene",
+        metrics=metrics, open=left_open, carry_over=_carry_over(qtype, metrics, fit, thresholds, settings.target_precision),
+        distance=qtype == ONE_OF,
         **{**provenance, "data_versions": dict(provenance.get("data_versions", {}))},
     )  # fmt: skip
     return TrainedHead(fit.weight, fit.bias, fit.mean, fit.std, card)
 
 
 # -- what can be learned -----------------------------------------------------------------------------------------------
-def _check(kind: str, data: TrainingSet, labels: Sequence[str], provenance: Mapping[str, Any]) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
+def _check(kind: str, qtype: str, data: TrainingSet, labels: Sequence[str], provenance: Mapping[str, Any]) -> None:
+    if not KIND.fullmatch(kind) or qtype not in TYPES:
+        raise ValueError(f"kind: expected a name and a type in {TYPES}, got {kind!r}, {qtype!r}")
     if wrong := sorted(set(provenance) - set(PROVENANCE)):
         raise ValueError(f"provenance: expected keys of {PROVENANCE}, got {wrong}")
     if not provenance.get("encoder"):
         raise ValueError("provenance: expected the fingerprint of the encoder under 'encoder', got none")
     if not labels or len(set(labels)) != len(labels):
         raise ValueError(f"labels: expected at least one and each once, got {len(labels)}, {len(set(labels))} different")
-    if kind == "scene" and (data.targets.ndim != 1 or data.targets.max(initial=-1) >= len(labels)):
+    if qtype == ONE_OF and (data.targets.ndim != 1 or data.targets.max(initial=-1) >= len(labels)):
         raise ValueError(
             f"targets: expected indices (n,) below {len(labels)}, got {data.targets.shape} up to {data.targets.max(initial=-1)}"
         )
-    if kind != "scene" and data.targets.shape != (len(data.x), len(labels)):
+    if qtype != ONE_OF and data.targets.shape != (len(data.x), len(labels)):
         raise ValueError(f"targets: expected {(len(data.x), len(labels))}, got {data.targets.shape}")
     if not all(np.isfinite(data.x[at : at + BLOCK]).all() for at in range(0, len(data.x), BLOCK)):
         raise ValueError("x: expected finite vectors, got NaN or infinity")
 
 
 def _learnable(
-    kind: str, data: TrainingSet, labels: Sequence[str], train: NDArray[np.intp], settings: StudentSettings
+    kind: str, qtype: str, data: TrainingSet, labels: Sequence[str], train: NDArray[np.intp], settings: StudentSettings
 ) -> tuple[list[int], dict[str, int]]:
     """Columns to train, and what is left out with its positives in the train split."""
     if not len(train):
         raise TooLittleToLearn(
             f"{kind} head: no photo of the train split has a known label; annotate more photos, or check the photo groups"
         )
-    if kind == "scene":
+    if qtype == ONE_OF:
         if len(present := np.unique(data.targets[train])) < 2:
-            raise TooLittleToLearn(f"scene head: every photo of the train split is {labels[present[0]]}; at least two scenes are needed")
+            raise TooLittleToLearn(f"{kind} head: every photo of the train split is {labels[present[0]]}; at least two {kind}s are needed")
         return list(range(len(labels))), {}
     known, positive = data.mask[train], (data.targets[train] == 1) & data.mask[train]
     positives, negatives = positive.sum(axis=0), (known & ~positive).sum(axis=0)
-    enough = settings.min_positives if kind == "object" else 1
+    enough = settings.min_positives if qtype == MANY_OF else 1
     kept = [at for at in range(len(labels)) if positives[at] >= enough and negatives[at] >= 1]
     if not kept:
         raise TooLittleToLearn(
@@ -164,12 +167,12 @@ def _learnable(
     return kept, {label: int(positives[at]) for at, label in enumerate(labels) if at not in set(kept)}
 
 
-def _positives(kind: str, names: Sequence[str], data: TrainingSet) -> dict[str, dict[str, int]]:
+def _positives(qtype: str, names: Sequence[str], data: TrainingSet) -> dict[str, dict[str, int]]:
     """Label -> split -> photos known to show it."""
     counts: dict[str, dict[str, int]] = {name: {} for name in names}
     for split in ("train", "val", "test"):
         rows = data.rows(split)
-        if kind == "scene":
+        if qtype == ONE_OF:
             per_label = np.bincount(data.targets[rows], minlength=len(names))
         else:
             per_label = ((data.targets[rows] == 1) & data.mask[rows]).sum(axis=0)
@@ -180,7 +183,7 @@ def _positives(kind: str, names: Sequence[str], data: TrainingSet) -> dict[str, 
 
 # -- fitting -----------------------------------------------------------------------------------------------------------
 def _fit(
-    kind: str, data: TrainingSet, train: NDArray[np.intp], *, classes: int, settings: StudentSettings, threads: int | None, progress: bool
+    qtype: str, data: TrainingSet, train: NDArray[np.intp], *, classes: int, settings: StudentSettings, threads: int | None, progress: bool
 ) -> _Fit:
     import torch
 
@@ -188,18 +191,18 @@ def _fit(
 
     threads = threads or (1 if len(train) * data.x.shape[1] < SMALL else 2)
     with fit.deterministic(seed=settings.seed, threads=1):  # `threads` share out rows, each on its own: no sum is split among them
-        loss, correction = _loss(kind, data, train)
+        loss, correction = _loss(qtype, data, train)
         rows = _standardised(data, train, threads)
         val, groups = data.rows("val"), data.groups[train]
         model = fit.linear(data.x.shape[1], classes)
         at, taught = train[:0], data.mask[:0]
-        if _can_choose(kind, data, train, val):
+        if _can_choose(qtype, data, train, val):
             held = _picked(data, val, rows)
-            path, selection = _along_path(model, rows, _selectable(kind, held, rows), loss, settings=settings, progress=progress)
+            path, selection = _along_path(model, rows, _selectable(qtype, held, rows), loss, settings=settings, progress=progress)
             selection |= {"by": "val", "n": len(val)}
-            at, logits, taught = val, picked.logits(model, held), _selectable(kind, held, rows).mask.numpy()
+            at, logits, taught = val, picked.logits(model, held), _selectable(qtype, held, rows).mask.numpy()
         elif (folds := min(FOLDS, len(np.unique(groups)))) >= 2:
-            path, logits, losses = _cross_validate(kind, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
+            path, logits, losses = _cross_validate(qtype, rows, groups, loss, model, folds=folds, settings=settings, progress=progress)
             selection = {"by": f"{folds} folds of groups in train", "n": len(train), "loss": min(losses), "losses": losses}
             at, taught = train, data.mask[train]
         else:
@@ -209,25 +212,25 @@ def _fit(
         selection = {"strength": best.strength, "iteration": best.iteration, "loss": round(best.loss, 8)} | selection
         weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy() - correction
         mean, std = rows.mean.numpy(), rows.std.numpy()
-        familiar = _Held(at, _told(kind, logits.numpy() - correction, data, at, mean, std), taught)
+        familiar = _Held(at, _told(qtype, logits.numpy() - correction, data, at, mean, std), taught)
         new: _Held | None = None
-        if len(at) and (folders := _by_folder(kind, data, train, settings.seed)) is not None:
+        if len(at) and (folders := _by_folder(qtype, data, train, settings.seed)) is not None:
             found = _over_folders(rows, folders, loss, model, path, best.strength, settings=settings).numpy() - correction
             for inside, outside in folders.splits:
                 apart = _standardised(data, train[folders.rows[inside]], threads)  # as far as from a head that never saw these folders
-                found[outside] = _told(kind, found[outside], data, train[folders.rows[outside]], apart.mean.numpy(), apart.std.numpy())
+                found[outside] = _told(qtype, found[outside], data, train[folders.rows[outside]], apart.mean.numpy(), apart.std.numpy())
             new = _Held(train[folders.rows], found, folders.taught)
             selection["folders"] = f"{len(folders.splits)} folds of {some(folders.count, 'folder')}"
         test = data.rows("test")
-        tested = _told(kind, picked.logits(model, _picked(data, test, rows)).numpy() - correction, data, test, mean, std)
+        tested = _told(qtype, picked.logits(model, _picked(data, test, rows)).numpy() - correction, data, test, mean, std)
     return _Fit(weight, bias, mean, std, familiar, new, selection, path.history, tested)
 
 
 def _told(
-    kind: str, scores: NDArray[np.float32], data: TrainingSet, at: NDArray[np.intp], mean: NDArray[np.float32], std: NDArray[np.float32]
+    qtype: str, scores: NDArray[np.float32], data: TrainingSet, at: NDArray[np.intp], mean: NDArray[np.float32], std: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """The linear layer's scores (n, c) of the photos `at` (n,) as the head will tell them: those of scenes over `farness`."""
-    if kind != "scene" or not len(at):
+    if qtype != ONE_OF or not len(at):
         return scores
     far = [farness((data.x[at[low : low + FEW]] - mean) / std) for low in range(0, len(at), FEW)]
     return scores / np.concatenate(far)[:, None]
@@ -243,7 +246,7 @@ class _Folders:
     count: int  # folders
 
 
-def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int) -> _Folders | None:
+def _by_folder(qtype: str, data: TrainingSet, train: NDArray[np.intp], seed: int) -> _Folders | None:
     """Folds of folders (a group lies in that of its first photo); None where there is one only, or where each shows labels of its own.
 
     On more than LARGE rows a sample of them: what is chosen is one number, and every fold costs a fit.
@@ -264,12 +267,12 @@ def _by_folder(kind: str, data: TrainingSet, train: NDArray[np.intp], seed: int)
     splits = list(GroupKFold(min(FOLDER_FOLDS, count), shuffle=True, random_state=seed).split(rows, groups=sources[rows]))
     taught = known.copy()
     for inside, outside in splits:
-        if kind == "scene":
+        if qtype == ONE_OF:
             taught[outside] &= np.isin(targets[outside], targets[inside][known[inside]])
         else:
             positive = (targets[inside] == 1) & known[inside]
             taught[outside] &= positive.any(axis=0) & (known[inside] & ~positive).any(axis=0)
-    shown = known if kind == "scene" else known & (targets == 1)
+    shown = known if qtype == ONE_OF else known & (targets == 1)
     if (taught & shown).sum() < TAUGHT * shown.sum():
         return None
     return _Folders(rows, splits, taught, count)
@@ -333,8 +336,8 @@ def _along_path(
     raise AssertionError("the last of the sizes is that of all rows")
 
 
-def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, NDArray[np.float32]]:
-    """The loss of a kind, and what it adds to the logits (c,).
+def _loss(qtype: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, NDArray[np.float32]]:
+    """The loss of a type of question, and what it adds to the logits (c,).
 
     Weighting positives by w shifts a label's logits by log(w) (Elkan 2001); taking it off again leaves probabilities at the
     label's own rate, also where there are too few positives to calibrate.
@@ -343,9 +346,9 @@ def _loss(kind: str, data: TrainingSet, train: NDArray[np.intp]) -> tuple[Loss, 
 
     from vibe_assets.heads.losses import positive_weights, sigmoid_loss, softmax_loss
 
-    if kind == "scene":
+    if qtype == ONE_OF:
         return softmax_loss(), np.zeros(1, np.float32)
-    if kind == "attribute":
+    if qtype == YES_NO:
         return sigmoid_loss(), np.zeros(data.targets.shape[1], np.float32)
     positive = torch.from_numpy((data.targets[train] == 1) & data.mask[train]).sum(dim=0)
     negative = torch.from_numpy(data.mask[train]).sum(dim=0) - positive
@@ -378,26 +381,26 @@ def _picked(data: TrainingSet, at: NDArray[np.intp], like: PickedRows) -> Picked
     return replace(like, at=torch.from_numpy(at), targets=torch.from_numpy(data.targets[at]), mask=torch.from_numpy(data.mask[at]))
 
 
-def _selectable(kind: str, held: PickedRows, train: PickedRows) -> PickedRows:
+def _selectable(qtype: str, held: PickedRows, train: PickedRows) -> PickedRows:
     """Held-out rows without what training never saw (a scene; a label's one outcome): that loss grows with every step."""
     import torch
 
-    if kind != "scene":
+    if qtype != ONE_OF:
         positive = (train.targets == 1) & train.mask
         return replace(held, mask=held.mask & positive.any(dim=0) & (train.mask & ~positive).any(dim=0))
     return replace(held, mask=held.mask & torch.isin(held.targets, train.targets[train.mask].unique()))
 
 
-def _can_choose(kind: str, data: TrainingSet, train: NDArray[np.intp], val: NDArray[np.intp]) -> bool:
+def _can_choose(qtype: str, data: TrainingSet, train: NDArray[np.intp], val: NDArray[np.intp]) -> bool:
     """Whether val can choose: MIN_ROWS photos of scenes seen in training, or one label with both outcomes."""
-    if kind == "scene":
+    if qtype == ONE_OF:
         return int(np.isin(data.targets[val], data.targets[train]).sum()) >= MIN_ROWS
     positive = (data.targets[val] == 1) & data.mask[val]
     return bool((positive.any(axis=0) & (data.mask[val] & ~positive).any(axis=0)).any())
 
 
 def _cross_validate(
-    kind: str, rows: PickedRows, groups: NDArray[np.str_], loss: Loss, model: Any, *, folds: int, settings: StudentSettings, progress: bool
+    qtype: str, rows: PickedRows, groups: NDArray[np.str_], loss: Loss, model: Any, *, folds: int, settings: StudentSettings, progress: bool
 ) -> tuple[Any, Any, list[float]]:
     """Folds of groups choose the strength and the iterations of each; `model` is then fitted on all rows by that plan.
 
@@ -413,7 +416,7 @@ def _cross_validate(
     strengths = fit.strengths_of(len(groups))
     for inside, outside in splitter.split(np.zeros(len(groups)), groups=groups):
         train = rows.only(torch.from_numpy(inside))
-        held = _selectable(kind, rows.only(torch.from_numpy(outside)), train)
+        held = _selectable(qtype, rows.only(torch.from_numpy(outside)), train)
         fold = fit.linear(rows.x.shape[1], model.out_features)
         path = fit.fit_path(
             fold, train, held, loss, strengths=strengths, max_iterations=settings.max_epochs, patient=True, progress=progress
@@ -452,16 +455,16 @@ def _open(
 
 
 def _carry_over(
-    kind: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, thresholds: Mapping[str, Mapping[str, Any]], target: float
+    qtype: str, metrics: Mapping[str, Mapping[str, Any]], fit: _Fit, thresholds: Mapping[str, Mapping[str, Any]], target: float
 ) -> dict[str, Any]:
     """What held-out folders tell of photos from a folder never seen; it carries over where the threshold reaches the target there."""
     if fit.new is None:
         return {"carries_over": None, "note": "no folder could be held out, so nothing tells how it does on photos of another"}
     figures = metrics["new_folders"]
-    if kind != "scene":
+    if qtype != ONE_OF:
         return {"n": figures["n"], "macro_average_precision": figures["macro_average_precision"]}
     right, kept = figures["accuracy_kept"], figures["kept"]
-    holds = thresholds["scene"]["rule"] == "precision"
+    holds = next(iter(thresholds.values()))["rule"] == "precision"
     return {
         "carries_over": holds,
         "n": figures["n"],
@@ -475,16 +478,16 @@ def _carry_over(
 
 
 def _metrics(
-    kind: str, names: Sequence[str], data: TrainingSet, fit: _Fit, calibration: Mapping[str, Any],
+    qtype: str, names: Sequence[str], data: TrainingSet, fit: _Fit, calibration: Mapping[str, Any],
     thresholds: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Figures of the photos that chose (val, or the folds), and of the test split where there is one."""
-    raw = {"temperature": 1.0} if kind == "scene" else {"platt": {name: [1.0, 0.0] for name in names}}
-    majority = int(np.bincount(data.targets[data.rows("train")]).argmax()) if kind == "scene" else None
+    raw = {"temperature": 1.0} if qtype == ONE_OF else {"platt": {name: [1.0, 0.0] for name in names}}
+    majority = int(np.bincount(data.targets[data.rows("train")]).argmax()) if qtype == ONE_OF else None
 
     def figures(logits: NDArray[np.float32], at: NDArray[np.intp]) -> dict[str, Any]:
         return score_split(
-            kind, names, calibrated(logits, names, calibration), data.targets[at], data.mask[at], thresholds=thresholds,
+            qtype, names, calibrated(logits, names, calibration), data.targets[at], data.mask[at], thresholds=thresholds,
             uncalibrated=calibrated(logits, names, raw), majority=majority,
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from vibe_assets.heads.models import HeadError, sigmoid, softmax
 if TYPE_CHECKING:
     import polars as pl
 
-OPPOSITE = "not "  # label of prompts that say the opposite of an attribute: "not attr.has_person"
+OPPOSITE = "not "  # label of prompts that say the opposite of a label: "not attr.blurred"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Prompts:
     bias: float
 
     def having(self, prefix: str) -> tuple[str, ...]:
-        return tuple(label for label in self.labels if label.startswith(prefix))
+        return tuple(label for label in self.labels if label.startswith(f"{prefix}."))
 
     def logits(self, x: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float64]:
         """scale * cosine + bias, (n, labels) for unit rows x (n, d)."""
@@ -44,15 +44,15 @@ class Prompts:
         """Probabilities (n, labels) of labels of which exactly one holds."""
         return softmax(self.logits(x, labels))
 
-    def attribute(self, x: NDArray[np.float32], label: str) -> NDArray[np.float64] | None:
-        """Probability (n,) of an attribute: against its opposite where that has prompts, else a SigLIP logit; None where neither helps."""
+    def alone(self, x: NDArray[np.float32], label: str) -> NDArray[np.float64] | None:
+        """Probability (n,) that a label is true: against its opposite where that has prompts, else a SigLIP logit; None: neither helps."""
         if label not in self.labels:
             return None
         if OPPOSITE + label in self.labels:
             return self.exclusive(x, (label, OPPOSITE + label))[:, 0]
         return sigmoid(self.logits(x, (label,)))[:, 0] if self.bias else None
 
-    def objects(self, x: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float64]:
+    def several(self, x: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (n, labels): each by itself with SigLIP; otherwise shares of one whole, a parent's including its children's."""
         if self.bias:
             return sigmoid(self.logits(x, labels))

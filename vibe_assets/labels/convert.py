@@ -1,23 +1,24 @@
-"""The teacher's answers become automatic ground truth: scene, attributes and objects in the taxonomy's keys, one row per photo."""
+"""The teacher's answers become automatic ground truth: the labels of every question, one row per photo."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import ATTRIBUTES, AUTO_GROUND_TRUTH, Labels, fingerprint
+from vibe_assets.records import AUTO_GROUND_TRUTH, fingerprint
 from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from vibe_assets.labels.taxonomy import Taxonomy
+    from vibe_assets.questions import Questions
     from vibe_assets.settings import LabelSettings
 
 CONVERSION_VERSION = 1  # raise when the rules below change what an answer becomes
 
 
-def convert(annotations_rows: pl.DataFrame, taxonomy: Taxonomy, *, min_object_confidence: float, include_non_main: bool) -> pl.DataFrame:
+def convert(annotations_rows: pl.DataFrame, questions: Questions, *, min_object_confidence: float, include_non_main: bool) -> pl.DataFrame:
     """ANNOTATIONS rows -> AUTO_GROUND_TRUTH rows, sorted by image_id.
 
     Rows with a reason (failures) are left out. Of several answers to one photo the last row counts. Raises ValueError when an
@@ -25,56 +26,44 @@ def convert(annotations_rows: pl.DataFrame, taxonomy: Taxonomy, *, min_object_co
     """
     import polars as pl
 
-    mapping = _mapping(taxonomy, min_object_confidence, include_non_main)
+    mapping = _mapping(questions, min_object_confidence, include_non_main)
     truth: dict[str, dict[str, Any]] = {}
+    for image_id, annotation, teacher in _answers(annotations_rows):
+        told = questions.tell(annotation, min_confidence=min_object_confidence, include_non_main=include_non_main)
+        truth[image_id] = {"image_id": image_id, **told.values, "teacher": teacher, "mapping": mapping}
+    schema = AUTO_GROUND_TRUTH.of(questions).polars_schema()
+    return pl.DataFrame([truth[image_id] for image_id in sorted(truth)], schema=schema)
+
+
+def strange_words(
+    annotations_rows: pl.DataFrame, questions: Questions, *, min_object_confidence: float, include_non_main: bool
+) -> Counter[str]:
+    """ "QUESTION: word" -> photos, of words of the answers that mean no label."""
+    found: dict[str, tuple[str, ...]] = {}
+    for image_id, annotation, _ in _answers(annotations_rows):
+        found[image_id] = questions.tell(annotation, min_confidence=min_object_confidence, include_non_main=include_non_main).strange
+    return Counter(word for words in found.values() for word in set(words))
+
+
+def _answers(annotations_rows: pl.DataFrame) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """image_id, annotation and teacher of every answer."""
+    import polars as pl
+
     answered = annotations_rows.filter(pl.col("reason").is_null())
     for image_id, text, teacher in answered.select("image_id", "annotation", "teacher").iter_rows():
-        labels = labels_of(image_id, _parsed(image_id, text), taxonomy, min_object_confidence=min_object_confidence,
-                           include_non_main=include_non_main)  # fmt: skip
-        truth[image_id] = {**labels.row(), "teacher": teacher, "mapping": mapping}
-    return pl.DataFrame([truth[image_id] for image_id in sorted(truth)], schema=AUTO_GROUND_TRUTH.polars_schema())
+        yield image_id, _parsed(image_id, text), teacher
 
 
-def labels_of(image_id: str, answer: dict[str, Any], taxonomy: Taxonomy, *, min_object_confidence: float, include_non_main: bool) -> Labels:
-    """One answer as labels. What the answer does not say clearly is unknown, never false."""
-    attributes = {name: answer[name] for name in ATTRIBUTES if isinstance(answer.get(name), bool)}
-    objects = _objects(answer.get("objects"), taxonomy, min_object_confidence, include_non_main)
-    return Labels(image_id, taxonomy.scene_of(answer.get("scene")), attributes, objects)
-
-
-def mapping_fingerprint(taxonomy: Taxonomy, settings: LabelSettings) -> str:
+def mapping_fingerprint(questions: Questions, settings: LabelSettings) -> str:
     """16 hex digits over everything but the answers that decides what `convert` returns."""
-    return _mapping(taxonomy, settings.min_object_confidence, settings.include_non_main)
+    return _mapping(questions, settings.min_object_confidence, settings.include_non_main)
 
 
-def _mapping(taxonomy: Taxonomy, min_object_confidence: float, include_non_main: bool) -> str:
+def _mapping(questions: Questions, min_object_confidence: float, include_non_main: bool) -> str:
     return fingerprint({
-        "conversion": CONVERSION_VERSION, "taxonomy": taxonomy.fingerprint,
+        "conversion": CONVERSION_VERSION, "labels": questions.fingerprint,
         "min_object_confidence": float(min_object_confidence), "include_non_main": include_non_main,
     })  # fmt: skip
-
-
-def _objects(values: Any, taxonomy: Taxonomy, min_confidence: float, include_non_main: bool) -> tuple[str, ...]:
-    """Keys, main objects first, then by falling confidence; equal ones stay in the answer's order."""
-    found = []
-    for value in values if isinstance(values, list) else []:
-        if not isinstance(value, dict):
-            continue
-        key, main, confidence = (
-            taxonomy.object_of(value.get("coarse_type")),
-            value.get("is_main") is True,
-            _confidence(value.get("confidence")),
-        )
-        if key is not None and confidence >= min_confidence and (main or include_non_main):
-            found.append((not main, -confidence, key))
-    return tuple(dict.fromkeys(key for *_, key in sorted(found, key=lambda entry: entry[:2])))
-
-
-def _confidence(value: Any) -> float:
-    """A number of 0..1 as it is; anything else is no confidence at all."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0.0
-    return float(value) if math.isfinite(value) and 0 <= value <= 1 else 0.0
 
 
 def _parsed(image_id: str, text: str | None) -> dict[str, Any]:

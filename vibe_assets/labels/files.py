@@ -1,7 +1,8 @@
 """Labels as files: JSONL and pretty JSON lists out; checked rows, or an error that names every wrong line, back in.
 
 One photo's labels: `{"image_id": "...", "scene": ["scene.product"], "attributes": {"attr.has_person": true}, "objects": ["object.drink"]}`.
-Unknown is an empty list, or an attribute that is null or left out.
+Unknown is an empty list, null, or a yes or no that is null or left out. Every other question has a member of its own: a key or null
+(one_of), `{key: true}` (yes_no), a list of keys (many_of).
 """
 
 from __future__ import annotations
@@ -15,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 from vibe_assets.errors import UserError
 from vibe_assets.labels.positions import Element, FileFault, split_elements
 from vibe_assets.lake import write_text
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, Labels
+from vibe_assets.questions import ManyOf, Question, Questions, YesNo, normalise
+from vibe_assets.records import AUDITED_GROUND_TRUTH, Labels
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from vibe_assets.labels.taxonomy import Taxonomy
-
-LABEL_FIELDS = ("image_id", "scene", "attributes", "objects")
-AUDIT_FIELDS = (*LABEL_FIELDS, "rel_path", "stratum", "inclusion_probability", "annotator")
+AUDIT_FIELDS = ("rel_path", "stratum", "inclusion_probability", "annotator")
 SHOWN_FAULTS = 50
 MOST_COMPARED = 2000  # names of fields that a file is searched for slips of; more are another tool's
 MAX_FAULTS = 1000  # then the file is refused without reading on: it is another file than it should be
@@ -42,46 +41,54 @@ class AuditedFileError(UserError, ValueError):
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
-def labels_to_json(labels: Labels, *, with_unknown: bool = False) -> dict[str, Any]:
-    """One photo's labels in the file format. `with_unknown` spells out unknown attributes as null, for people to fill in."""
-    attributes = {f"attr.{name}": labels.attributes.get(name) for name in ATTRIBUTES}
-    return {
-        "image_id": labels.image_id,
-        "scene": [] if labels.scene is None else [labels.scene],
-        "attributes": {key: value for key, value in attributes.items() if with_unknown or value is not None},
-        "objects": list(labels.objects),
-    }
+def labels_to_json(labels: Labels, questions: Questions, *, with_unknown: bool = False) -> dict[str, Any]:
+    """One photo's labels in the file format. `with_unknown` spells out unknown yes or no as null, for people to fill in."""
+    written: dict[str, Any] = {"image_id": labels.image_id}
+    for question in questions:
+        if isinstance(question, YesNo):
+            said = {label.key: labels.values.get(label.word) for label in question.labels}
+            written[question.key] = {key: value for key, value in said.items() if with_unknown or value is not None}
+        elif isinstance(question, ManyOf):
+            written[question.key] = list(labels.values.get(question.key) or ())
+        else:
+            one = labels.values.get(question.key)
+            written[question.key] = one if not getattr(question, "listed", False) else [] if one is None else [one]
+    return written
 
 
-def write_labels(rows: pl.DataFrame, path: Path) -> Path:
+def write_labels(rows: pl.DataFrame, path: Path, questions: Questions) -> Path:
     """Rows with the label columns -> JSONL, one photo a line, written atomically."""
-    lines = (json.dumps(labels_to_json(Labels.from_row(row)), ensure_ascii=False) for row in rows.iter_rows(named=True))
+    photos = (Labels.from_row(row, questions.columns) for row in rows.iter_rows(named=True))
+    lines = (json.dumps(labels_to_json(labels, questions), ensure_ascii=False) for labels in photos)
     return write_text(path, "".join(f"{line}\n" for line in lines))
 
 
-def write_audited(rows: pl.DataFrame, path: Path) -> Path:
+def write_audited(rows: pl.DataFrame, path: Path, questions: Questions) -> Path:
     """AUDITED_GROUND_TRUTH rows -> pretty JSON list that `read_audited` reads back without the sample at hand."""
     extra = ("inclusion_probability", "annotator")
     photos = [
-        {**labels_to_json(Labels.from_row(row), with_unknown=True), **{name: row[name] for name in extra}}
+        {
+            **labels_to_json(Labels.from_row(row, questions.columns), questions, with_unknown=True),
+            **{name: row[name] for name in extra},
+        }
         for row in rows.iter_rows(named=True)
     ]
     return write_text(path, json.dumps(photos, ensure_ascii=False, indent=2) + "\n")
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
-def read_labels(path: Path, taxonomy: Taxonomy) -> pl.DataFrame:
-    """A JSON list or JSONL of labels -> rows with image_id, scene, the attributes and objects, in the file's order.
+def read_labels(path: Path, questions: Questions) -> pl.DataFrame:
+    """A JSON list or JSONL of labels -> rows with image_id and the columns of the questions, in the file's order.
 
     Raises AuditedFileError naming every wrong line.
     """
     import polars as pl
 
-    check = _Check(path, taxonomy)
+    check = _Check(path, questions)
     rows = [labels.row() for _, labels in check.photos()]
     check.finish()
-    schema = AUDITED_GROUND_TRUTH.polars_schema()
-    return pl.DataFrame(rows, schema={name: schema[name] for name in ("image_id", "scene", *ATTRIBUTES, "objects")})
+    schema = AUDITED_GROUND_TRUTH.of(questions).polars_schema()
+    return pl.DataFrame(rows, schema={name: schema[name] for name in ("image_id", *questions.columns)})
 
 
 def names_heads(path: Path) -> bool:
@@ -91,7 +98,7 @@ def names_heads(path: Path) -> bool:
 
 
 def read_audited(
-    path: Path, *, taxonomy: Taxonomy, known_ids: Collection[str], sample_rows: pl.DataFrame | None = None, annotator: str | None = None
+    path: Path, *, questions: Questions, known_ids: Collection[str], sample_rows: pl.DataFrame | None = None, annotator: str | None = None
 ) -> pl.DataFrame:
     """A sample as people edited it (JSON list or JSONL) -> AUDITED_GROUND_TRUTH rows, sorted by image_id.
 
@@ -102,7 +109,7 @@ def read_audited(
     """
     import polars as pl
 
-    check = _Check(path, taxonomy, fields=AUDIT_FIELDS)
+    check = _Check(path, questions, extra=AUDIT_FIELDS)
     known = frozenset(known_ids)
     drawn = None if sample_rows is None else dict(sample_rows.select("image_id", "inclusion_probability").iter_rows())
     rows = []
@@ -117,14 +124,16 @@ def read_audited(
         for image_id in sorted(drawn.keys() - check.seen.keys()):
             check.fault_at_end(f"photo {image_id!r} of the sample is missing; put it back (labels may be left unknown)")
     check.finish()
-    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.polars_schema()).sort("image_id")
+    return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.of(questions).polars_schema()).sort("image_id")
 
 
 class _Check:
     """Reads one file, collects its faults, and raises them all at the end."""
 
-    def __init__(self, path: Path, taxonomy: Taxonomy, *, fields: tuple[str, ...] = LABEL_FIELDS) -> None:
-        self.path, self.taxonomy, self.fields = path, taxonomy, fields
+    def __init__(self, path: Path, questions: Questions, *, extra: tuple[str, ...] = ()) -> None:
+        self.path, self.questions = path, questions
+        self.label_fields = ("image_id", *(question.key for question in questions))
+        self.fields = (*self.label_fields, *extra)
         self.faults: list[FileFault] = []
         self.close: dict[str, list[str]] = {}  # field that is none of ours -> ours that it looks like
         self.seen: dict[str, str] = {}  # image_id -> where
@@ -145,7 +154,7 @@ class _Check:
         for element in self.elements:
             photo = element.value
             if not isinstance(photo, dict):
-                self.fault(element, (), f"expected an object with {', '.join(LABEL_FIELDS)}, got {_shown(photo)}")
+                self.fault(element, (), f"expected an object with {', '.join(self.label_fields)}, got {_shown(photo)}")
                 continue
             self.misspelt(element, photo)
             image_id = photo.get("image_id")
@@ -155,57 +164,68 @@ class _Check:
                 self.fault(element, ("image_id",), f"{image_id!r} stands in {self.seen[image_id]} already; keep one of the two")
             else:
                 self.seen[image_id] = element.fault(("image_id",), "").where
-                yield element, Labels(image_id, self.scene(element, photo), self.attributes(element, photo), self.objects(element, photo))
+                yield (
+                    element,
+                    Labels(image_id, {name: value for one in self.questions for name, value in self.said(element, photo, one).items()}),
+                )
 
-    def scene(self, element: Element, photo: Mapping[str, Any]) -> str | None:
-        value = photo.get("scene")
+    def said(self, element: Element, photo: Mapping[str, Any], question: Question) -> dict[str, Any]:
+        """What the photo says of a question, by column."""
+        value = photo.get(question.key)
+        if isinstance(question, YesNo):
+            return self.yes_no(element, question, value)
+        if isinstance(question, ManyOf):
+            return {question.key: self.many_of(element, question, value)}
+        return {question.key: self.one_of(element, question, value)}
+
+    def one_of(self, element: Element, question: Question, value: Any) -> str | None:
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if value in (None, "unknown", []):
             return None
         if not isinstance(value, str):
-            self.fault(element, ("scene",), f"scene: expected one scene key in a list, or [] for unknown, got {_shown(value)}")
+            form = f"one {question.prefix} key in a list, or [] for unknown" if getattr(question, "listed", False) else "one key, or null"
+            self.fault(element, (question.key,), f"{question.key}: expected {form}, got {_shown(value)}")
             return None
-        return self.known(element, ("scene", 0), value, self.taxonomy.scenes)
+        return self.known(element, (question.key, 0), value, question)
 
-    def attributes(self, element: Element, photo: Mapping[str, Any]) -> dict[str, bool | None]:
-        values = photo.get("attributes")
+    def yes_no(self, element: Element, question: Question, values: Any) -> dict[str, bool | None]:
         if values is None:
             return {}
         if not isinstance(values, dict):
-            self.fault(element, ("attributes",), f"attributes: expected an object, got {_shown(values)}")
+            self.fault(element, (question.key,), f"{question.key}: expected an object, got {_shown(values)}")
             return {}
         read: dict[str, bool | None] = {}
         for key, value in values.items():
-            if self.known(element, ("attributes", key), key, self.taxonomy.attributes) is None:
+            if self.known(element, (question.key, key), key, question) is None:
                 continue
             if value in (None, "unknown"):
                 value = None
             elif not isinstance(value, bool):
-                self.fault(element, ("attributes", key), f"{key}: expected true, false or null, got {_shown(value)}")
-            read[key.removeprefix("attr.")] = value
+                self.fault(element, (question.key, key), f"{key}: expected true, false or null, got {_shown(value)}")
+            read[key.removeprefix(f"{question.prefix}.")] = value
         return read
 
-    def objects(self, element: Element, photo: Mapping[str, Any]) -> tuple[str, ...]:
-        values = photo.get("objects")
+    def many_of(self, element: Element, question: Question, values: Any) -> tuple[str, ...]:
         if values is None:
             return ()
         if not isinstance(values, list):
-            self.fault(element, ("objects",), f"objects: expected a list of object keys, got {_shown(values)}")
+            self.fault(element, (question.key,), f"{question.key}: expected a list of {question.prefix} keys, got {_shown(values)}")
             return ()
-        keys = [self.known(element, ("objects", index), value, self.taxonomy.objects) for index, value in enumerate(values)]
+        keys = [self.known(element, (question.key, index), value, question) for index, value in enumerate(values)]
         return tuple(dict.fromkeys(key for key in keys if key is not None))
 
-    def known(self, element: Element, place: tuple[str | int, ...], value: Any, keys: tuple[str, ...]) -> str | None:
-        if isinstance(value, str) and value in keys:
+    def known(self, element: Element, place: tuple[str | int, ...], value: Any, question: Question) -> str | None:
+        if isinstance(value, str) and value in question.keys:
             return value
-        hint = self.suggestion(str(value), keys) if len(self.faults) < SHOWN_FAULTS else ""
+        hint = self.suggestion(str(value), question) if len(self.faults) < SHOWN_FAULTS else ""
         self.fault(element, place, f"{place[0]}: {_shown(value)} is no label of the taxonomy{hint}")
         return None
 
-    def suggestion(self, text: str, keys: tuple[str, ...]) -> str:
+    def suggestion(self, text: str, question: Question) -> str:
         from difflib import get_close_matches
 
-        meant = self.taxonomy.object_of(text) if keys is self.taxonomy.objects else None
+        keys = question.keys
+        meant = question.words.get(normalise(text)) if isinstance(question, ManyOf) else None
         close = [meant] if meant else get_close_matches(text, [*keys, *(key.partition(".")[2] for key in keys)], 1, 0.6)
         full = next((key for key in keys if close and (key == close[0] or key.partition(".")[2] == close[0])), None)
         return f"; did you mean {full!r}?" if full else f"; labels look like {keys[0]!r}"

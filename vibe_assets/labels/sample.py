@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from vibe_assets.questions import Questions
     from vibe_assets.settings import AuditSettings
 
     Floats = NDArray[np.float64]
@@ -114,7 +115,7 @@ def sample_rows(record: pl.DataFrame, truth_rows: pl.DataFrame, paths: pl.DataFr
 
     drawn = record.filter(pl.col("drawn")).select("image_id", "group_id", "stratum", "inclusion_probability")
     first = paths.group_by("image_id").agg(pl.col("rel_path").min())
-    schema = AUDIT_SAMPLE.polars_schema()
+    schema = {name: truth_rows.schema.get(name, dtype) for name, dtype in AUDIT_SAMPLE.polars_schema().items()}
     known = truth_rows.unique("image_id", keep="last").drop("group_id", "stratum", "inclusion_probability", "rel_path", strict=False)
     rows = drawn.join(first, on="image_id").join(known, on="image_id")
     return rows.select([pl.col(name).cast(dtype) for name, dtype in schema.items()]).sort("image_id")
@@ -230,11 +231,11 @@ def _student(predictions: pl.DataFrame, strategy: str, truth: Mapping[str, str |
     return dict(predictions.select("image_id", column).sort("image_id", column).iter_rows())
 
 
-def write_sample(rows: pl.DataFrame, path: Path) -> Path:
+def write_sample(rows: pl.DataFrame, path: Path, questions: Questions) -> Path:
     """AUDIT_SAMPLE rows -> pretty JSON list, labels filled in from the teacher, for people to correct in place; unknown is null."""
     photos = []
     for row in rows.iter_rows(named=True):
-        labels = labels_to_json(Labels.from_row(row), with_unknown=True)
+        labels = labels_to_json(Labels.from_row(row, questions.columns), questions, with_unknown=True)
         photos.append({
             "image_id": labels.pop("image_id"), "rel_path": row["rel_path"], **labels,
             "inclusion_probability": row["inclusion_probability"], "stratum": row["stratum"],

@@ -207,11 +207,13 @@ def _logs(settings: Settings) -> Finding:
 
 
 def _taxonomy(settings: Settings) -> Finding:
-    from vibe_assets.stages.platform import Platform
-    from vibe_assets.stages.truth import load_taxonomy
+    from vibe_assets.questions import YesNo
+    from vibe_assets.stages.platform import library_questions
+    from vibe_assets.words import some
 
-    taxonomy = load_taxonomy(Platform(settings))
-    return Finding("taxonomy", True, f"{len(taxonomy.scenes)} scenes, {len(taxonomy.objects)} objects")
+    questions = library_questions(settings)
+    counted = [question for question in questions if not isinstance(question, YesNo)] or questions
+    return Finding("taxonomy", True, ", ".join(some(len(question.labels), question.head) for question in counted))
 
 
 def _teacher(settings: Settings) -> Finding:

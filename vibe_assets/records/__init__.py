@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vibe_assets.fingerprints import fingerprint
 from vibe_assets.records.first_names import FIRST_NAMES
 from vibe_assets.records.series import SERIES
 from vibe_assets.records.spine import (
@@ -25,13 +24,12 @@ from vibe_assets.records.spine import (
     RAW_PHOTOS,
     SPINE,
 )
-from vibe_assets.records.table import ATTRIBUTES, SPLITS, Column, Table
+from vibe_assets.records.table import SPLITS, Column, Table
 from vibe_assets.records.tags import TAGS
 
 __all__ = [
     "SPLITS",
     "TABLES",
-    "ATTRIBUTES",
     "Column",
     "Estimate",
     "Labels",
@@ -65,28 +63,23 @@ class PhotoRef:
 
 @dataclass(frozen=True)
 class Labels:
-    """What one photo shows, in the taxonomy's keys. Unknown is None (scene, attributes) or absence (objects)."""
+    """What one photo shows: column of a question -> its label. None or absent: unknown; of many labels the main one is first."""
 
     image_id: str
-    scene: str | None
-    attributes: Mapping[
-        str,
-        bool | None,
-    ] = field(default_factory=dict)  # keys of ATTRIBUTES
-    objects: tuple[str, ...] = ()  # main object first
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
         """The record as columns of the label tables."""
         return {
             "image_id": self.image_id,
-            "scene": self.scene,
-            **{name: self.attributes.get(name) for name in ATTRIBUTES},
-            "objects": list(self.objects),
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in self.values.items()},
         }
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Labels:
-        return cls(row["image_id"], row["scene"], {name: row[name] for name in ATTRIBUTES}, tuple(row["objects"] or ()))
+    def from_row(cls, row: Mapping[str, Any], columns: Iterable[str]) -> Labels:
+        """Those `columns` of a row."""
+        values = {name: row[name] for name in columns}
+        return cls(row["image_id"], {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -102,9 +95,3 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """16 hex digits over everything that changes an answer; key order does not matter."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vibe_assets.records.table import ATTRIBUTES
-
 if TYPE_CHECKING:
     import polars as pl
 
-QUESTIONS = ("scene", *ATTRIBUTES, "objects")
+    from vibe_assets.questions import Questions
+
 NOBODY, TEACHER = "none", "teacher"
-DERIVED = {"is_document": "scene.document", "is_screenshot": "scene.screenshot"}  # attributes that follow from the scene
 
 
-def source_text(sources: Mapping[str, str]) -> str:
-    """The `source` of a row from those of the QUESTIONS that anybody answers: one word where all have the same, `none` for no question.
+def source_text(sources: Mapping[str, str], questions: Questions) -> str:
+    """The `source` of a row from those of its label columns that anybody answers: one word where all have the same, `none` for no column.
 
-    Otherwise "scene=student has_person=zero_shot": each that is answered, blanks between.
+    Otherwise "scene=student food=zero_shot": each that is answered, blanks between.
     """
-    answered = {question: sources[question] for question in QUESTIONS if question in sources}
+    answered = {column: sources[column] for column in questions.columns if column in sources}
     if len(set(answered.values())) > 1:
         return " ".join(f"{question}={source}" for question, source in answered.items())
     return next(iter(answered.values()), NOBODY)
@@ -37,38 +35,40 @@ def source_of(question: str) -> pl.Expr:
 
 
 def source_in_words(source: str) -> str:
-    """What is not the students' own, for people: "" | "teacher" | "has_person: zero_shot; objects: teacher"."""
+    """What is not the students' own, for people: "" | "teacher" | "scene: zero_shot; objects: teacher"."""
     pairs = [entry.split("=") for entry in source.split() if not entry.endswith("student")]
     return "; ".join(": ".join(pair) for pair in pairs)
 
 
-def filled_from_teacher(rows: pl.DataFrame, truth: pl.DataFrame) -> pl.DataFrame:
+def filled_from_teacher(rows: pl.DataFrame, truth: pl.DataFrame, questions: Questions) -> pl.DataFrame:
     """Rows with the teacher's labels where nobody else answered. `truth` are label rows with image_id (AUTO_GROUND_TRUTH).
 
-    A question that a head or a prompt left open stays open: they looked, and were not sure. is_document and is_screenshot follow from
-    the scene here as everywhere, so that they are taken over with the teacher's scene only.
+    A question that a head or a prompt left open stays open: they looked, and were not sure. A label that follows from another question
+    does so here as everywhere: it is taken over with the teacher's answer to that one only.
     """
     import polars as pl
 
-    labels = {question: pl.col("scene") == DERIVED[question] if question in DERIVED else pl.col(question) for question in QUESTIONS}
-    teacher = truth.select("image_id", **{f"teacher@{question}": label for question, label in labels.items()}).unique("image_id")
+    columns, follows = questions.columns, questions.follows
+    labels = {
+        column: pl.col(follows[column].question).is_in(follows[column].keys) if column in follows else pl.col(column) for column in columns
+    }
+    teacher = truth.select("image_id", **{f"teacher@{column}": label for column, label in labels.items()}).unique("image_id")
     rows = rows.join(teacher, on="image_id", how="left", maintain_order="left")
-    taken = {question: (source_of(question) == NOBODY) & pl.col(f"teacher@{question}").is_not_null() for question in QUESTIONS}
-    taken |= {question: taken["scene"] & taken[question] for question in DERIVED}
-    sources = {question: pl.when(taken[question]).then(pl.lit(TEACHER)).otherwise(source_of(question)) for question in QUESTIONS}
+    taken = {column: (source_of(column) == NOBODY) & pl.col(f"teacher@{column}").is_not_null() for column in columns}
+    taken |= {column: taken[rule.question] & taken[column] for column, rule in follows.items()}
+    sources = {column: pl.when(taken[column]).then(pl.lit(TEACHER)).otherwise(source_of(column)) for column in columns}
     filled = rows.with_columns(
-        _joined(sources),
-        *(pl.when(taken[question]).then(f"teacher@{question}").otherwise(question).alias(question) for question in QUESTIONS),
+        _joined(sources), *(pl.when(taken[column]).then(f"teacher@{column}").otherwise(column).alias(column) for column in columns)
     )
-    return filled.drop([f"teacher@{question}" for question in QUESTIONS])
+    return filled.drop([f"teacher@{column}" for column in columns])
 
 
-def without_teacher(rows: pl.DataFrame) -> pl.DataFrame:
+def without_teacher(rows: pl.DataFrame, questions: Questions) -> pl.DataFrame:
     """PREDICTIONS rows with only what heads and prompts said: what was taken over from the teacher is open again, its source `none`."""
     import polars as pl
 
-    sources = {question: source_of(question).replace(TEACHER, NOBODY) for question in QUESTIONS}
-    own = (pl.when(source_of(question) != TEACHER).then(question).alias(question) for question in QUESTIONS)
+    sources = {column: source_of(column).replace(TEACHER, NOBODY) for column in questions.columns}
+    own = (pl.when(source_of(column) != TEACHER).then(column).alias(column) for column in questions.columns)
     return rows.with_columns(_joined(sources), *own)
 
 
@@ -76,9 +76,9 @@ def _joined(sources: Mapping[str, pl.Expr]) -> pl.Expr:
     """`source_text`, row by row."""
     import polars as pl
 
-    each = {question: source.replace(NOBODY, None) for question, source in sources.items()}
+    each = {column: source.replace(NOBODY, None) for column, source in sources.items()}
     named = pl.concat_str(
-        [pl.concat_str(pl.lit(f"{question}="), source) for question, source in each.items()], separator=" ", ignore_nulls=True
+        [pl.concat_str(pl.lit(f"{column}="), source) for column, source in each.items()], separator=" ", ignore_nulls=True
     )
     first, last = pl.min_horizontal(each.values()), pl.max_horizontal(each.values())
     return pl.when(first == last).then(first).when(first.is_null()).then(pl.lit(NOBODY)).otherwise(named).alias("source")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vibe_assets.records.table import ATTRIBUTES, FOLDER_KEY, IMAGE_ID, LABELS, REASON, REL_PATH, Column, Table
+from vibe_assets.records.table import CONFIDENCES, FOLDER_KEY, IMAGE_ID, LABELS, REASON, REL_PATH, TEACHERS, Column, Table
 
 FOLDER_SET = Table(
     "folder_set",
@@ -75,18 +75,19 @@ ANNOTATIONS = Table(
         "prompt_tokens": Column("i64", "as the server counted"),
         "completion_tokens": Column("i64", "as the server counted"),
         **REASON,
+        "questions": Column("str", "JSON: question that is answered -> fingerprint of what was asked; null after a failure"),
     },
     partitioned=True,
     of_library=True,
 )
 AUTO_GROUND_TRUTH = Table(
     "auto_ground_truth",
-    "the teacher's answers as labels of the taxonomy",
+    "the teacher's answers as labels",
     {
         **IMAGE_ID,
         **LABELS,
         "teacher": Column("str", "teacher fingerprint"),
-        "mapping": Column("str", "fingerprint of taxonomy and conversion"),
+        "mapping": Column("str", "fingerprint of label file and conversion"),
     },
     of_library=True,
 )
@@ -142,7 +143,7 @@ PROMPT_EMBEDDINGS = Table(
     "prompt_embeddings",
     "label prompts as unit vectors of the same space; empty where the encoder has no text tower",
     {
-        "label": Column("str", "taxonomy key"),
+        "label": Column("str", "label key"),
         "prompt": Column("str", "text"),
         "encoder": Column("str", "encoder fingerprint"),
         "embedding": Column("list[f32]", "unit vector"),
@@ -158,15 +159,12 @@ PREDICTIONS = Table(
         **IMAGE_ID,
         **REL_PATH,
         **LABELS,
-        "scene_confidence": Column("f64", "calibrated probability of the best scene, 0..1"),
-        **{f"{name}_confidence": Column("f64", f"probability of attr.{name}, 0..1") for name in ATTRIBUTES},
-        "object_confidences": Column("list[str]", "KEY=PROBABILITY, same order as objects"),
-        "abstained": Column("list[str]", "what was left open: scene, attribute names"),
+        **CONFIDENCES,
+        "abstained": Column("list[str]", "what was left open: columns"),
         "source": Column("str", "student | zero_shot | teacher | none; where questions differ QUESTION=SOURCE of each, blanks between"),
         "heads": Column("str", "versions of the heads used"),
         "encoder": Column("str", "encoder fingerprint"),
-        "teacher_scene": Column("str", "the teacher's scene, null where it has none"),
-        "teacher_objects": Column("list[str]", "the teacher's objects"),
+        **TEACHERS,
     },
     partitioned=True,
     of_library=True,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vibe_assets.questions import Questions, load
 
 if TYPE_CHECKING:
     import polars as pl
 
-ATTRIBUTES = ("has_person", "has_animal", "has_text", "is_document", "is_screenshot")
 SPLITS = ("train", "val", "test")
 
 
@@ -22,14 +24,35 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the lake. `partitioned` tables hold one partition per value of the column `key`, mostly a folder."""
+    """A table of the lake. `partitioned` tables hold one partition per value of the column `key`, mostly a folder.
+
+    In `layout`, LABELS, CONFIDENCES and TEACHERS stand for columns of the `questions` in force, the packaged ones where none are named.
+    """
 
     name: str
     description: str
-    columns: Mapping[str, Column]
+    layout: Mapping[str, Column]
     partitioned: bool = False
     key: str = "folder_key"
     of_library: bool = False  # its rows are of photos of the library, and stay when those are gone
+    questions: Questions | None = None
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """Column name -> type and description, in order."""
+        found: dict[str, Column] = {}
+        for name, column in self.layout.items():
+            found |= _OF_QUESTIONS[name](self.questions or load()) if name in _OF_QUESTIONS else {name: column}
+        return found
+
+    def of(self, questions: Questions) -> Table:
+        """The table with the columns of these questions."""
+        return replace(self, questions=questions) if self.labelled and questions is not self.questions else self
+
+    @property
+    def labelled(self) -> bool:
+        """Whether questions have columns in it."""
+        return not _OF_QUESTIONS.keys().isdisjoint(self.layout)
 
     def polars_schema(self) -> pl.Schema:
         """Column name -> polars data type."""
@@ -58,8 +81,17 @@ REASON = {
     "reason": Column("str", "null where all is well, otherwise why the row was rejected (a short code)"),
     "detail": Column("str", "what exactly was wrong, for people"),
 }
-LABELS = {
-    "scene": Column("str", "scene.* key, null where unknown"),
-    **{name: Column("bool", f"attr.{name}, null where unknown") for name in ATTRIBUTES},
-    "objects": Column("list[str]", "object.* keys, main object first"),
+LABELS = {"*labels": Column("", "a column for each label of a yes_no question, and for each other question")}
+CONFIDENCES = {"*confidences": Column("", "the probability beside each of LABELS")}
+TEACHERS = {"*teachers": Column("", "the teacher's word beside each of LABELS that is no yes or no")}
+_OF_QUESTIONS: dict[str, Callable[[Questions], dict[str, Column]]] = {
+    "*labels": lambda questions: {field.name: Column(field.dtype, field.description) for field in questions.fields},
+    "*confidences": lambda questions: {
+        field.confidence: Column(field.confidence_dtype, field.confidence_description) for field in questions.fields
+    },
+    "*teachers": lambda questions: {
+        f"teacher_{field.name}": Column(field.dtype, f"the teacher's {field.name}{', null where it has none' * (field.dtype == 'str')}")
+        for field in questions.fields
+        if field.dtype != "bool"
+    },
 }

@@ -1,4 +1,4 @@
-"""The audit of an installation -> how often people give the teacher's scene: all of them, and those who were shown nothing first."""
+"""The audit of an installation -> how often people give the teacher's main answer: all, and those shown nothing first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vibe_assets.audit.agreement import MIN_PHOTOS
 from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
 from vibe_assets.records.answers import NOBODY, source_of, without_teacher
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import audited_photos, groups_of, load_taxonomy
+from vibe_assets.stages.truth import audited_photos, groups_of
 from vibe_assets.stages.verdicts import counted_verdicts
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Agreed:
-    """Photos that people and teacher gave a scene, with what a bound on their share needs; arrays are (n,)."""
+    """Photos that people and teacher gave an answer, with what a bound on their share needs; arrays are (n,)."""
 
     agreed: NDArray[np.float64]  # 0..1
     weights: NDArray[np.float64]
     groups: NDArray[np.str_]
     largest: float  # weight of a photo, of all that were drawn
     finite: bool = False  # weights are 1 / the chance of being among these, of a library that is known (`weighted_share`)
-    models: Models | None = None  # how sure the students are of the teacher's scene
+    models: Models | None = None  # how sure the students are of the teacher's answer
 
     @property
     def n(self) -> int:
@@ -66,7 +66,7 @@ class Agreed:
 
 @dataclass(frozen=True)
 class Agreement:
-    """`everyone`: all audited photos with a scene; `blind`: those that somebody answered with nothing filled in."""
+    """`everyone`: all audited photos with an answer; `blind`: those that somebody answered with nothing filled in."""
 
     everyone: Agreed
     blind: Agreed
@@ -91,8 +91,10 @@ def teacher_agreement(platform: Platform) -> Agreement:
 
     from vibe_assets.audit.blind import scene_agreement
 
-    lake, groups = platform.lake, groups_of(platform)
-    rows = scene_agreement(counted_verdicts(platform), lake.read_live(AUDITED_GROUND_TRUTH), lake.read_live(AUTO_GROUND_TRUTH))
+    lake, groups, main = platform.lake, groups_of(platform), platform.questions.main
+    rows = scene_agreement(
+        counted_verdicts(platform), lake.read_live(AUDITED_GROUND_TRUTH), lake.read_live(AUTO_GROUND_TRUTH), platform.questions
+    )
     drawn = lake.read_live(AUDIT_SAMPLE, columns=["image_id", "inclusion_probability"])["inclusion_probability"].min()
     largest = max([*rows["weight"], *([1 / drawn] if isinstance(drawn, float) else [])], default=1.0)
 
@@ -102,7 +104,7 @@ def teacher_agreement(platform: Platform) -> Agreement:
         known = rows.filter(pl.col(column).is_not_null())
         ids = known["image_id"].to_list()
         named = np.array([groups.get(image_id, image_id) for image_id in ids], dtype=np.str_)
-        models = said.agreement(ids) if said is not None and ids and said.knows(ids) else None
+        models = said.agreement(ids, main.key) if main is not None and said is not None and ids and said.knows(ids) else None
         return Agreed(known[column].to_numpy(), known["weight"].to_numpy(), named, largest, finite, models)
 
     finite = lake.exists(AUDIT_DRAWS) and rows["known_chance"].all()
@@ -112,7 +114,7 @@ def teacher_agreement(platform: Platform) -> Agreement:
 def audited_said(platform: Platform, *, parents: bool = True) -> Said | None:
     """What the teacher and, where they answer, the students say of the photos that the audit speaks of; None where no draw tells which.
 
-    The teacher is the first source. `parents`: an object brings its parents along. Students that learned from people's answers are none:
+    The teacher is the first source. `parents`: a label brings its parents along. Students that learned from people's answers are none:
     of checked photos they know more than of the others.
     """
     from vibe_assets.evaluate.said import Said
@@ -121,8 +123,11 @@ def audited_said(platform: Platform, *, parents: bool = True) -> Said | None:
     if photos is None:
         return None
     lake = platform.lake
-    students = without_teacher(lake.read_live(PREDICTIONS)).filter(source_of("scene") != NOBODY)
-    if platform.settings.students.train_on != "auto":
+    questions = platform.questions
+    students = without_teacher(lake.read_live(PREDICTIONS), questions)
+    if questions.main is not None:
+        students = students.filter(source_of(questions.main.key) != NOBODY)
+    if questions.main is None or platform.settings.students.train_on != "auto":
         students = students.clear()
     sources = [lake.read_live(AUTO_GROUND_TRUTH), *([students] if students.height else [])]
-    return Said(photos, sources, load_taxonomy(platform).closure if parents else None)
+    return Said(photos, sources, questions=questions, parents=parents)

@@ -6,13 +6,13 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vibe_assets.audit.desk import Desk, DeskPhoto, Vocabulary
+from vibe_assets.audit.desk import Desk, DeskPhoto
 from vibe_assets.audit.pictures import Pictures
-from vibe_assets.records import ATTRIBUTES, AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PREDICTIONS, Labels
+from vibe_assets.records import AUDIT_SAMPLE, AUTO_GROUND_TRUTH, PREDICTIONS, Labels
 from vibe_assets.records.answers import without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
-from vibe_assets.stages.truth import groups_of, load_taxonomy
+from vibe_assets.stages.truth import groups_of
 from vibe_assets.stages.verdicts import mark_done, verdict_log
 from vibe_assets.storage import below
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vibe_assets.audit.page import App
+    from vibe_assets.questions import Questions
 
 
 def open_desk(platform: Platform) -> Desk:
@@ -32,9 +33,12 @@ def open_desk(platform: Platform) -> Desk:
     photos = sample.select("image_id", "inclusion_probability").join(accepted_photos(platform), on="image_id")
     if photos.is_empty():
         raise StageError("no photo of the sample is in the library any more: run `vibe sample` for a new one")
-    truth = platform.lake.read_live(AUTO_GROUND_TRUTH)
-    said = without_teacher(platform.lake.read_live(PREDICTIONS)).filter(pl.col("source") != "none").unique("image_id", keep="first")
-    teacher = {row["image_id"]: Labels.from_row(row) for row in (truth if truth.height else sample).iter_rows(named=True)}
+    truth, questions = platform.lake.read_live(AUTO_GROUND_TRUTH), platform.questions
+    said = (
+        without_teacher(platform.lake.read_live(PREDICTIONS), questions).filter(pl.col("source") != "none").unique("image_id", keep="first")
+    )
+    labelled = truth if truth.height else sample
+    teacher = {row["image_id"]: Labels.from_row(row, questions.columns) for row in labelled.iter_rows(named=True)}
     student = {row["image_id"]: row for row in said.iter_rows(named=True)}
     root = platform.settings.root
     desk_photos = [
@@ -44,13 +48,11 @@ def open_desk(platform: Platform) -> Desk:
         )
         for row in photos.iter_rows(named=True)
     ]  # fmt: skip
-    taxonomy = load_taxonomy(platform)
-    words = {key: taxonomy.labels[key].words for key in taxonomy.objects}
     versions = {name: str(rows[name][0]) for name, rows in (("teacher", truth), ("heads", said)) if rows.height}
     settings, groups = platform.settings.audit, groups_of(platform)
     return Desk(
-        [_with_student(photo, student.get(photo.image_id)) for photo in desk_photos],
-        Vocabulary(taxonomy.scenes, words),
+        [_with_student(photo, student.get(photo.image_id), questions) for photo in desk_photos],
+        questions,
         verdict_log(platform),
         blind_share=settings.blind_share,
         seed=settings.seed,
@@ -59,12 +61,12 @@ def open_desk(platform: Platform) -> Desk:
     )
 
 
-def _with_student(photo: DeskPhoto, row: dict[str, object] | None) -> DeskPhoto:
+def _with_student(photo: DeskPhoto, row: dict[str, object] | None, questions: Questions) -> DeskPhoto:
     if row is None:
         return photo
-    sure = {name: row[f"{name}_confidence"] for name in ("scene", *ATTRIBUTES)}
+    sure = {field.name: row[field.confidence] for field in questions.fields}
     confidence = {name: round(value, 3) for name, value in sure.items() if isinstance(value, float)}
-    return replace(photo, student=Labels.from_row(row), confidence=confidence)
+    return replace(photo, student=Labels.from_row(row, questions.columns), confidence=confidence)
 
 
 def desk_app(platform: Platform, *, host: str, port: int, served_as: Sequence[str] = (), token: str | None = None) -> App:

@@ -21,12 +21,13 @@ def figures_of_audit(platform: Platform) -> AuditFigures | None:
     from vibe_assets.audit.figures import audit_figures
     from vibe_assets.audit.judgements import judgement_rows
 
-    judgements = judgement_rows(counted_verdicts(platform)).join(accepted_photos(platform), on="image_id", how="semi")
+    judgements = judgement_rows(counted_verdicts(platform), platform.questions).join(accepted_photos(platform), on="image_id", how="semi")
     if judgements.is_empty():
         return None
     figures = audit_figures(
         judgements,
         platform.lake.read_live(AUTO_GROUND_TRUTH),
+        platform.questions,
         groups=groups_of(platform),
         sample=platform.lake.read_live(AUDIT_SAMPLE)["image_id"].to_list(),
     )

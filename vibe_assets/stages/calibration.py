@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vibe_assets.questions import OneOf, Questions, YesNo
 from vibe_assets.records import AUTO_GROUND_TRUTH, PHOTO_GROUPS, Estimate
-from vibe_assets.records.answers import DERIVED
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import deployed, library_vectors, test_rows
-from vibe_assets.stages.truth import load_taxonomy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,18 +21,25 @@ Pairs = dict[str, "tuple[Reliability | None, Reliability | None]"]
 
 
 def calibration_pairs(platform: Platform) -> Pairs:
-    """Label -> reliability (before, after) of the deployed scene and attribute heads, against the teacher's labels."""
+    """Label -> reliability (before, after) of the deployed heads of one label, and of yes or no, against the teacher's labels."""
     heads = deployed(platform)
     truth = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH))
     rows = library_vectors(platform).join(truth, on="image_id", how="inner") if heads else truth.head(0)
     if rows.is_empty():
         return {}
     fitting = {kind: head for kind, head in heads.items() if rows["encoder"][0] == head.card.encoder}
-    pairs = _scene_pair(fitting["scene"], rows) if "scene" in fitting else {}
-    return pairs | (_attribute_pairs(fitting["attribute"], rows) if "attribute" in fitting else {})
+    pairs: Pairs = {}
+    for question in platform.questions:
+        if (head := fitting.get(question.head)) is None:
+            continue
+        if isinstance(question, OneOf):
+            pairs |= _one_of_pair(question, head, rows)
+        elif isinstance(question, YesNo):
+            pairs |= _yes_no_pairs(question, head, rows, platform.questions)
+    return pairs
 
 
-def _scene_pair(head: TrainedHead, rows: pl.DataFrame) -> Pairs:
+def _one_of_pair(question: OneOf, head: TrainedHead, rows: pl.DataFrame) -> Pairs:
     import numpy as np
     import polars as pl
 
@@ -41,20 +47,20 @@ def _scene_pair(head: TrainedHead, rows: pl.DataFrame) -> Pairs:
     from vibe_assets.heads.dataset import vectors
     from vibe_assets.heads.models import softmax
 
-    known = rows.filter(pl.col("scene").is_not_null())
+    known = rows.filter(pl.col(question.key).is_not_null())
     if known.is_empty():
         return {}
     x = vectors(known["embedding"])  # (n, d)
-    scenes, labels = np.array(known["scene"].to_list()), np.array(head.labels)
+    truth, labels = np.array(known[question.key].to_list()), np.array(head.labels)
     before, after = (
-        reliability(p.max(axis=1), labels[p.argmax(axis=1)] == scenes)
-        for p in (softmax(head.logits(x).astype(np.float64)), head.probabilities(x))  # (n, scenes)
+        reliability(p.max(axis=1), labels[p.argmax(axis=1)] == truth)
+        for p in (softmax(head.logits(x).astype(np.float64)), head.probabilities(x))  # (n, labels)
     )
-    return {"scene": (before, after)}
+    return {question.head: (before, after)}
 
 
-def _attribute_pairs(head: TrainedHead, rows: pl.DataFrame) -> Pairs:
-    """How often "yes" was right over how likely it was said to be; attributes that follow from the scene are left out."""
+def _yes_no_pairs(question: YesNo, head: TrainedHead, rows: pl.DataFrame, questions: Questions) -> Pairs:
+    """How often "yes" was right over how likely it was said to be; labels that follow from another question are left out."""
     import numpy as np
     from scipy.special import expit
 
@@ -62,13 +68,13 @@ def _attribute_pairs(head: TrainedHead, rows: pl.DataFrame) -> Pairs:
     from vibe_assets.heads.dataset import vectors
 
     x = vectors(rows["embedding"])  # (n, d)
-    before, after = expit(head.logits(x).astype(np.float64)), head.probabilities(x)  # (n, attributes)
+    before, after = expit(head.logits(x).astype(np.float64)), head.probabilities(x)  # (n, labels)
     pairs: Pairs = {}
     for at, name in enumerate(head.labels):
         known = rows[name].is_not_null().to_numpy()
-        if name not in DERIVED and known.any():
+        if name not in questions.follows and known.any():
             true = rows[name].fill_null(False).to_numpy()[known]
-            pairs[f"attr.{name}"] = (reliability(before[known, at], true), reliability(after[known, at], true))
+            pairs[f"{question.prefix}.{name}"] = (reliability(before[known, at], true), reliability(after[known, at], true))
     return pairs
 
 
@@ -81,10 +87,13 @@ def head_calibration(platform: Platform, head: TrainedHead) -> Estimate | None:
 
     truth, groups = platform.lake.read_live(AUTO_GROUND_TRUTH), platform.lake.read(PHOTO_GROUPS)
     vectors = library_vectors(platform)
-    data = training_set(head.kind, vectors, truth, groups, labels=head.labels, closure=load_taxonomy(platform).closure)
+    question = platform.questions.of_head(head.kind)
+    if question is None:
+        return None
+    data = training_set(question, vectors, truth, groups, labels=head.labels)
     test = data.rows("test")
     p, targets, mask = head.probabilities(data.x[test]), data.targets[test], data.mask[test]
-    if head.kind == "scene":
+    if isinstance(question, OneOf):
         return calibration_error(p.max(axis=1, initial=0.0), p.argmax(axis=1) == targets, groups=data.groups[test])
     photo, label = np.nonzero(mask)
     weights = 1 / mask.sum(axis=0)[label]
@@ -92,14 +101,15 @@ def head_calibration(platform: Platform, head: TrainedHead) -> Estimate | None:
     return None if found is None else replace(found, n=len(test))
 
 
-def scene_coverage(platform: Platform) -> dict[str, Coverage]:
-    """What the deployed scene head buys by leaving photos open, as its card has it: the test split, and folders that did not train.
+def main_coverage(platform: Platform) -> dict[str, Coverage]:
+    """What the main head in force buys by leaving photos open, as its card has it: the test split, and folders that did not train.
 
     Against the teacher's labels; {} without a head, and for a head of before these figures were kept.
     """
     from vibe_assets.evaluate.charts import Coverage
 
-    head = deployed(platform).get("scene")
+    main = platform.questions.main
+    head = None if main is None else deployed(platform).get(main.head)
     found = {}
     for name, split in (("photos of the test split", "test"), ("photos of folders that did not train", "new_folders")):
         figures = {} if head is None else head.card.metrics.get(split, {})
@@ -109,9 +119,13 @@ def scene_coverage(platform: Platform) -> dict[str, Coverage]:
     return found
 
 
-def attribute_thresholds(platform: Platform) -> dict[str, float]:
-    """attr.* -> the probability from which on the deployed attribute head says yes."""
-    head = deployed(platform).get("attribute")
-    if head is None:
-        return {}
-    return {f"attr.{name}": float(at) for name, at in zip(head.labels, head.thresholds("upper"), strict=True) if name not in DERIVED}
+def yes_thresholds(platform: Platform) -> dict[str, float]:
+    """Label of a yes or no -> the probability from which on the deployed head says yes."""
+    questions, heads = platform.questions, deployed(platform)
+    return {
+        f"{question.prefix}.{name}": float(at)
+        for question in questions.of_type(YesNo)
+        if (head := heads.get(question.head)) is not None
+        for name, at in zip(head.labels, head.thresholds("upper"), strict=True)
+        if name not in questions.follows
+    }

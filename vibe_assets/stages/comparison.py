@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH
+from vibe_assets.questions import Questions, YesNo
+from vibe_assets.records import AUDITED_GROUND_TRUTH
 from vibe_assets.stages.gallery import photo_names, spoken_of, thumbnails
 from vibe_assets.stages.index import index_card, write_page
 from vibe_assets.stages.lineage import lineage
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.students import test_rows
-from vibe_assets.stages.truth import groups_of, load_taxonomy
+from vibe_assets.stages.truth import groups_of
 from vibe_assets.stages.versions import Version, label_version
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from vibe_assets.evaluate.flow import Flow
     from vibe_assets.evaluate.labels import Evaluation
 
-KINDS = {"scene": "scene", "attributes": "attribute", "objects": "object"}  # as people say it -> as the rows have it
 LOOKED_AT = 60  # photos whose pictures are tried for a gallery of 24
 FOLDER = "compare"
 
@@ -42,19 +42,20 @@ class Written:
 
 
 def compare_versions(platform: Platform, name_a: str, name_b: str, *, what: str | None = None, now: datetime | None = None) -> Written:
-    """Write reports/compare/A-vs-B.html. `what`: scene | attributes | objects, None for all that both speak of.
+    """Write reports/compare/A-vs-B.html. `what`: key of a question, None for all that both speak of.
 
-    Raises StageError for a name that does not exist, naming those that do, and for versions that share nothing.
+    Raises StageError for a name or question that does not exist, naming those that do, and for versions that share nothing.
     """
     from vibe_assets.evaluate.flow import label_flow
     from vibe_assets.evaluate.versus import Judged, render_comparison, verdict
 
     now = now or datetime.now(UTC)
     a, b = label_version(platform, name_a), label_version(platform, name_b)
-    kinds = _shared_kinds(a, b, what)
+    questions = platform.questions
+    kinds = _shared_kinds(a, b, what, questions)
     if learned := a.learned or b.learned:  # students are judged, and agree, on photos that no head has seen
         a, b = (replace(side, rows=test_rows(platform, side.rows)) for side in (a, b))
-    flow = label_flow(a.rows, b.rows, kinds=kinds, groups=groups_of(platform))
+    flow = label_flow(a.rows, b.rows, questions=questions, kinds=kinds, groups=groups_of(platform))
     if flow.n == 0:
         raise StageError(f"{a.name} and {b.name} have no photo{' of the test split' if learned else ''} in common")
     truth, note = _truth(platform, a, b)
@@ -65,9 +66,10 @@ def compare_versions(platform: Platform, name_a: str, name_b: str, *, what: str 
     page = render_comparison(
         Judged(a.name, a.about, judged[0]),
         Judged(b.name, b.about, judged[1]),
+        questions=questions,
         flow=flow,
         comparisons=comparisons,
-        scope=f"{', '.join(name for name, kind in KINDS.items() if kind in kinds)} of {flow.n:,} photos"
+        scope=f"{', '.join(question.key for question in questions if question.head in kinds)} of {flow.n:,} photos"
         + (" of the test split" if learned else ""),
         truth_note=note,
         thumbnails=thumbnails(platform, shown),
@@ -76,8 +78,8 @@ def compare_versions(platform: Platform, name_a: str, name_b: str, *, what: str 
         footer={"A": f"{a.name}, {a.rows.height:,} rows", "B": f"{b.name}, {b.rows.height:,} rows", **lineage(platform)},
         generated_at=now,
     )
-    text = verdict(flow, comparisons)
-    card = index_card(f"{a.name} or {b.name}?", now, summary=text, figures=_card_figures(flow))
+    text = verdict(flow, comparisons, questions)
+    card = index_card(f"{a.name} or {b.name}?", now, summary=text, figures=_card_figures(flow, questions))
     path = write_page(platform, f"{FOLDER}/{page_name(a.name, b.name, what)}", page, card)
     return Written(path, flow, comparisons, text)
 
@@ -89,10 +91,12 @@ def page_name(a: str, b: str, what: str | None = None) -> str:
     return safe if safe == whole else f"{safe}-{hashlib.sha256(whole.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
-def _shared_kinds(a: Version, b: Version, what: str | None) -> tuple[str, ...]:
+def _shared_kinds(a: Version, b: Version, what: str | None, questions: Questions) -> tuple[str, ...]:
     """What both speak of; of that the one kind that was asked for."""
     shared = tuple(kind for kind in a.kinds if kind in b.kinds)
-    wanted = shared if what is None else tuple(kind for kind in shared if kind == KINDS[what])
+    if what is not None and questions.get(what) is None:
+        raise StageError(f"{what!r} is no question; there are {', '.join(question.key for question in questions)}")
+    wanted = shared if what is None else tuple(kind for kind in shared if kind == questions[what].head)
     if wanted:
         return wanted
     said = "; ".join(f"{side.name} speaks of {', '.join(side.kinds) or 'nothing'}" for side in (a, b))
@@ -111,13 +115,11 @@ def _truth(platform: Platform, a: Version, b: Version) -> tuple[pl.DataFrame, st
 def _judge(platform: Platform, side: Version, truth: pl.DataFrame, kinds: Sequence[str]) -> Evaluation:
     from vibe_assets.evaluate.labels import evaluate_labels
 
-    taxonomy = load_taxonomy(platform)
     return evaluate_labels(
         side.rows,
         truth,
         groups=groups_of(platform),
-        scenes=tuple(taxonomy.scenes),
-        closure=taxonomy.closure,
+        questions=platform.questions,
         subject="trial",
         truth_kind="human",
         kinds=kinds,
@@ -125,19 +127,21 @@ def _judge(platform: Platform, side: Version, truth: pl.DataFrame, kinds: Sequen
 
 
 def _paired(platform: Platform, a: Version, b: Version, truth: pl.DataFrame, kinds: Sequence[str]) -> tuple[Comparison, ...]:
-    """Paired tests against people; attributes that one side is never asked are left out, they would count against it."""
+    """Paired tests against people; a yes or no that one side is never asked is left out, it would count against it."""
     import polars as pl
 
     from vibe_assets.evaluate.compare import compare_paired
 
-    unasked = [name for name in ATTRIBUTES if a.rows[name].is_null().all() or b.rows[name].is_null().all()]
+    questions = platform.questions
+    names = [field.name for question in questions.of_type(YesNo) for field in question.fields]
+    unasked = [name for name in names if a.rows[name].is_null().all() or b.rows[name].is_null().all()]
     truth = truth.with_columns(pl.lit(None, dtype=pl.Boolean).alias(name) for name in unasked)
     groups = groups_of(platform)
-    found = [compare_paired(a.rows, b.rows, truth, groups=groups, what=kind) for kind in kinds]
+    found = [compare_paired(a.rows, b.rows, truth, questions=questions, groups=groups, what=kind) for kind in kinds]
     return tuple(comparison for comparison in found if comparison.n)
 
 
-def _card_figures(flow: Flow) -> dict[str, Any]:
-    from vibe_assets.evaluate.versus import AGREEMENT
+def _card_figures(flow: Flow, questions: Questions) -> dict[str, Any]:
+    from vibe_assets.evaluate.versus import agreement_words
 
-    return {AGREEMENT[kind][0]: share for kind, share in flow.agreement.items()}
+    return {agreement_words(kind, questions)[0]: share for kind, share in flow.agreement.items()}

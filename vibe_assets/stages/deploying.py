@@ -62,13 +62,12 @@ def import_head(platform: Platform, file: Path, *, now: datetime | None = None) 
     The layout does not say which encoder a head was trained on: one that reads vectors of another length is refused (HeadError).
     """
     from vibe_assets.encoders.base import load_encoder
+    from vibe_assets.heads.dataset import head_labels
     from vibe_assets.heads.legacy import import_pt
     from vibe_assets.heads.store import save_head
-    from vibe_assets.records import ATTRIBUTES
-    from vibe_assets.stages.truth import load_taxonomy
 
-    taxonomy, encoder = load_taxonomy(platform), load_encoder(platform.settings.encoder)
-    known = (*taxonomy.scenes, *ATTRIBUTES, *taxonomy.objects)
+    encoder = load_encoder(platform.settings.encoder)
+    known = [label for question in platform.questions for label in head_labels(question)]
     head = import_pt(file, encoder=encoder.fingerprint, dim=encoder.dim, known=known, created_at=_moment(now))
     return save_head(head, platform.settings.heads_dir)
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 TITLE = "What has moved?"
-SHOWN_IN_INDEX = "scene_accuracy"
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,18 @@ def report_drift(platform: Platform, *, now: datetime | None = None) -> DriftRep
     from vibe_assets.evaluate.drift import SUBJECTS, folder_drift, folders_markdown, headline_series, render_drift, series_markdown
 
     now = now or datetime.now(UTC)
-    series = headline_series(published_metrics(platform))
+    questions = platform.questions
+    series = headline_series(published_metrics(platform), questions)
     steps, versions = distinct_versions(platform)
-    folders = folder_drift(versions, photo_folders(platform))
-    page = render_drift(series, folders, steps=steps, footer=lineage(platform), generated_at=now)
+    folders = folder_drift(versions, photo_folders(platform), questions)
+    page = render_drift(series, folders, questions=questions, steps=steps, footer=lineage(platform), generated_at=now)
     largest = max((drift.distances[-1] or 0.0 for drift in folders), default=0.0)
-    figures = {SUBJECTS[(one.subject, one.truth)]: one.estimates[-1] for one in series if one.metric == SHOWN_IN_INDEX}
+    in_index = None if questions.main is None else f"{questions.main.key}_accuracy"
+    figures = {SUBJECTS[(one.subject, one.truth)]: one.estimates[-1] for one in series if one.metric == in_index}
     path = write_page(platform, "drift_report", page, index_card(TITLE, now, summary=_summary(len(steps), largest), figures=figures))
     shown = {"series": [(one.metric, one.truth, one.subject, [e.value for e in one.estimates]) for one in series], "steps": steps}
     points = max((len(one.estimates) for one in series), default=0)
-    return DriftReport(path, points, largest, fingerprint(shown), series_markdown(series), folders_markdown(folders))
+    return DriftReport(path, points, largest, fingerprint(shown), series_markdown(series, questions), folders_markdown(folders))
 
 
 def published_metrics(platform: Platform) -> pl.DataFrame:
@@ -67,20 +68,21 @@ def published_metrics(platform: Platform) -> pl.DataFrame:
 
 
 def distinct_versions(platform: Platform) -> tuple[list[str], list[pl.DataFrame]]:
-    """Versions of the automatic labels whose scenes differ from the one before, oldest first, and what each step between two is called.
+    """Versions of the automatic labels whose main answers differ from the one before, oldest first, and what each step is called.
 
     Of each version the photos that are in the library now: that one was deleted since is no move of the labels.
     """
     found: list[tuple[int, pl.DataFrame]] = []
+    main = [] if platform.questions.main is None else [platform.questions.main.key]
     photos = accepted_photos(platform).select("image_id")
     for version, rows in label_versions(platform):
-        scenes = rows.select("image_id", "scene", "teacher", "mapping").join(photos, on="image_id", how="semi").sort("image_id")
-        if scenes.is_empty():
+        said = rows.select("image_id", *main, "teacher", "mapping").join(photos, on="image_id", how="semi").sort("image_id")
+        if said.is_empty():
             continue
-        if found and scenes.select("image_id", "scene").equals(found[-1][1].select("image_id", "scene")):
-            found[-1] = (version, scenes)  # the same labels again: the step belongs to the earliest commit that has them
+        if found and said.select("image_id", *main).equals(found[-1][1].select("image_id", *main)):
+            found[-1] = (version, said)  # the same labels again: the step belongs to the earliest commit that has them
             continue
-        found.append((version, scenes))
+        found.append((version, said))
     found.reverse()
     when = {entry["version"]: datetime.fromtimestamp(entry["timestamp"] / 1000, UTC) for entry in platform.lake.history(AUTO_GROUND_TRUTH)}
     steps = [

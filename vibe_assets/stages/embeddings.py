@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from vibe_assets.records import IMAGE_EMBEDDINGS, PROMPT_EMBEDDINGS, PhotoRef
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import load_taxonomy
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,12 +53,12 @@ def embed(platform: Platform, photos: Sequence[PhotoRef]) -> pl.DataFrame:
 
 
 def embed_label_prompts(platform: Platform) -> pl.DataFrame:
-    """The taxonomy's prompts in the encoder's space; no rows where the encoder has no text tower."""
+    """The label file's prompts in the encoder's space; no rows where the encoder has no text tower."""
     from vibe_assets.encoders.base import load_encoder
     from vibe_assets.encoders.engine import embed_prompts
 
-    taxonomy = load_taxonomy(platform)
-    negatives = {f"not {label}": texts for label, texts in taxonomy.negative_prompts().items()}
-    rows = embed_prompts(load_encoder(platform.settings.encoder), {**taxonomy.prompts(), **negatives})
+    questions = platform.questions
+    negatives = {f"not {label}": texts for label, texts in questions.negative_prompts().items()}
+    rows = embed_prompts(load_encoder(platform.settings.encoder), {**questions.prompts(), **negatives})
     platform.lake.replace(PROMPT_EMBEDDINGS, rows, commit=platform.commit)
     return rows

@@ -13,10 +13,10 @@ from urllib.parse import unquote_to_bytes
 from vibe_assets.export.formats import FORMATS, LAYOUT, Format, Written, write_format
 from vibe_assets.export.items import ExportError, Item, Items
 from vibe_assets.export.tables import csv_encoding
+from vibe_assets.questions import OneOf
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS, fingerprint
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
-from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.storage import Url
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Selection:
 
     labels: str = "best"  # students | teacher | people | best
     folders: tuple[str, ...] = ()  # folder keys; none: all
-    scenes: tuple[str, ...] = ()  # scene keys, with or without 'scene.'; none: all, those without a scene too
+    scenes: tuple[str, ...] = ()  # labels of the main question, with or without its prefix; none: all, those without one too
     min_confidence: float | None = None  # students' labels below it count as left open
 
 
@@ -53,7 +53,7 @@ def voices(platform: Platform) -> dict[str, pl.DataFrame]:
 def select_rows(platform: Platform, selection: Selection) -> pl.DataFrame:
     """The chosen labels (see export.choice.choose) beside where each photo is and which group and split it belongs to, by path.
 
-    Raises StageError for an unknown folder or scene, and when there are no labels of that source yet.
+    Raises StageError for an unknown folder or label, and when there are no labels of that source yet.
     """
     import polars as pl
 
@@ -61,7 +61,7 @@ def select_rows(platform: Platform, selection: Selection) -> pl.DataFrame:
 
     if selection.labels not in SOURCES:
         raise StageError(f"--labels {selection.labels}: no such source; use one of {', '.join(SOURCES)}")
-    chosen = choose(selection.labels, voices(platform), min_confidence=selection.min_confidence)
+    chosen = choose(selection.labels, voices(platform), platform.questions, min_confidence=selection.min_confidence)
     if chosen.is_empty():
         raise StageError(f"there are no labels of {selection.labels} yet: {_remedy(selection.labels)}")
     photos = accepted_photos(platform).select(
@@ -74,17 +74,28 @@ def select_rows(platform: Platform, selection: Selection) -> pl.DataFrame:
     groups = platform.lake.read(PHOTO_GROUPS).select("image_id", "group_id", "split")
     rows = photos.join(chosen, on="image_id", how="inner").join(groups, on="image_id", how="left")
     if selection.scenes:
-        rows = rows.filter(pl.col("scene").is_in(known_scenes(platform, selection.scenes)))
+        keys = known_scenes(platform, selection.scenes)
+        rows = rows.filter(pl.col(headline(platform).key).is_in(keys))
     return rows.sort("rel_path", "image_id")
 
 
 def known_scenes(platform: Platform, names: Sequence[str]) -> list[str]:
-    """Scene keys of names given with or without their prefix. Raises StageError naming those there are."""
-    scenes = load_taxonomy(platform).scenes
-    keys = [name if name.startswith("scene.") else f"scene.{name}" for name in names]
-    if unknown := sorted(set(keys) - set(scenes)):
-        raise StageError(f"no scene {', '.join(unknown)}; there are {', '.join(key.removeprefix('scene.') for key in scenes)}")
+    """Label keys of the main question, of names given with or without its prefix. Raises StageError naming those there are."""
+    if not names:
+        return []
+    question = headline(platform)
+    lead = f"{question.prefix}."
+    keys = [name if name.startswith(lead) else f"{lead}{name}" for name in names]
+    if unknown := sorted(set(keys) - set(question.keys)):
+        raise StageError(f"no {question.head} {', '.join(unknown)}; there are {', '.join(label.word for label in question.labels)}")
     return keys
+
+
+def headline(platform: Platform) -> OneOf:
+    """The question that photos are chosen by. Raises StageError where the label file has none."""
+    if (question := platform.questions.main) is None:
+        raise StageError(f"{platform.questions.file} has no question of type one_of: leave --scene out")
+    return question
 
 
 def _remedy(source: str) -> str:
@@ -114,10 +125,10 @@ def _write_label_studio(platform: Platform, items: Iterable[Item], folder: Path)
         for number, item in enumerate(items):
             voices = "+".join(sorted({entry.source for entry in item.provenance}))
             photo = TaskPhoto(item.labels.image_id, unquote_to_bytes(item.path_uri), item.photo.rel_path, None, item.labels)
-            (task,) = tasks([photo], model_version=voices)
+            (task,) = tasks([photo], platform.questions, model_version=voices)
             file.write(("," if number else "") + "\n" + json.dumps(task, ensure_ascii=False))
         file.write("\n]\n")
-    (folder / "labelling_config.xml").write_text(labelling_config(load_taxonomy(platform)), encoding="utf-8")
+    (folder / "labelling_config.xml").write_text(labelling_config(platform.questions), encoding="utf-8")
 
 
 def export_labels(
@@ -142,20 +153,20 @@ def export_labels(
     folder = (into or exports_dir(platform) / name).expanduser().absolute()
     _refuse_photo_root(platform, folder)
     rows = select_rows(platform, selection)
-    items = Items(rows, platform.settings.root)
+    items = Items(rows, platform.settings.root, platform.questions)
     shard_bytes = platform.settings.export.shard_mb * 1_000_000
     bom = name == "csv" and (platform.settings.export.csv_bom if bom is None else bom)
     asked = {"format": name, "layout": LAYOUT, "photos": mode, **_asked(selection), **({"bom": True} if bom else {})}
-    taxonomy = _label_keys(platform, rows)
+    labels = _label_keys(platform, rows)
     version = fingerprint(
-        {**asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": taxonomy}
+        {**asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": labels}
     )
     if is_current(folder, version):
         counts = (read_manifest(folder) or {})["counts"]
         return Written(folder, counts["photos"], (), counts["labels_from"], written=False)
     manifest = {**asked, "fingerprint": version, "versions": _versions(platform), "documentation": chosen.documentation}
     return write_format(
-        chosen, items, folder, mode=mode, manifest=manifest, labels=taxonomy, shard_bytes=shard_bytes,
+        chosen, items, folder, mode=mode, manifest=manifest, labels=labels, shard_bytes=shard_bytes,
         limits=platform.settings.library, at=now or datetime.now(UTC), progress=platform.progress,
         csv_encoding=csv_encoding(bom),
     )  # fmt: skip
@@ -171,11 +182,12 @@ def _asked(selection: Selection) -> dict[str, Any]:
 
 
 def _label_keys(platform: Platform, rows: pl.DataFrame) -> list[str]:
-    """The taxonomy's keys in their order, and after them those that rows of an older taxonomy still hold."""
-    taxonomy = load_taxonomy(platform)
-    known = [*taxonomy.scenes, *taxonomy.attributes, *taxonomy.objects]
-    said = {*rows["scene"].drop_nulls(), *rows["objects"].explode().drop_nulls()}
-    return [*known, *sorted(said - set(known))]
+    """The label file's keys in their order, and after them those that rows of an older one still hold."""
+    questions, said = platform.questions, set[str]()
+    for field in questions.fields:
+        if field.dtype != "bool":
+            said |= {*(rows[field.name].explode() if field.dtype == "list[str]" else rows[field.name]).drop_nulls()}
+    return [*questions.labels, *sorted(said - questions.labels.keys())]
 
 
 def _versions(platform: Platform) -> Mapping[str, Any]:

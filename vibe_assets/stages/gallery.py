@@ -49,6 +49,6 @@ def people_teacher_students(platform: Platform, image_ids: Sequence[str]) -> dic
     voices = {
         "people": lake.read_live(AUDITED_GROUND_TRUTH),
         "teacher": lake.read_live(AUTO_GROUND_TRUTH),
-        "students": without_teacher(lake.read_live(PREDICTIONS)),
+        "students": without_teacher(lake.read_live(PREDICTIONS), platform.questions),
     }
     return spoken_of(voices, image_ids)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.questions import OneOf, Questions
 from vibe_assets.records import (
     ANNOTATIONS,
-    ATTRIBUTES,
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
     AUTO_GROUND_TRUTH,
@@ -20,7 +20,7 @@ from vibe_assets.records import (
 from vibe_assets.records.answers import TEACHER, source_of
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import audit_known_ids, audited_version, load_taxonomy
+from vibe_assets.stages.truth import audit_known_ids, audited_version
 
 if TYPE_CHECKING:
     import polars as pl
@@ -194,10 +194,9 @@ def one_teacher_only(platform: Platform) -> Gate:
 
 def known_labels_only(platform: Platform) -> Gate:
     """Labels of the taxonomy in force and no others."""
-    taxonomy = load_taxonomy(platform)
     rows = platform.lake.read(AUTO_GROUND_TRUTH)
-    used = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
-    unknown = sorted(label for label in used if not taxonomy.known(label))
+    used = _labels_of(platform, rows)
+    unknown = [label for label in used if not platform.questions.known(label)]
     return Gate(not unknown, {"labels in use": len(used), "unknown": unknown}, "the taxonomy has changed: `vibe run auto_ground_truth`")
 
 
@@ -211,9 +210,10 @@ def labels_not_drifted(platform: Platform) -> Gate:
     rows = platform.lake.read_live(AUTO_GROUND_TRUTH)
     earlier = platform.lake.scan(AUTO_GROUND_TRUTH, version=max(0, version - 1))
     before = platform.lake.live(AUTO_GROUND_TRUTH, earlier).collect() if version > 0 else rows.head(0)  # a deleted folder is no drift
-    if before.filter(pl.col("scene").is_not_null()).is_empty():
+    if before.select(pl.any_horizontal(pl.col(platform.questions.columns).is_not_null())).to_series().sum() == 0:
         return Gate(True, {"note": "first version, nothing to compare with"})
-    drift = label_drift(label_shares(before), label_shares(rows))
+    questions = platform.questions
+    drift = label_drift(label_shares(before, questions), label_shares(rows, questions), questions)
     wanted = platform.settings.gates.max_label_drift
     return Gate(
         drift.distance <= wanted,
@@ -240,11 +240,9 @@ def sample_sound(platform: Platform) -> Gate:
 def audited_file_intact(platform: Platform) -> Gate:
     """The settled audit holds known photos and labels, and no photo twice."""
     rows = platform.lake.read(AUDITED_GROUND_TRUTH)
-    taxonomy = load_taxonomy(platform)
     known = audit_known_ids(platform)
     unknown_ids = sorted(set(rows["image_id"]) - known)
-    labels = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
-    unknown_labels = sorted(label for label in labels if not taxonomy.known(label))
+    unknown_labels = _unknown_labels(platform, rows)
     twice = rows.height - rows["image_id"].n_unique()
     return Gate(
         not unknown_ids and not unknown_labels and twice == 0 and (rows.height > 0 or not platform.settings.gates.require_audit),
@@ -287,13 +285,10 @@ def predictions_sound(platform: Platform, folder_key: str) -> Gate:
     import polars as pl
 
     rows = platform.lake.read(PREDICTIONS, folder_key=folder_key)
-    taxonomy = load_taxonomy(platform)
     missing = accepted_photos(platform, folder_key).join(rows, on="image_id", how="anti").height
     twice = rows.height - rows["image_id"].n_unique()
-    broken = _rule_breaks(rows)
-    used = set(rows["scene"].drop_nulls()) | set(rows.explode("objects")["objects"].drop_nulls())
-    unknown = sorted(label for label in used if not taxonomy.known(label))
-    confidences = [rows["scene_confidence"], *(rows[f"{name}_confidence"] for name in ATTRIBUTES)]
+    broken, unknown = _rule_breaks(rows, platform.questions), _unknown_labels(platform, rows)
+    confidences = [rows[field.confidence] for field in platform.questions.fields if field.confidence_dtype == "f64"]
     outside = sum(int((~values.drop_nulls().is_between(0, 1)).sum()) for values in confidences)
     return Gate(
         missing == 0 and twice == 0 and not broken and not unknown and outside == 0,
@@ -310,13 +305,29 @@ def predictions_sound(platform: Platform, folder_key: str) -> Gate:
     )
 
 
-def _rule_breaks(rows: pl.DataFrame) -> dict[str, int]:
+def _labels_of(platform: Platform, rows: pl.DataFrame) -> list[str]:
+    """The labels that label rows use, sorted; those of yes or no are columns."""
+    used: set[str] = set()
+    for one in platform.questions.fields:
+        if one.dtype != "bool":
+            used |= set((rows[one.name].explode() if one.dtype == "list[str]" else rows[one.name]).drop_nulls())
+    return sorted(used)
+
+
+def _unknown_labels(platform: Platform, rows: pl.DataFrame) -> list[str]:
+    return [label for label in _labels_of(platform, rows) if not platform.questions.known(label)]
+
+
+def _rule_breaks(rows: pl.DataFrame, questions: Questions) -> dict[str, int]:
     import polars as pl
 
     rules = {
-        "is_document without scene.document": pl.col("is_document").fill_null(False) & pl.col("scene").ne_missing("scene.document"),
-        "is_screenshot without scene.screenshot": pl.col("is_screenshot").fill_null(False) & pl.col("scene").ne_missing("scene.screenshot"),
-        "scene without confidence": pl.col("scene").is_not_null() & pl.col("scene_confidence").is_null() & (source_of("scene") != TEACHER),
+        f"{rule.column} without {' or '.join(rule.keys)}": pl.col(rule.column).fill_null(False)
+        & ~pl.col(rule.question).is_in(rule.keys).fill_null(False)
+        for rule in questions.rules
     }
+    for question in questions.of_type(OneOf):
+        unsure = pl.col(question.key).is_not_null() & pl.col(question.fields[0].confidence).is_null()
+        rules[f"{question.key} without confidence"] = unsure & (source_of(question.key) != TEACHER)
     counts = {name: rows.filter(rule).height for name, rule in rules.items()}
     return {name: count for name, count in counts.items() if count}

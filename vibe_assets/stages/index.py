@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.export.tables import csv_encoding
 from vibe_assets.lake import write_text
-from vibe_assets.records import ATTRIBUTES, PREDICTIONS, Estimate
+from vibe_assets.questions import ManyOf, OneOf, Questions, YesNo
+from vibe_assets.records import PREDICTIONS, Estimate
 from vibe_assets.stages.platform import Platform
 from vibe_assets.strangers import spreadsheet_cell
 
@@ -47,10 +48,11 @@ def index_card(title: str, at: datetime, *, summary: str, figures: Mapping[str, 
 
 def evaluation_card(title: str, evaluation: Evaluation, at: datetime) -> dict[str, Any]:
     """What the index says of a report on labels."""
-    from vibe_assets.evaluate.labels import HEADLINE
+    from vibe_assets.evaluate.figures import headline_titles
     from vibe_assets.evaluate.report import card_names, summary
 
-    figures = {HEADLINE[name]: evaluation.headline[name] for name in card_names(evaluation)}
+    titles = headline_titles(evaluation.questions)
+    figures = {titles[name]: evaluation.headline[name] for name in card_names(evaluation)}
     return index_card(title, at, summary=summary(evaluation), figures=figures)
 
 
@@ -66,7 +68,7 @@ def write_index(platform: Platform) -> Path:
         {**json.loads(file.read_text(encoding="utf-8")), "at": datetime.fromtimestamp(file.stat().st_mtime, UTC)}
         for file in sorted((platform.settings.home / "trials").glob("*.json"), key=lambda file: -file.stat().st_mtime)
     ]
-    page = render_index(reports, trials, _files(folder), comparisons=comparisons)
+    page = render_index(reports, trials, _files(folder, platform.questions), comparisons=comparisons)
     return write_text(index_file(platform), page)
 
 
@@ -81,14 +83,18 @@ def _listed(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:
         yield {**card, "at": at, "href": page.relative_to(folder).as_posix()}
 
 
-def _files(folder: Path) -> list[dict[str, str]]:
+def _files(folder: Path, questions: Questions) -> list[dict[str, str]]:
+    from vibe_assets.evaluate.figures import plural
+
     about = {
         f"{LABELS_FILE}.csv": "the students' labels of every photo, for a spreadsheet",
         f"{LABELS_FILE}.jsonl": "the same with every confidence, one JSON object a line",
         **{
-            f"{name}_errors/{kind}_errors.jsonl": f"{kind}s that the {name.removesuffix('_report')} got wrong, the surest first"
+            f"{name}_errors/{question.head}_errors.jsonl": (
+                f"{plural(question)} that the {name.removesuffix('_report')} got wrong, the surest first"
+            )
             for name in ("student_report", "teacher_report")
-            for kind in ("scene", "attribute", "object")
+            for question in questions
         },
     }
     return [{"href": name, "name": name, "about": text} for name, text in about.items() if (folder / name).exists()]
@@ -100,9 +106,13 @@ def write_labels(platform: Platform) -> list[Path]:
 
     rows = platform.lake.read_live(PREDICTIONS).sort("rel_path").drop("folder_key")
     folder = platform.settings.reports_dir
-    lists = [pl.col(name).list.join(";") for name in ("objects", "object_confidences", "abstained", "teacher_objects")]
-    confidences = [pl.col(name).round(4) for name in rows.columns if name.endswith("_confidence")]
-    first = ["rel_path", "scene", "scene_confidence", "objects", *ATTRIBUTES, "abstained", "teacher_scene"]
+    questions = platform.questions
+    lists = [pl.col(name).list.join(";") for name, dtype in rows.schema.items() if dtype == pl.List(pl.String)]
+    confidences = [pl.col(field.confidence).round(4) for field in questions.fields if field.dtype != "list[str]"]
+    one = [question.fields[0] for question in questions.of_type(OneOf)]
+    first = ["rel_path", *(name for field in one for name in (field.name, field.confidence))]
+    first += [field.name for kind in (ManyOf, YesNo) for question in questions.of_type(kind) for field in question.fields]
+    first += ["abstained", *(f"teacher_{field.name}" for field in one)]
     flat = rows.with_columns(*lists, *confidences).select(*first, pl.exclude(first))
     guarded = flat.with_columns(pl.col(pl.String).map_elements(spreadsheet_cell, return_dtype=pl.String))
     written = [

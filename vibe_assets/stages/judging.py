@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import ATTRIBUTES, AUDIT_DRAWS, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
+from vibe_assets.questions import OneOf, Questions
+from vibe_assets.records import AUDIT_DRAWS, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PREDICTIONS, Estimate
 from vibe_assets.records.answers import NOBODY, source_of, without_teacher
 from vibe_assets.stages.agreement import audited_said, teacher_agreement
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import headline_of, heads_named, last_report, previous_labels, said_by
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import deployed, judge_head, library_vectors, test_rows
-from vibe_assets.stages.truth import audited_photos, groups_of, load_taxonomy
+from vibe_assets.stages.truth import audited_photos, groups_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,7 +44,7 @@ class Before:
 def evaluate_teacher(platform: Platform) -> Evaluation:
     """The teacher's labels against people's, weighted to the photos that the draws could have drawn (`audited_population`).
 
-    First of all against those who answered blind; a photo on which people are divided counts for the scene accuracy by the teacher's
+    First of all against those who answered blind; a photo on which people are divided counts for the accuracy by the teacher's
     part of the first place. Where draws are recorded their chances are those of being checked, so that the library counts as finite.
     """
     from vibe_assets.audit.agreement import MIN_PHOTOS
@@ -58,11 +59,13 @@ def evaluate_teacher(platform: Platform) -> Evaluation:
         said=audited_said(platform),
     )
     agreement, headline = teacher_agreement(platform), dict(found.headline)
-    if agreement.everyone.n:
-        baseline = headline["scene_accuracy"].baseline if "scene_accuracy" in headline else None
-        headline["scene_accuracy"] = dataclasses.replace(agreement.everyone.estimate(), baseline=baseline)
+    main = platform.questions.main
+    if agreement.everyone.n and main is not None:
+        figure = f"{main.key}_accuracy"
+        baseline = headline[figure].baseline if figure in headline else None
+        headline[figure] = dataclasses.replace(agreement.everyone.estimate(), baseline=baseline)
         if agreement.blind.n >= MIN_PHOTOS:
-            headline = {"scene_accuracy_blind": dataclasses.replace(agreement.blind.estimate(), baseline=baseline), **headline}
+            headline = {f"{figure}_blind": dataclasses.replace(agreement.blind.estimate(), baseline=baseline), **headline}
     return dataclasses.replace(found, headline=headline)
 
 
@@ -73,33 +76,39 @@ def evaluate_students(platform: Platform) -> list[Evaluation]:
     from vibe_assets.evaluate.said import Said
 
     lake = platform.lake
-    said, scene_head = without_teacher(lake.read_live(PREDICTIONS)), deployed(platform).get("scene")
+    questions, heads = platform.questions, deployed(platform)
+    said = without_teacher(lake.read_live(PREDICTIONS), questions)
     human, auto = test_rows(platform, lake.read_live(AUDITED_GROUND_TRUTH)), test_rows(platform, lake.read_live(AUTO_GROUND_TRUTH))
-    kinds = answered_kinds(said)  # a kind without a head has no figure, rather than one of photos left open
+    kinds = answered_kinds(said, questions)  # a kind without a head has no figure, rather than one of photos left open
     drawn_from, beside = audited_photos(platform), None  # photos that came later are no part of what people's answers are weighted to
     if drawn_from is not None:
-        beside = Said(
-            auto.filter(pl.col("image_id").is_in(drawn_from))["image_id"].to_list(), [said, auto], load_taxonomy(platform).closure
-        )
+        beside = Said(auto.filter(pl.col("image_id").is_in(drawn_from))["image_id"].to_list(), [said, auto], questions=questions)
     found = [
         judge_labels(platform, said, human, "student", "human", kinds=kinds, said=beside),
         judge_labels(platform, said, auto, "student", "auto", kinds=kinds),
     ]
-    return [_with_forced(platform, evaluation, scene_head) for evaluation in found if evaluation.n] or found[1:]
+    return [_with_forced(platform, evaluation, heads) for evaluation in found if evaluation.n] or found[1:]
 
 
-def answered_kinds(said: pl.DataFrame) -> tuple[str, ...]:
-    """scene, attribute, object: what heads or prompts answer at all, photos left open included."""
-    questions = {"scene": ("scene",), "attribute": ATTRIBUTES, "object": ("objects",)}
-    return tuple(kind for kind, names in questions.items() if any(said.select((source_of(name) != NOBODY).any()).item() for name in names))
+def answered_kinds(said: pl.DataFrame, questions: Questions) -> tuple[str, ...]:
+    """Kinds of the questions that heads or prompts answer at all, photos left open included."""
+
+    def answered(column: str) -> bool:
+        return bool(said.select((source_of(column) != NOBODY).any()).item())
+
+    return tuple(question.head for question in questions if any(answered(field.name) for field in question.fields))
 
 
-def _with_forced(platform: Platform, evaluation: Evaluation, head: TrainedHead | None) -> Evaluation:
-    """The evaluation with the scene accuracy that the head has when it may not abstain, comparable with systems that never do."""
-    if head is None or head.card.encoder != library_vectors(platform)["encoder"][0]:
-        return evaluation
-    forced = judge_head(platform, head, evaluation.truth_kind).headline.get("scene_accuracy")
-    added = {} if forced is None else {"scene_accuracy_forced": forced}
+def _with_forced(platform: Platform, evaluation: Evaluation, heads: Mapping[str, TrainedHead]) -> Evaluation:
+    """The evaluation with the accuracy that each head has when it may not abstain, comparable with systems that never do."""
+    added: dict[str, Estimate] = {}
+    for question in platform.questions.of_type(OneOf):
+        head = heads.get(question.head)
+        if head is None or head.card.encoder != library_vectors(platform)["encoder"][0]:
+            continue
+        forced = judge_head(platform, head, evaluation.truth_kind).headline.get(f"{question.key}_accuracy")
+        if forced is not None:
+            added[f"{question.key}_accuracy_forced"] = forced
     return dataclasses.replace(evaluation, headline={**evaluation.headline, **added})
 
 
@@ -108,13 +117,11 @@ def judge_labels(
 ) -> Evaluation:
     from vibe_assets.evaluate.labels import evaluate_labels
 
-    taxonomy = load_taxonomy(platform)
     return evaluate_labels(
         labels,
         truth,
         groups=groups_of(platform),
-        scenes=tuple(taxonomy.scenes),
-        closure=taxonomy.closure,
+        questions=platform.questions,
         slices=_slices(platform),
         subject=subject,
         truth_kind=truth_kind,
@@ -157,14 +164,13 @@ def before_students(platform: Platform, now: Evaluation, version: str) -> Before
     if not heads or truth.is_empty():
         return Before(headline_of(last))
     said = said_by(platform, heads)
-    old = _with_forced(platform, judge_labels(platform, said, truth, "student", now.truth_kind, resamples=QUICK), heads.get("scene"))
-    return Before(old.headline, paired(platform, said, without_teacher(platform.lake.read_live(PREDICTIONS)), truth))
+    old = _with_forced(platform, judge_labels(platform, said, truth, "student", now.truth_kind, resamples=QUICK), heads)
+    return Before(old.headline, paired(platform, said, without_teacher(platform.lake.read_live(PREDICTIONS), platform.questions), truth))
 
 
 def paired(platform: Platform, old: pl.DataFrame, new: pl.DataFrame, truth: pl.DataFrame) -> list[Comparison]:
     from vibe_assets.evaluate.compare import compare_paired
-    from vibe_assets.evaluate.labels import KINDS
 
-    groups = groups_of(platform)
-    found = [compare_paired(old, new, truth, groups=groups, what=kind) for kind in KINDS]
+    groups, questions = groups_of(platform), platform.questions
+    found = [compare_paired(old, new, truth, questions=questions, groups=groups, what=question.head) for question in questions]
     return [comparison for comparison in found if comparison.n]

@@ -115,4 +115,4 @@ def said_by(platform: Platform, heads: dict[str, TrainedHead]) -> pl.DataFrame:
     """What the runtime would say of every photo with these heads, from the vectors that are in the lake."""
     from vibe_assets.heads.classifier import classify
 
-    return classify(library_vectors(platform), heads, prompts_rows=platform.lake.read(PROMPT_EMBEDDINGS))
+    return classify(library_vectors(platform), heads, questions=platform.questions, prompts_rows=platform.lake.read(PROMPT_EMBEDDINGS))

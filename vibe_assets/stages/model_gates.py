@@ -6,13 +6,12 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS, Estimate
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, PHOTO_GROUPS, Estimate
 from vibe_assets.stages.agreement import teacher_agreement
 from vibe_assets.stages.calibration import head_calibration
 from vibe_assets.stages.gates import Gate
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.students import (
-    KINDS,
     NOTHING,
     Untrained,
     compare_with_deployed,
@@ -22,10 +21,11 @@ from vibe_assets.stages.students import (
     judge_head,
     latest_head,
     library_vectors,
+    question_of,
     reads_others,
     test_rows,
 )
-from vibe_assets.stages.truth import groups_of, load_taxonomy
+from vibe_assets.stages.truth import groups_of
 
 if TYPE_CHECKING:
     from vibe_assets.heads.models import TrainedHead
@@ -99,7 +99,7 @@ def of_use(platform: Platform, head: TrainedHead) -> Gate:
     if len(head.card.open) == len(head.labels):
         photos, note = int(head.card.metrics.get("test", {}).get("n", 0)), "no label was shown to beat a constant answer: all are left open"
         return Gate(False, {"photos": photos, "left open": dict(head.card.open), "note": note}, LEARN)
-    facts = _scene_against_majority(platform, head) if head.kind == "scene" else _labels_against_chance(platform, head)
+    facts = _one_of_against_majority(platform, head) if head.qtype == "one_of" else _labels_against_chance(platform, head)
     if facts is None:
         facts = {"photos": 0}
         return Gate(
@@ -107,7 +107,7 @@ def of_use(platform: Platform, head: TrainedHead) -> Gate:
         )
     if head.card.open:
         facts["left open"] = dict(head.card.open)
-    if head.kind == "object" and facts["photos"] >= ENOUGH and (ranked := _main_objects(platform, head)) is not None:
+    if head.qtype == "many_of" and facts["photos"] >= ENOUGH and (ranked := _main_objects(platform, head)) is not None:
         facts |= {"main object in the first three": ranked.value, "naming the three most frequent": ranked.baseline}
         if ranked.value < (ranked.baseline or 0.0):
             note = f"worse at naming the main object in three than always the same three ({ranked.value:.1%} for {ranked.baseline:.1%})"
@@ -171,13 +171,13 @@ def beats_majority(kind: str) -> Callable[[Platform], Gate]:
     return judge
 
 
-def _scene_against_majority(platform: Platform, head: TrainedHead) -> dict[str, Any] | None:
-    """Lower end of the interval of the accuracy, against the share of the most frequent scene."""
-    found = judge_head(platform, head, "auto").headline.get("scene_accuracy")
+def _one_of_against_majority(platform: Platform, head: TrainedHead) -> dict[str, Any] | None:
+    """Lower end of the interval of the accuracy, against the share of the most frequent label."""
+    found = judge_head(platform, head, "auto").headline.get(f"{question_of(platform, head.kind).key}_accuracy")
     if found is None:
         return None
     return {
-        "figure": "scene accuracy, lower end of its interval",
+        "figure": f"{head.kind} accuracy, lower end of its interval",
         "score": found.low,
         "to beat": found.baseline or 0.0,
         "accuracy": str(found),
@@ -200,9 +200,9 @@ def _labels_against_chance(platform: Platform, head: TrainedHead) -> dict[str, A
 
     from vibe_assets.heads.dataset import training_set
 
-    taxonomy, groups = load_taxonomy(platform), platform.lake.read(PHOTO_GROUPS)
+    groups = platform.lake.read(PHOTO_GROUPS)
     truth, vectors = platform.lake.read_live(AUTO_GROUND_TRUTH), library_vectors(platform)
-    data = training_set(head.kind, vectors, truth, groups, labels=head.labels, closure=taxonomy.closure)
+    data = training_set(question_of(platform, head.kind), vectors, truth, groups, labels=head.labels)
     test, kept = data.rows("test"), [at for at, label in enumerate(head.labels) if label not in head.card.open]
     labels = [head.labels[at] for at in kept]
     targets, mask, p = data.targets[test][:, kept], data.mask[test][:, kept], head.probabilities(data.x[test])[:, kept]  # (n, labels) each
@@ -242,13 +242,12 @@ def _main_objects(platform: Platform, head: TrainedHead) -> Estimate | None:
         return None
     kept = [at for at, label in enumerate(head.labels) if label not in head.card.open]
     labels, order = np.array(head.labels)[kept], np.argsort(-head.probabilities(matrix(rows["embedding"]))[:, kept], axis=1)
-    said = truth.clear().select("image_id", "scene", *ATTRIBUTES, "objects")
-    ranked = pl.DataFrame(
-        {"image_id": rows["image_id"], "objects": labels[order].tolist()}, schema_overrides={"objects": pl.List(pl.String)}
-    )
+    column = question_of(platform, head.kind).key
+    said = truth.clear().select("image_id", *platform.questions.columns)
+    ranked = pl.DataFrame({"image_id": rows["image_id"], column: labels[order].tolist()}, schema_overrides={column: pl.List(pl.String)})
     said = pl.concat([said, ranked], how="diagonal_relaxed")
-    found = evaluate_labels(said, truth, closure=load_taxonomy(platform).closure, kinds=("object",), resamples=50)
-    return found.headline.get("objects_top3")
+    found = evaluate_labels(said, truth, questions=platform.questions, kinds=(head.kind,), resamples=50)
+    return found.headline.get(f"{column}_top3")
 
 
 def _average_precisions(labels: Sequence[str], targets: Any, mask: Any, p: Any) -> dict[str, float]:
@@ -312,7 +311,8 @@ def heads_fit(platform: Platform) -> Gate:
         "encoder of the library": ", ".join(encoders) or "none",
         "heads of another encoder": foreign,
     }
-    if absent := [kind for kind in KINDS if kind not in heads]:
+    if absent := [kind for kind in platform.questions.heads if kind not in heads]:
         facts["none in force"] = absent
         facts["note"] = "prompts answer in their place where the encoder reads text, otherwise the teacher; predictions name the source"
-    return Gate(not foreign, facts, "train heads on the current vectors: `vibe run scene_head attribute_head object_head`")
+    asked = " ".join(f"{kind}_head" for kind in platform.questions.heads)
+    return Gate(not foreign, facts, f"train heads on the current vectors: `vibe run {asked}`")

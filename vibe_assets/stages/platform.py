@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake
+from vibe_assets.questions import Questions, load
 from vibe_assets.records import FOLDER_SET, PhotoRef
 from vibe_assets.settings import Settings, load_settings
 from vibe_assets.storage import below
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 class StageError(UserError, RuntimeError):
     """A stage cannot run; the message says which input is missing and what makes it."""
+
+
+def library_questions(settings: Settings) -> Questions:
+    """The questions of the label file in force, the packaged ones without one. Raises LabelFileError."""
+    path = settings.labels.taxonomy
+    return load(None if path is None else settings.base / path)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,13 @@ class Platform:
             keep_h=24 * settings.library.keep_days,
             pinned=lambda: pinned_versions(settings),
             wrote=partial(leave_note, self) if self.by else None,
+            questions=self.questions,
         )
+
+    @cached_property
+    def questions(self) -> Questions:
+        """What photos are asked here. Raises LabelFileError naming file, line and remedy."""
+        return library_questions(self.settings)
 
     @cached_property
     def engine(self) -> Engine:

@@ -60,7 +60,7 @@ def repair_lake(platform: Platform, *, more: Mapping[str, Build] | None = None) 
     """
     builders = {**BUILDERS, **(more or {})}
     with _staging(platform.settings.home / "repair") as staging:
-        lake = Lake(platform.lake.root)
+        lake = Lake(platform.lake.root, questions=platform.questions)
         lake.repair()
         _move_torn_aside(lake)
         gone = lake.gone()
@@ -69,7 +69,7 @@ def repair_lake(platform: Platform, *, more: Mapping[str, Build] | None = None) 
             if build is None:
                 yield from (_left_to_a_hand(lake, table) for table in tables)
                 continue
-            staged = Lake(lake.root, staging, frozenset(table.name for table in tables))
+            staged = Lake(lake.root, staging, frozenset(table.name for table in tables), questions=platform.questions)
             try:
                 build(platform.over(staged))
                 for table in tables:
@@ -149,7 +149,7 @@ def _sample(platform: Platform) -> None:
     if not file.is_file():
         draw_audit_sample(platform)
         return
-    schema = AUDIT_SAMPLE.polars_schema()
+    schema = platform.lake.of(AUDIT_SAMPLE).polars_schema()
     kept = {name: schema[name] for name in ("image_id", "rel_path", "inclusion_probability", "stratum")}
     try:
         if not isinstance(said := json_value(file.read_bytes()), list):

@@ -22,7 +22,7 @@ from vibe_assets.records import (
 from vibe_assets.records.answers import source_of, without_teacher
 from vibe_assets.stages.agreement import audited_said
 from vibe_assets.stages.audit_report import figures_of_audit
-from vibe_assets.stages.calibration import Pairs, attribute_thresholds, calibration_pairs, scene_coverage
+from vibe_assets.stages.calibration import Pairs, calibration_pairs, main_coverage, yes_thresholds
 from vibe_assets.stages.gallery import people_teacher_students, photo_names, thumbnails
 from vibe_assets.stages.index import LABELS_FILE, evaluation_card, index_file, write_index, write_labels, write_page
 from vibe_assets.stages.judging import Before, before_students, before_teacher, evaluate_students, evaluate_teacher
@@ -116,10 +116,10 @@ def report_students(platform: Platform, *, now: datetime | None = None, sections
         version=version,
         title="How far are the students from people and teacher?",
         subtitle=subtitle,
-        shares=library_shares(platform, without_teacher(_by_photo(platform))),
+        shares=library_shares(platform, without_teacher(_by_photo(platform), platform.questions)),
         calibration=calibration_pairs(platform),
-        coverage=scene_coverage(platform),
-        thresholds=attribute_thresholds(platform),
+        coverage=main_coverage(platform),
+        thresholds=yes_thresholds(platform),
         sections=[who_answers(platform), *sections],
         now=now,
     )
@@ -129,16 +129,17 @@ def gate_section(platform: Platform) -> Section:
     """Whether students may train on these labels, and about how many more checks until they may."""
     from markupsafe import Markup
 
+    from vibe_assets.evaluate.figures import main_words
     from vibe_assets.evaluate.report import Section, percent
     from vibe_assets.stages.model_gates import teacher_agrees
 
     gate = teacher_agrees(platform)
     text = "Students may train on these labels." if gate.passed else f"Students may not train yet: {gate.remedy}."
-    told, facts = [text], gate.facts
+    told, facts, (one, _) = [text], gate.facts, main_words(platform.questions)
     if "agreement" in facts:
         told.append(
-            f"People give the teacher's scene for {percent(facts['agreement'])} of the photos: surely for more than "
-            f"{percent(facts['lower end'])}, wanted are {percent(facts['lower end wanted'])}. Checked with a scene: "
+            f"People give the teacher's {one} for {percent(facts['agreement'])} of the photos: surely for more than "
+            f"{percent(facts['lower end'])}, wanted are {percent(facts['lower end wanted'])}. Checked with a {one}: "
             f"{facts['audited']:,} photos (wanted: {facts['audited wanted']:,}), {facts['answered blind']:,} with nothing filled in."
         )
     if note := facts.get("note"):
@@ -183,7 +184,13 @@ def library_shares(platform: Platform, labels: pl.DataFrame) -> Shares:
     audited, recorded = platform.lake.read_live(AUDITED_GROUND_TRUTH), platform.lake.exists(AUDIT_DRAWS)
     if audited.is_empty():
         return {}
-    options: dict[str, Any] = {"groups": groups_of(platform), "raw": label_shares(labels), "finite": recorded}
+    questions = platform.questions
+    options: dict[str, Any] = {
+        "questions": questions,
+        "groups": groups_of(platform),
+        "raw": label_shares(labels, questions),
+        "finite": recorded,
+    }
     alone = estimate_shares(audited, **options)
     both = estimate_shares(audited, **options, said=audited_said(platform, parents=False))
     return {label: (share, alone[label]) for label, share in both.items()}
@@ -257,7 +264,7 @@ def _tables(evaluation: Evaluation, before: Before, shares: Shares, calibration:
         "calibration": as_markdown.calibration_markdown(calibration),
         "risk and coverage": as_markdown.coverage_markdown(coverage),
         "weakest parts": as_markdown.slices_markdown(evaluation),
-        "shares of the library": as_markdown.shares_markdown(shares),
+        "shares of the library": as_markdown.shares_markdown(shares, evaluation.questions),
     }
     return {name: text for name, text in found.items() if text}
 

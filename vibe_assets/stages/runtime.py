@@ -29,13 +29,16 @@ def predict_folder(platform: Platform, folder_key: str) -> pl.DataFrame:
     lake = platform.lake
     said = classify_rows(platform, lake.read(IMAGE_EMBEDDINGS, folder_key=folder_key), deployed(platform), lake.read(PROMPT_EMBEDDINGS))
     truth = _labels_of(platform, said["image_id"])
-    teacher = truth.select("image_id", teacher_scene="scene", teacher_objects="objects")
+    beside = [field.name for field in platform.questions.fields if field.dtype != "bool"]
+    teacher = truth.select("image_id", *(pl.col(name).alias(f"teacher_{name}") for name in beside))
     paths = accepted_photos(platform, folder_key).select("image_id", "rel_path")
     rows = (
-        paths.join(filled_from_teacher(said.unique("image_id"), truth), on="image_id", how="inner", maintain_order="left")
+        paths.join(
+            filled_from_teacher(said.unique("image_id"), truth, platform.questions), on="image_id", how="inner", maintain_order="left"
+        )
         .join(teacher, on="image_id", how="left", maintain_order="left")
         .with_columns(folder_key=pl.lit(folder_key))
-        .select(list(PREDICTIONS.columns))
+        .select(list(lake.of(PREDICTIONS).columns))
     )
     lake.replace(PREDICTIONS, rows, folder_key=folder_key, commit=platform.commit)
     return rows
@@ -63,11 +66,12 @@ def classify_paths(platform: Platform, paths: Sequence[Path]) -> pl.DataFrame:
     settings = platform.settings
     refs = _photo_refs(paths, settings.library)
     vectors = embed(platform, refs)
-    said = classify(vectors.unique("image_id", maintain_order=True), deployed(platform), prompts_rows=platform.lake.read(PROMPT_EMBEDDINGS))
+    photos, prompts = vectors.unique("image_id", maintain_order=True), platform.lake.read(PROMPT_EMBEDDINGS)
+    said = classify(photos, deployed(platform), questions=platform.questions, prompts_rows=prompts)
     named = pl.DataFrame(
         {"image_id": [ref.image_id for ref in refs], "rel_path": [ref.rel_path for ref in refs]}, schema_overrides={"image_id": pl.String}
     )
-    said = filled_from_teacher(said, _labels_of(platform, said["image_id"]))
+    said = filled_from_teacher(said, _labels_of(platform, said["image_id"]), platform.questions)
     reasons = vectors.select("image_id", "reason", "detail").unique("image_id", maintain_order=True)
     return named.join(said, on="image_id", how="left", maintain_order="left").join(
         reasons, on="image_id", how="left", maintain_order="left"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.export.contact_sheet import Shot
 from vibe_assets.lake import checked_key, write_text
-from vibe_assets.records import ATTRIBUTES, FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS, PhotoRef
+from vibe_assets.questions import ManyOf, OneOf, Questions
+from vibe_assets.records import FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS, PhotoRef
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.storage import Place, Url, below
@@ -180,7 +181,7 @@ def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:
     refs = {ref.image_id: ref for ref in platform.photo_refs(photos.filter(pl.col("image_id").is_in(wanted)))}
     pictures = thumbnails({image_id: ref.path for image_id, ref in refs.items()}, library=platform.settings.library)
     said = platform.lake.live(PREDICTIONS, platform.lake.scan(PREDICTIONS)).filter(pl.col("image_id").is_in(wanted)).collect()
-    labels = {row["image_id"]: _labels(row) for row in said.iter_rows(named=True)}
+    labels = {row["image_id"]: _labels(row, platform.questions) for row in said.iter_rows(named=True)}
     sizes = dict(members.join(photos.select("image_id"), on="image_id").group_by("group_id").len().iter_rows())
     group_of = dict(shown.iter_rows())
     highest = max((hit.cosine for hit in hits), default=1.0)
@@ -198,12 +199,17 @@ def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:
     ]
 
 
-def _labels(row: dict[str, Any]) -> str:
-    """Scene, attributes that hold and objects, in words."""
-    scene = [row["scene"].removeprefix("scene.")] if row["scene"] else []
-    attributes = [name.removeprefix("has_").removeprefix("is_") for name in ATTRIBUTES if row[name] and name.startswith("has_")]
-    objects = [key.rpartition(".")[2].replace("_", " ") for key in row["objects"] or ()]
-    return ", ".join(dict.fromkeys([*scene, *attributes, *objects]))
+def _labels(row: dict[str, Any], questions: Questions) -> str:
+    """All labels that hold, in words; those that follow from another question would only say it twice."""
+    words: list[str] = []
+    for column in questions.columns:
+        match questions.owner[column]:
+            case OneOf() | ManyOf():
+                said = row[column] or ()
+                words += [key.rpartition(".")[2].replace("_", " ") for key in ([said] if isinstance(said, str) else said)]
+            case _ if row[column] and column not in questions.follows:
+                words.append(column.removeprefix("has_").removeprefix("is_").replace("_", " "))
+    return ", ".join(dict.fromkeys(words))
 
 
 def _write_sheet(platform: Platform, query: Query, shots: list[Shot], *, searched: int, every: bool) -> Path:

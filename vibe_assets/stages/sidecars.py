@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.export.sidecar_files import Outcome
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, RAW_PHOTOS, Estimate
+from vibe_assets.questions import Questions, YesNo
+from vibe_assets.records import AUDITED_GROUND_TRUTH, RAW_PHOTOS, Estimate
 from vibe_assets.stages.export import Selection, known_scenes, select_rows, voices
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.students import test_rows
-from vibe_assets.stages.truth import groups_of, load_taxonomy
+from vibe_assets.stages.truth import groups_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +45,7 @@ def qualify(platform: Platform, selection: Selection) -> list[Qualification]:
     turn is: the teacher fills in where the students hesitate, and is not judged where they do not. People's own labels are the measure.
     """
     settings = platform.settings.export
-    photos = _carried(select_rows(platform, selection))
+    photos = _carried(select_rows(platform, selection), platform.questions)
     judged = _judged(platform, selection)
     found = []
     for (source, label), count in sorted(photos.items()):
@@ -68,15 +69,16 @@ def _why_not(score: LabelScore | None, min_precision: float, min_audited: int) -
     return ""
 
 
-def _carried(rows: pl.DataFrame) -> dict[tuple[str, str], int]:
+def _carried(rows: pl.DataFrame, questions: Questions) -> dict[tuple[str, str], int]:
     """(source, label) -> photos that carry it."""
     import polars as pl
 
-    parts = [
-        rows.select(source="scene_source", label="scene"),
-        rows.select(source="objects_source", label="objects").explode("label"),
-        *(rows.filter(pl.col(name)).select(source=f"{name}_source", label=pl.lit(f"attr.{name}")) for name in ATTRIBUTES),
-    ]
+    parts = []
+    for field in questions.fields:
+        said = rows.select(source=f"{field.name}_source", label=field.name)
+        if field.dtype == "bool":
+            said = said.filter("label").with_columns(label=pl.lit(f"{questions.owner[field.name].prefix}.{field.name}"))
+        parts.append(said.explode("label") if field.dtype == "list[str]" else said)
     counted = pl.concat(parts).drop_nulls().group_by("source", "label").len()
     return {(source, label): count for source, label, count in counted.iter_rows()}
 
@@ -89,30 +91,29 @@ def _judged(platform: Platform, selection: Selection) -> dict[tuple[str, str], L
     if selection.labels == PEOPLE:
         return {}
     machines = {name: rows for name, rows in voices(platform).items() if name != PEOPLE}
-    said = choose(selection.labels, machines, min_confidence=selection.min_confidence)
+    said = choose(selection.labels, machines, platform.questions, min_confidence=selection.min_confidence)
     audited = platform.lake.read_live(AUDITED_GROUND_TRUTH)
-    taxonomy, groups = load_taxonomy(platform), groups_of(platform)
+    groups = groups_of(platform)
     found = {}
     for source, voice in MACHINES.items():
         truth = test_rows(platform, audited) if voice == "students" else audited
-        mine = _only(said, source)
+        mine = _only(said, source, platform.questions)
         if truth.is_empty() or mine.is_empty():
             continue
         evaluation = evaluate_labels(
-            mine, truth, groups=groups, scenes=tuple(taxonomy.scenes), closure=taxonomy.closure, resamples=50
+            mine, truth, groups=groups, questions=platform.questions, resamples=50
         )  # the precision's interval is not bootstrapped
         found.update({(source, score.label): score for score in evaluation.labels})
     return found
 
 
-def _only(said: pl.DataFrame, source: str) -> pl.DataFrame:
+def _only(said: pl.DataFrame, source: str, questions: Questions) -> pl.DataFrame:
     """The label columns with everything of other sources left open."""
     import polars as pl
 
-    columns = [pl.when(pl.col(f"{field}_source") == source).then(pl.col(field)).alias(field) for field in ("scene", *ATTRIBUTES, "objects")]
-    return said.filter(pl.any_horizontal((pl.col(f"{field}_source") == source) for field in ("scene", *ATTRIBUTES, "objects"))).select(
-        "image_id", *columns
-    )
+    spoken = {column: pl.col(f"{column}_source") == source for column in questions.columns}
+    columns = [pl.when(spoke).then(pl.col(column)).alias(column) for column, spoke in spoken.items()]
+    return said.filter(pl.any_horizontal(spoken.values())).select("image_id", *columns)
 
 
 def sidecar_root(platform: Platform) -> Path:
@@ -138,21 +139,27 @@ def write_sidecars(
     for _, row in zip(steps, rows.iter_rows(named=True), strict=True):
         place = sidecar_path(folder, bytes(row["path_bytes"]))
         yield write_sidecar(
-            place, _entries(row, allowed), root=folder, min_precision=platform.settings.export.min_precision, today=today, dry_run=dry_run
+            place,
+            _entries(row, allowed, platform.questions),
+            root=folder,
+            min_precision=platform.settings.export.min_precision,
+            today=today,
+            dry_run=dry_run,
         )
 
 
-def _entries(row: Mapping[str, object], allowed: Mapping[tuple[str, str], Qualification]) -> list[Entry]:
+def _entries(row: Mapping[str, object], allowed: Mapping[tuple[str, str], Qualification], questions: Questions) -> list[Entry]:
     from vibe_assets.export.choice import provenance
     from vibe_assets.export.sidecar import Entry
 
     found = []
-    for said in provenance(row):
+    for said in provenance(row, questions):
         evidence = allowed.get((said.source, said.label))
         if said.value and evidence is not None:
-            score = evidence.precision
-            numbers = (score.value, score.low, score.n) if score else (None, None, None)
-            found.append(Entry(said.label, said.source, said.version, said.confidence, *numbers))
+            score, question = evidence.precision, questions.owner[said.column]
+            numbers: tuple[float | None, float | None, int | None] = (score.value, score.low, score.n) if score else (None, None, None)
+            how = (question.head, isinstance(question, YesNo))
+            found.append(Entry(said.label, said.source, said.version, said.confidence, *numbers, *how))
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vibe_assets.records import fingerprint
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import audited_version, load_taxonomy
+from vibe_assets.stages.truth import audited_version
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Source:
 def read_sources(platform: Platform) -> list[Source]:
     """The sources that exist now; cheap enough to be asked every few seconds."""
     from vibe_assets.labels.convert import mapping_fingerprint
-    from vibe_assets.teacher.annotate import teacher_fingerprint
+    from vibe_assets.teacher.annotate import asking_fingerprint
 
-    settings = platform.settings
-    taxonomy = load_taxonomy(platform)
+    settings, questions = platform.settings, platform.questions
+    teacher = {"model": settings.teacher.model, "prompt": settings.teacher.prompt}
     sources = [
-        Source("teacher", teacher_fingerprint(settings.teacher), {"model": settings.teacher.model, "prompt": settings.teacher.prompt}),
-        Source("label_mapping", mapping_fingerprint(taxonomy, settings.labels), {"taxonomy": str(settings.labels.taxonomy or "packaged")}),
+        Source("teacher", asking_fingerprint(settings.teacher, questions), teacher),
+        Source("label_mapping", mapping_fingerprint(questions, settings.labels), {"taxonomy": str(settings.labels.taxonomy or "packaged")}),
         Source("encoder", encoder_version(platform), {"name": settings.encoder.name}),
     ]
     audited = audited_version(platform)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.engine import Engine, LocalEngine, Lost, Task, Work, in_order
+from vibe_assets.questions import Questions
 from vibe_assets.records import PhotoRef
 from vibe_assets.settings import EncoderSettings, LibrarySettings, TeacherBase
 
@@ -66,6 +67,8 @@ class AskTeacher:
     journal_dir: Place
     writer: str
     teacher: str
+    questions: Questions
+    known: Mapping[str, Record]  # what answers some of the questions already
 
     def __call__(self) -> Task:
         from vibe_assets.teacher.annotate import annotate
@@ -74,10 +77,11 @@ class AskTeacher:
         journal = Journal(self.journal_dir, writer=f"{self.writer[:80]}-{uuid.uuid4().hex[:12]}")
 
         def ask(photos: Sequence[PhotoRef], tries: int) -> list[Record]:
-            known: Mapping[str, Record] | None = {} if tries == 1 else None  # a worker that died may have left answers in the journal
+            known = self.known if tries == 1 else None  # a worker that died may have left answers in the journal
             return annotate(
-                photos, settings=self.settings, journal=journal, library=self.library, teacher=self.teacher, progress=False, known=known
-            )
+                photos, settings=self.settings, journal=journal, library=self.library, teacher=self.teacher, progress=False, known=known,
+                questions=self.questions,
+            )  # fmt: skip
 
         return ask
 
@@ -90,10 +94,11 @@ def asker(platform: Platform, settings: TeacherBase, *, writer: str, teacher: st
     workers = min(engine.workers, settings.concurrency)
     share = settings.concurrency // workers
     own = settings.model_copy(update={"concurrency": share})
-    task = AskTeacher(own, platform.settings.library, platform.settings.journal_dir / teacher, writer, teacher)
     chunk = max(platform.settings.engine.chunk, ROUNDS * share)
 
-    def ask(photos: Sequence[PhotoRef]) -> Iterator[Record]:
+    def ask(photos: Sequence[PhotoRef], known: Mapping[str, Record]) -> Iterator[Record]:
+        journal_dir = platform.settings.journal_dir / teacher
+        task = AskTeacher(own, platform.settings.library, journal_dir, writer, teacher, platform.questions, known)
         for place, record in engine.arrivals(Work(task, photos, chunk=chunk, workers=workers, variables=[settings.api_key_env])):
             photo = photos[place]
             lost = {"image_id": photo.image_id, "teacher": teacher, "model": settings.model, "annotation": None, "reason": WORKER_DIED}
@@ -148,12 +153,15 @@ class Classify:
     """Frames of IMAGE_EMBEDDINGS rows -> frames of labels."""
 
     heads: Mapping[str, TrainedHead]
+    questions: Questions
     prompts_rows: pl.DataFrame
 
     def __call__(self) -> Task:
         from vibe_assets.heads.classifier import classify
 
-        return lambda frames, tries: [classify(frame, self.heads, prompts_rows=self.prompts_rows) for frame in frames]
+        return lambda frames, tries: [
+            classify(frame, self.heads, questions=self.questions, prompts_rows=self.prompts_rows) for frame in frames
+        ]
 
 
 def classify_rows(platform: Platform, rows: pl.DataFrame, heads: Mapping[str, TrainedHead], prompts_rows: pl.DataFrame) -> pl.DataFrame:
@@ -164,7 +172,7 @@ def classify_rows(platform: Platform, rows: pl.DataFrame, heads: Mapping[str, Tr
 
     frames = list(rows.iter_slices(ROWS_AT_A_TIME)) or [rows]
     engine: Engine = platform.engine if len(frames) > 1 else LocalEngine()
-    said = list(in_order(engine.arrivals(Work(Classify(heads, prompts_rows), frames, chunk=1))))
+    said = list(in_order(engine.arrivals(Work(Classify(heads, platform.questions, prompts_rows), frames, chunk=1))))
     if lost := [frame for frame in said if isinstance(frame, Lost)]:
         raise StageError(f"{len(lost)} of {len(said)} parts of the folder were not classified: {lost[0].detail}; give [engine] more memory")
     return pl.concat(said)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.settings import Settings
-from vibe_assets.stages.platform import StageError
+from vibe_assets.stages.platform import StageError, library_questions
 from vibe_assets.storage import Place, below
 from vibe_assets.teacher.journal import Journal, Record, read_records
 
@@ -55,7 +55,10 @@ def annotate_root(
         raise StageError(f"{output} exists already: go on with --resume, or give another name")
     refs = find_photos(settings, root)
     journal = OutputFile(output, teacher_fingerprint(settings.teacher))
-    records = annotate(refs, settings=settings.teacher, journal=journal, limit=limit, progress=progress, library=settings.library)
+    records = annotate(
+        refs, settings=settings.teacher, journal=journal, limit=limit, progress=progress, library=settings.library,
+        questions=library_questions(settings),
+    )  # fmt: skip
     failed: dict[str, int] = {}
     for record in records:
         if record.get("annotation") is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.questions import Questions
 from vibe_assets.records import ANNOTATIONS, AUDIT_SAMPLE, PREDICTIONS, RAW_PHOTOS
-from vibe_assets.records.answers import DERIVED, NOBODY, QUESTIONS, source_of
+from vibe_assets.records.answers import NOBODY, source_of
 from vibe_assets.records.tags import TAG_PREDICTIONS
 from vibe_assets.stages.platform import Platform
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 OTHER_LOGS = ("verdicts", "choices", "tags")  # what lies beside the teachers' answers where library.journal is set
 
-ASKED = tuple(question for question in QUESTIONS if question not in DERIVED)
 NO_TEACHER = "[teacher] base_url is not set: put the address of a server there, or into QWEN_BASE_URL; `vibe doctor` checks it"
 
 
@@ -57,6 +57,7 @@ def library_status(platform: Platform) -> LibraryStatus:
     import polars as pl
 
     from vibe_assets.stages.students import deployments, headless
+    from vibe_assets.stages.teacher import half_answered
     from vibe_assets.stages.truth import audited_population
     from vibe_assets.stages.verdicts import verdict_log
     from vibe_assets.teacher.annotate import teacher_fingerprint
@@ -64,12 +65,13 @@ def library_status(platform: Platform) -> LibraryStatus:
     lake, current = platform.lake, teacher_fingerprint(platform.settings.teacher)
     files = lake.read_live(RAW_PHOTOS, columns=["image_id", "reason"]).filter(pl.col("reason").is_null() | (pl.col("reason") != "deleted"))
     photos = files.filter(pl.col("reason").is_null()).unique("image_id")
-    answers = lake.read_live(ANNOTATIONS, columns=["image_id", "reason", "teacher"]).filter(pl.col("teacher") == current)
+    answers = lake.read_live(ANNOTATIONS).filter((pl.col("teacher") == current) & ~half_answered(platform.questions))
+    answers = answers.select("image_id", "reason", "teacher")
     answers = photos.select("image_id").join(
         answers.sort("reason", nulls_last=False).unique("image_id", keep="first"), on="image_id", how="left"
     )
     waiting = answers.filter(pl.col("reason").is_not_null() | pl.col("teacher").is_null())
-    said = lake.read_live(PREDICTIONS, columns=["image_id", *QUESTIONS, "abstained", "source"]).unique("image_id")
+    said = lake.read_live(PREDICTIONS, columns=["image_id", *platform.questions.columns, "abstained", "source"]).unique("image_id")
     sample = set(lake.read_live(AUDIT_SAMPLE, columns=["image_id"])["image_id"])
     spoken = {verdict.image_id for verdict in verdict_log(platform).verdicts()}
     trial, spoken_of = _trial(platform), audited_population(platform)
@@ -86,7 +88,7 @@ def library_status(platform: Platform) -> LibraryStatus:
         outgrown=spoken_of.new if spoken_of else 0,
         lacks="" if platform.settings.teacher.base_url or waiting.is_empty() else NO_TEACHER,
         heads=dict(deployments(platform)),
-        labelled=_labelled(said),
+        labelled=_labelled(said, platform.questions),
         headless=headless(platform),
         trial=str(trial.get("verdict", "")),
         trial_allowed=bool(trial.get("allowed")),
@@ -111,12 +113,12 @@ def cost_so_far(platform: Platform) -> Cost:
     return Cost(answers, tokens, round(seconds, 1), round(float(prices.sum()), 4) if len(prices) else None)
 
 
-def _labelled(said: pl.DataFrame) -> dict[str, dict[str, int]]:
+def _labelled(said: pl.DataFrame, questions: Questions) -> dict[str, dict[str, int]]:
     """Question -> who answers it -> photos; what follows from the scene is no question of its own."""
     found = {}
-    for question in ASKED:
-        sources = said.select(who=source_of(question))["who"]
-        found[question] = _counts(sources.filter(sources != NOBODY))
+    for column in (column for column in questions.columns if column not in questions.follows):
+        sources = said.select(who=source_of(column))["who"]
+        found[column] = _counts(sources.filter(sources != NOBODY))
     return {question: by for question, by in found.items() if by}
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.lake import write_text
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, fingerprint
-from vibe_assets.records.answers import DERIVED, QUESTIONS
+from vibe_assets.questions import ManyOf, OneOf, Question, YesNo
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS, fingerprint
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
-from vibe_assets.stages.truth import audited_photos, groups_of, load_taxonomy
+from vibe_assets.stages.truth import audited_photos, groups_of
 from vibe_assets.strangers import json_value
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from vibe_assets.evaluate.labels import Evaluation
     from vibe_assets.heads.deployments import Deployments
     from vibe_assets.heads.models import TrainedHead
+    from vibe_assets.questions import Questions
 
-KINDS = ("scene", "attribute", "object")
 CODE_VERSION = "3"  # of the training, goes into every card
 DECISIONS = "decisions.json"  # beside the heads: what was said of those that were trained last
 NOTHING = "nothing to train: "  # what KIND.latest begins with when the last training found too little; otherwise it is a version
@@ -64,21 +64,20 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
 
     Raises StageError when the inputs do not fit each other.
     """
-    from vibe_assets.heads.dataset import training_set
+    from vibe_assets.heads.dataset import head_labels, training_set
     from vibe_assets.heads.models import TooLittleToLearn
     from vibe_assets.heads.store import save_head
     from vibe_assets.heads.train import train_head
 
     started = time.monotonic()
-    lake, taxonomy = platform.lake, load_taxonomy(platform)
-    labels = {"scene": tuple(taxonomy.scenes), "attribute": ATTRIBUTES, "object": tuple(taxonomy.objects)}[kind]
+    lake, question = platform.lake, question_of(platform, kind)
     truth, embedded = training_truth(platform), embedded_photos(platform)
     if truth.is_empty():
         return _note_untrained(platform, kind, "the teacher has labelled no photo yet: `vibe run` lets it")
     if embedded.is_empty():
         return _note_untrained(platform, kind, "no photo has a vector yet: `vibe run` makes them")
     groups = lake.read(PHOTO_GROUPS).join(photo_sources(platform), on="image_id", how="inner")
-    data = training_set(kind, embedded, truth, groups, labels=labels, closure=taxonomy.closure, read=partial(read_vectors, platform))
+    data = training_set(question, embedded, truth, groups, read=partial(read_vectors, platform))
     tables = (AUTO_GROUND_TRUTH, AUDITED_GROUND_TRUTH, IMAGE_EMBEDDINGS, PHOTO_GROUPS)
     provenance = {
         "encoder": embedded["encoder"][0],
@@ -89,13 +88,22 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
         "created_at": (now or datetime.now(UTC)).isoformat(timespec="seconds"),
     }
     try:
-        head = train_head(kind, data, labels=labels, settings=platform.settings.students, provenance=provenance)
+        head = train_head(
+            kind, data, labels=head_labels(question), settings=platform.settings.students, provenance=provenance, qtype=question.type
+        )
     except TooLittleToLearn as error:
         return _note_untrained(platform, kind, str(error), **{name: str(provenance[name]) for name in ("encoder", "teacher", "mapping")})
     heads_dir = platform.settings.heads_dir
     version = save_head(head, heads_dir)
     write_text(heads_dir / f"{kind}.latest", version)
     return Trained(head, version, heads_dir / version, time.monotonic() - started)
+
+
+def question_of(platform: Platform, kind: str) -> Question:
+    """The question that a kind of head answers. Raises StageError for a kind that the label file does not have."""
+    if (question := platform.questions.of_head(kind)) is None:
+        raise StageError(f"no question of the label file has a head {kind!r}; there are {', '.join(platform.questions.heads)}")
+    return question
 
 
 def _note_untrained(platform: Platform, kind: str, reason: str, **inputs: str) -> Untrained:
@@ -186,7 +194,7 @@ def training_truth(platform: Platform) -> pl.DataFrame:
     one_teacher(truth)
     if platform.settings.students.train_on == "auto":
         return truth
-    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
+    audited = platform.lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", *platform.questions.columns)
     return truth.update(audited, on="image_id", how="left")
 
 
@@ -212,11 +220,11 @@ def latest_head(platform: Platform, kind: str) -> TrainedHead | Untrained:
 
 
 # -- judgement ---------------------------------------------------------------------------------------------------------
-def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
-    """What a head says without abstaining, as label rows: the best scene, attributes at 0.5, objects at their thresholds.
+def label_rows(head: TrainedHead, vectors: pl.DataFrame, questions: Questions) -> pl.DataFrame:
+    """What a head says without abstaining, as label rows: the best label (one_of), true at 0.5 (yes_no), labels at their thresholds.
 
-    Two heads are compared on this, so that a stricter threshold is not mistaken for a worse head. Attributes that the runtime
-    derives from the scene, and labels that the head leaves open, stay null: a head is not judged on what it is never asked.
+    Two heads are compared on this, so that a stricter threshold is not mistaken for a worse head. Labels that the runtime
+    derives from another question, and those that the head leaves open, stay null: a head is not judged on what it is never asked.
     """
     import numpy as np
     import polars as pl
@@ -224,24 +232,22 @@ def label_rows(head: TrainedHead, vectors: pl.DataFrame) -> pl.DataFrame:
     from vibe_assets.heads.dataset import vectors as matrix
 
     p = head.probabilities(matrix(vectors["embedding"]))  # (n, labels)
+    types, question = AUDITED_GROUND_TRUTH.of(questions).polars_schema(), questions.of_head(head.kind)
     columns: dict[str, pl.Series] = {"image_id": vectors["image_id"]}
-    empty = pl.Series([None] * vectors.height, dtype=pl.Boolean)
-    columns["scene"] = pl.Series([None] * vectors.height, dtype=pl.String)
-    columns |= dict.fromkeys(ATTRIBUTES, empty)
-    columns["objects"] = pl.Series([None] * vectors.height, dtype=pl.List(pl.String))
+    columns |= {name: pl.Series([None] * vectors.height, dtype=types[name]) for name in questions.columns}
     labels = np.array(head.labels)
-    if head.kind == "scene":
-        columns["scene"] = pl.Series(labels[p.argmax(axis=1)])
-        columns["scene_confidence"] = pl.Series(p.max(axis=1))
-    elif head.kind == "attribute":
-        for at, name in enumerate(head.labels):
-            if name in DERIVED or name in head.card.open:
-                continue
-            columns |= {name: pl.Series(p[:, at] >= 0.5), f"{name}_confidence": pl.Series(p[:, at])}
-    else:
+    if isinstance(question, OneOf):
+        columns[question.key] = pl.Series(labels[p.argmax(axis=1)])
+        columns[question.fields[0].confidence] = pl.Series(p.max(axis=1))
+    elif isinstance(question, YesNo):
+        for field in question.fields:
+            if field.name in answered(head, questions):
+                said = p[:, head.labels.index(field.name)]
+                columns |= {field.name: pl.Series(said >= 0.5), field.confidence: pl.Series(said)}
+    elif question is not None:
         chosen = (p >= head.thresholds()) & np.array([label not in head.card.open for label in head.labels])
         ranked = [[labels[at] for at in np.argsort(-row) if keep[at]] for row, keep in zip(p, chosen, strict=True)]
-        columns["objects"] = pl.Series(ranked, dtype=pl.List(pl.String))
+        columns[question.key] = pl.Series(ranked, dtype=pl.List(pl.String))
     return pl.DataFrame(columns)
 
 
@@ -265,15 +271,13 @@ def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evalua
     """A head on the test split, against the teacher's labels ("auto") or people's ("human")."""
     from vibe_assets.evaluate.labels import evaluate_labels
 
-    taxonomy = load_taxonomy(platform)
     truth = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH if truth_kind == "auto" else AUDITED_GROUND_TRUTH))
-    said = label_rows(head, library_vectors(platform))
+    said = label_rows(head, library_vectors(platform), platform.questions)
     return evaluate_labels(
         said,
         truth,
         groups=groups_of(platform),
-        scenes=tuple(taxonomy.scenes),
-        closure=taxonomy.closure,
+        questions=platform.questions,
         subject="student",
         truth_kind=truth_kind,
         kinds=(head.kind,),
@@ -282,16 +286,17 @@ def judge_head(platform: Platform, head: TrainedHead, truth_kind: str) -> Evalua
 
 
 def deployments(platform: Platform) -> Mapping[str, str]:
-    """kind -> version in force."""
+    """kind -> version in force, of the questions of the label file."""
     from vibe_assets.heads.deployments import Deployments
 
-    return Deployments(platform.settings.heads_dir).current()
+    current = Deployments(platform.settings.heads_dir).current()
+    return {kind: version for kind, version in current.items() if kind in platform.questions.heads}
 
 
 def deployed_version(platform: Platform) -> str:
     """What is in force as one version: the heads of every kind, "none" where there is none."""
     current = deployments(platform)
-    return "+".join(current.get(kind, "none") for kind in KINDS)
+    return "+".join(current.get(kind, "none") for kind in platform.questions.heads)
 
 
 def deployed(platform: Platform) -> dict[str, TrainedHead]:
@@ -307,7 +312,7 @@ def headless(platform: Platform) -> dict[str, str]:
 
     folder, current = platform.settings.heads_dir, deployments(platform)
     decided, log, found = _decisions(folder), Deployments(folder).history(), {}
-    for kind in KINDS:
+    for kind in platform.questions.heads:
         pointer = folder / f"{kind}.latest"
         if not pointer.is_file() or (latest := pointer.read_text(encoding="utf-8").strip()) == current.get(kind):
             continue
@@ -375,17 +380,18 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
     if old.card.encoder != new.card.encoder:
         return Rivals(note="the deployed head reads vectors of another encoder and cannot be used any more")
     truth, groups = test_rows(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH)), groups_of(platform)
+    questions = platform.questions
     teacher = test_rows(platform, platform.lake.read_live(AUTO_GROUND_TRUTH))
     drawn_from = audited_photos(platform)  # the teacher's labels of photos that came later say nothing of those that people checked
     teacher = teacher.filter(pl.col("image_id").is_in(drawn_from or []))
     vectors = library_vectors(platform).join(pl.concat([truth.select("image_id"), teacher.select("image_id")]), on="image_id", how="semi")
 
     def against(other: TrainedHead) -> Comparison:
-        rows = (label_rows(other, vectors), label_rows(new, vectors), truth, teacher)
-        *three, others = _where_all_answer([other, new], rows)
-        return compare_paired(*three, groups=groups, what=new.kind, others=others)
+        rows = (label_rows(other, vectors, questions), label_rows(new, vectors, questions), truth, teacher)
+        *three, others = _where_all_answer([other, new], rows, questions)
+        return compare_paired(*three, groups=groups, what=new.kind, others=others, questions=questions)
 
-    if new.kind != "scene" and not answered(old) & answered(new):
+    if new.qtype != "one_of" and not answered(old, questions) & answered(new, questions):
         return Rivals(note="the deployed head answers none of its labels")
     found = Rivals(against(old))
     earlier, unread = _deployed_before(platform, new)
@@ -393,8 +399,8 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
         found = replace(found, note=f"not compared with {unread} earlier heads, which are gone or read vectors of another encoder")
     if truth.is_empty() or len(earlier) < 2:
         return found
-    *said, known_truth = _where_all_answer([*earlier, new], [*(label_rows(head, vectors) for head in earlier), truth])
-    sides = [align(rows, known_truth, groups=groups) for rows in said]
+    *said, known_truth = _where_all_answer([*earlier, new], [*(label_rows(head, vectors, questions) for head in earlier), truth], questions)
+    sides = [align(rows, known_truth, groups=groups, questions=questions) for rows in said]
     scores = [photo_scores(side, new.kind) for side in sides]
     known = np.isfinite(scores[0])
     if not known.any():
@@ -405,21 +411,21 @@ def compare_with_deployed(platform: Platform, new: TrainedHead) -> Rivals:
     return replace(found, best=against(best), best_version=best.version)
 
 
-def answered(head: TrainedHead) -> frozenset[str]:
-    """The labels that a head of attributes or objects answers: not those it leaves open, nor those that follow from the scene."""
-    return frozenset(label for label in head.labels if label not in head.card.open and label not in DERIVED)
+def answered(head: TrainedHead, questions: Questions) -> frozenset[str]:
+    """The labels that a head answers: not those it leaves open, nor those that follow from another question."""
+    return frozenset(label for label in head.labels if label not in head.card.open and label not in questions.follows)
 
 
-def _where_all_answer(heads: Sequence[TrainedHead], tables: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Label rows without the attributes and objects that one of the heads does not answer; scenes stay as they are."""
+def _where_all_answer(heads: Sequence[TrainedHead], tables: Sequence[pl.DataFrame], questions: Questions) -> list[pl.DataFrame]:
+    """Label rows without what one of the heads does not answer; a question with one label stays as it is."""
     import polars as pl
 
-    kind, labels = heads[0].kind, frozenset.intersection(*map(answered, heads))
-    if kind == "scene":
+    question, labels = questions.of_head(heads[0].kind), frozenset.intersection(*(answered(head, questions) for head in heads))
+    if isinstance(question, ManyOf):
+        return [rows.with_columns(pl.col(question.key).list.filter(pl.element().is_in(sorted(labels)))) for rows in tables]
+    if not isinstance(question, YesNo):
         return list(tables)
-    if kind == "object":
-        return [rows.with_columns(pl.col("objects").list.filter(pl.element().is_in(sorted(labels)))) for rows in tables]
-    left_out = [name for name in ATTRIBUTES if name not in labels]
+    left_out = [field.name for field in question.fields if field.name not in labels]
     return [rows.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in left_out) for rows in tables]
 
 
@@ -460,7 +466,7 @@ def deploy_students(platform: Platform, *, now: datetime | None = None) -> dict[
     log = Deployments(platform.settings.heads_dir)
     at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     decisions = {}
-    for kind in KINDS:
+    for kind in platform.questions.heads:
         decision = _decide(platform, kind, log)
         if decision.deployed:
             log.deploy(kind, decision.in_force, reason=decision.reason, at=at, by=platform.run_id)
@@ -497,19 +503,20 @@ def _decide(platform: Platform, kind: str, log: Deployments) -> Deployment:
 
 def standing(platform: Platform) -> list[tuple[str, str, str]]:
     """(question, version of its head in force or "", why there is none or no newer one) for every question of a photo."""
-    heads, reasons = deployed(platform), headless(platform)
+    heads, reasons, questions = deployed(platform), headless(platform), platform.questions
     found = []
-    for question in QUESTIONS:
-        kind = "object" if question == "objects" else "attribute" if question in ATTRIBUTES and question not in DERIVED else "scene"
+    for column, own in questions.owner.items():
+        question = questions[questions.follows[column].question] if column in questions.follows else own
+        kind = question.head
         head, latest = heads.get(kind), latest_head(platform, kind)
         note = latest.reason if isinstance(latest, Untrained) else reasons.get(kind, "")
-        if head is not None and kind == "attribute" and question not in head.labels:
+        if head is not None and isinstance(question, YesNo) and column not in head.labels:
             head, note = None, "too few photos of the train split with it or without it: the head leaves it out"
-        elif head is not None and kind == "attribute" and question in head.card.open:
-            note, head = f"left open: {head.card.open[question]}", None
-        elif head is not None and kind == "object" and head.card.open:
+        elif head is not None and isinstance(question, YesNo) and column in head.card.open:
+            note, head = f"left open: {head.card.open[column]}", None
+        elif head is not None and isinstance(question, ManyOf) and head.card.open:
             note = "; ".join(part for part in (note, f"left open: {', '.join(head.card.open)}") if part)
-        found.append((question, head.version if head else "", note))
+        found.append((column, head.version if head else "", note))
     return found
 
 

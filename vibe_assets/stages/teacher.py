@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from vibe_assets.evaluate.compare import Comparison
     from vibe_assets.evaluate.labels import Evaluation
+    from vibe_assets.questions import Questions
 
 # Reasons of a row without an answer that may pass by themselves; the others say something of the photo.
 PASSING = ("timeout", "rate_limited", "server_error", "unreachable", "invalid_answer", "not_asked", "teacher_refused")
@@ -38,7 +39,10 @@ def annotate_rows(
     journal = Journal(platform.settings.journal_dir / fingerprint, writer=folder_key)
     library = platform.settings.library
     ask = asker(platform, settings, writer=folder_key, teacher=fingerprint)
-    records = annotate(refs, settings=settings, journal=journal, limit=limit, progress=platform.progress, library=library, ask=ask)
+    records = annotate(
+        refs, settings=settings, journal=journal, limit=limit, progress=platform.progress, library=library, ask=ask,
+        questions=platform.questions,
+    )  # fmt: skip
     return annotation_rows(refs, records, folder_key=folder_key, teacher=fingerprint)
 
 
@@ -50,11 +54,22 @@ def annotate_folder(platform: Platform, folder_key: str, *, limit: int | None = 
     return rows
 
 
+def half_answered(questions: Questions) -> pl.Expr:
+    """Rows of ANNOTATIONS whose answer leaves one of the questions open; those of before notes of questions answer the first ones."""
+    import polars as pl
+
+    from vibe_assets.teacher.kept import FIRST
+
+    asked, answered = questions.asked_fingerprints, pl.col("questions").fill_null(json.dumps(FIRST, sort_keys=True))
+    missing = [~answered.str.contains(f'"{key}": "{mark}"', literal=True) for key, mark in asked.items()]
+    return pl.col("annotation").is_not_null() & pl.any_horizontal(missing)
+
+
 def unanswered_folders(platform: Platform) -> dict[str, int]:
     """Live folder -> accepted photos without an answer that another request might bring; folders without such photos are left out."""
     import polars as pl
 
-    final = platform.lake.scan(ANNOTATIONS).filter(~pl.col("reason").is_in(PASSING).fill_null(False))
+    final = platform.lake.scan(ANNOTATIONS).filter(~pl.col("reason").is_in(PASSING).fill_null(False), ~half_answered(platform.questions))
     open_photos = (
         platform.lake.scan(RAW_PHOTOS)
         .filter(pl.col("reason").is_null() & pl.col("folder_key").is_in(platform.lake.live_folders()))
@@ -71,12 +86,17 @@ def order_known_answers(platform: Platform) -> list[str]:
 
     from vibe_assets.teacher.annotate import teacher_fingerprint
     from vibe_assets.teacher.journal import Journal
+    from vibe_assets.teacher.kept import open_questions
 
     current = teacher_fingerprint(platform.settings.teacher)
-    known = Journal(platform.settings.journal_dir / current, writer="reader").known()  # nothing is written
+    known = {  # nothing is written
+        image_id: record
+        for image_id, record in Journal(platform.settings.journal_dir / current, writer="reader").known().items()
+        if not open_questions(record, platform.questions)
+    }
     photos = platform.lake.read_live(RAW_PHOTOS, columns=["folder_key", "image_id", "reason"]).filter(pl.col("reason").is_null())
-    answered = platform.lake.read_live(ANNOTATIONS, columns=["folder_key", "image_id", "reason", "teacher"])
-    answered = answered.filter(pl.col("reason").is_null() & (pl.col("teacher") == current))
+    answered = platform.lake.read_live(ANNOTATIONS, columns=["folder_key", "image_id", "reason", "teacher", "annotation", "questions"])
+    answered = answered.filter(pl.col("reason").is_null() & (pl.col("teacher") == current) & ~half_answered(platform.questions))
     waiting = photos.filter(pl.col("image_id").is_in(list(known))).join(answered, on=["folder_key", "image_id"], how="anti")
     keys = sorted(set(waiting["folder_key"]))
     for key in keys:
@@ -129,8 +149,12 @@ def try_candidate(platform: Platform) -> Trial:
     }
     labels = {name: convert_rows(platform, answers) for name, answers in rows.items()}
     groups = groups_of(platform)
-    comparison = compare_paired(labels["current"], labels["candidate"], audited, groups=groups, what="scene")
-    evaluation = evaluate_labels(labels["candidate"], audited, groups=groups, scenes=_scenes(platform), subject="trial", truth_kind="human")
+    comparison = compare_paired(
+        labels["current"], labels["candidate"], audited, groups=groups, what=platform.questions.judged.head, questions=platform.questions
+    )
+    evaluation = evaluate_labels(
+        labels["candidate"], audited, groups=groups, questions=platform.questions, parents=False, subject="trial", truth_kind="human"
+    )
     failed = rows["candidate"].filter(pl.col("reason").is_not_null()).height
     versions = (teacher_fingerprint(settings.teacher.candidate), teacher_fingerprint(settings.teacher))
     trial = Trial(*versions, comparison, evaluation, failed, settings.gates.max_deploy_loss)
@@ -147,9 +171,3 @@ def try_candidate(platform: Platform) -> Trial:
 def trial_file(settings: Settings, version: str) -> Path:
     """Where the outcome of a trial lies, for `vibe teacher promote`."""
     return settings.home / "trials" / f"{version}.json"
-
-
-def _scenes(platform: Platform) -> tuple[str, ...]:
-    from vibe_assets.stages.truth import load_taxonomy
-
-    return tuple(load_taxonomy(platform).scenes)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from vibe_assets.audit.settle import truth_rows, truth_version
 from vibe_assets.records import (
     ANNOTATIONS,
-    ATTRIBUTES,
     AUDIT_DRAWS,
     AUDIT_SAMPLE,
     AUDITED_GROUND_TRUTH,
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vibe_assets.audit.verdicts import Verdict
-    from vibe_assets.labels.taxonomy import Taxonomy
-
-
-def load_taxonomy(platform: Platform) -> Taxonomy:
-    """The taxonomy in force. Raises TaxonomyError naming file, key and remedy."""
-    from vibe_assets.labels.taxonomy import Taxonomy
-
-    path = platform.settings.labels.taxonomy
-    return Taxonomy.load(None if path is None else platform.settings.base / path)
 
 
 def groups_of(platform: Platform) -> dict[str, str]:
@@ -46,16 +36,32 @@ def groups_of(platform: Platform) -> dict[str, str]:
 
 
 def convert_rows(platform: Platform, annotations: pl.DataFrame) -> pl.DataFrame:
-    """AUTO_GROUND_TRUTH rows of ANNOTATIONS rows under the taxonomy and thresholds in force."""
+    """AUTO_GROUND_TRUTH rows of ANNOTATIONS rows under the label file and thresholds in force."""
     from vibe_assets.labels.convert import convert
 
     labels = platform.settings.labels
     return convert(
-        annotations,
-        load_taxonomy(platform),
-        min_object_confidence=labels.min_object_confidence,
-        include_non_main=labels.include_non_main,
+        annotations, platform.questions, min_object_confidence=labels.min_object_confidence, include_non_main=labels.include_non_main
     )
+
+
+def strange_words(platform: Platform) -> list[tuple[str, str, int, str]]:
+    """(question, word, photos, nearest label or "") of words of the teacher that mean no label, most frequent first."""
+    from difflib import get_close_matches
+
+    from vibe_assets.labels.convert import strange_words as found
+
+    labels, questions = platform.settings.labels, platform.questions
+    counts = found(
+        platform.lake.read_live(ANNOTATIONS), questions, min_object_confidence=labels.min_object_confidence,
+        include_non_main=labels.include_non_main,
+    )  # fmt: skip
+    told = []
+    for said, count in counts.most_common():
+        key, _, word = said.partition(": ")
+        near = get_close_matches(word, questions[key].words, 1, 0.6)
+        told.append((key, word, count, questions[key].words[near[0]] if near else ""))
+    return told
 
 
 def convert_library(platform: Platform) -> pl.DataFrame:
@@ -82,7 +88,7 @@ def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.
     truth = lake.read_live(AUTO_GROUND_TRUTH)
     if truth.is_empty():
         raise StageError("nothing to sample: no automatic ground truth yet; `vibe run` makes it")
-    students, checked = without_teacher(lake.read_live(PREDICTIONS)), _checked(platform, truth)
+    students, checked = without_teacher(lake.read_live(PREDICTIONS), platform.questions), _checked(platform, truth)
     settings = platform.settings.audit
     if settings.strategy == "auto" and len(checked) >= DOUBT_AFTER and students["scene"].is_not_null().any():
         settings = settings.model_copy(update={"strategy": "doubt"})
@@ -92,9 +98,9 @@ def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.
     rows = sample_rows(record, truth, paths)
     keep_draw(platform, record, now=now)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
-    people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "scene", *ATTRIBUTES, "objects")
+    people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", *platform.questions.columns)
     # Who hands the file in must not undo what was checked, nor answer what people left open.
-    write_sample(rows.update(people, on="image_id", include_nulls=True), sample_file(platform))
+    write_sample(rows.update(people, on="image_id", include_nulls=True), sample_file(platform), platform.questions)
     return rows
 
 
@@ -152,7 +158,7 @@ def older_record(platform: Platform) -> pl.DataFrame | None:
         return None
     strategy = strategy_of(sample["stratum"].drop_nulls())
     settings = platform.settings.audit.model_copy(update={"strategy": strategy})
-    predictions = without_teacher(lake.read_live(PREDICTIONS)) if strategy in ("disagreement", "uncertainty") else None
+    predictions = without_teacher(lake.read_live(PREDICTIONS), platform.questions) if strategy in ("disagreement", "uncertainty") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")
     now = draw_record(lake.read_live(AUTO_GROUND_TRUTH), lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
     return record_of_older(sample, now)
@@ -213,7 +219,9 @@ def accept_audited(platform: Platform, file: Path, *, part: bool = False) -> pl.
     rows = _read(platform, file, None if part else platform.lake.read(AUDIT_SAMPLE))
     log_file_rows(platform, rows, file=file.name)
     if not part:
-        write_audited(rows, platform.settings.audited_file)  # with the probabilities of the sample it answers: a later draw has others
+        write_audited(
+            rows, platform.settings.audited_file, platform.questions
+        )  # with the probabilities of the sample it answers: a later draw has others
     mark_done(platform)
     return rows
 
@@ -223,7 +231,7 @@ def export_audited(platform: Platform, file: Path) -> pl.DataFrame:
     from vibe_assets.labels.files import write_audited
 
     rows = _with_chances(platform, _settled(platform, verdict_log(platform).verdicts()))
-    write_audited(rows, file)
+    write_audited(rows, file, platform.questions)
     return rows
 
 
@@ -233,7 +241,7 @@ def _read(platform: Platform, file: Path, sample: pl.DataFrame | None) -> pl.Dat
 
     return read_audited(
         file,
-        taxonomy=load_taxonomy(platform),
+        questions=platform.questions,
         known_ids=audit_known_ids(platform),
         sample_rows=sample if sample is not None and sample.height else None,
     )
@@ -252,7 +260,7 @@ def audited_version(platform: Platform, *, now: datetime | None = None) -> str |
     verdicts = counted_verdicts(platform, now=now)
     if not verdicts:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
-    parts = {"verdicts": truth_version(truth_rows(verdicts))}
+    parts = {"verdicts": truth_version(truth_rows(verdicts, platform.questions))}
     if _file_alone(platform, verdicts):
         parts["file"] = hashlib.sha256(path.read_bytes()).hexdigest()
     return fingerprint(parts)
@@ -272,7 +280,7 @@ def _settled(platform: Platform, verdicts: list[Verdict]) -> pl.DataFrame:
     """AUDITED_GROUND_TRUTH rows of the verdicts, and of an accepted file that no verdict stands for (older installations)."""
     import polars as pl
 
-    rows = truth_rows(verdicts)
+    rows = truth_rows(verdicts, platform.questions)
     if not _file_alone(platform, verdicts):
         return rows
     older = _read(platform, platform.settings.audited_file, None)

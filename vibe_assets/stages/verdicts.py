@@ -22,7 +22,7 @@ UNNAMED = "file"  # who said it, where an accepted file names nobody
 
 def verdict_log(platform: Platform) -> VerdictLog:
     """The log in `audit/verdicts/`, or where `library.journal` says; every process opens its own."""
-    return VerdictLog(platform.settings.verdicts_dir)
+    return VerdictLog(platform.settings.verdicts_dir, platform.questions)
 
 
 def counted_verdicts(platform: Platform, *, now: datetime | None = None) -> list[Verdict]:
@@ -58,9 +58,10 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
 
     A row that says what is settled already is left out: exporting, correcting three photos and handing in logs three verdicts.
     """
-    log = verdict_log(platform)
-    settled = {row["image_id"]: row for row in truth_rows(log.verdicts()).iter_rows(named=True)}
-    filled = {row["image_id"]: Labels.from_row(row) for row in platform.lake.read(AUDIT_SAMPLE).iter_rows(named=True)}
+    log, questions = verdict_log(platform), platform.questions
+    settled = {row["image_id"]: row for row in truth_rows(log.verdicts(), questions).iter_rows(named=True)}
+    sample = platform.lake.read(AUDIT_SAMPLE)
+    filled = {row["image_id"]: Labels.from_row(row, questions.columns) for row in sample.iter_rows(named=True)}
     recorded = {"inclusion_probability": None} if platform.lake.exists(AUDIT_DRAWS) else {}  # the chance is known without the file
     now = log.next_moment(datetime.now(UTC)).isoformat()
     verdicts = []
@@ -69,7 +70,7 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
         row["annotator"] = row["annotator"] or UNNAMED
         if row["image_id"] in settled and {**row, **unsaid} == {**settled[row["image_id"]], **unsaid}:
             continue
-        labels = Labels.from_row(row)
+        labels = Labels.from_row(row, questions.columns)
         act: Act = "accepted" if labels == filled.get(labels.image_id) else "corrected"
         shown = {"file": file, "inclusion_probability": row["inclusion_probability"]}
         verdicts.append(

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, PREDICTIONS, TABLES, Table
+from vibe_assets.records import AUDITED_GROUND_TRUTH, PREDICTIONS, TABLES, Table
 from vibe_assets.records.answers import without_teacher
+from vibe_assets.records.table import LABELS
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.lineage import read_version
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.students import label_rows, library_vectors
-from vibe_assets.stages.truth import convert_rows, load_taxonomy
+from vibe_assets.stages.truth import convert_rows
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from vibe_assets.questions import Questions
 
 FILES = (".json", ".jsonl")
 SHORTEST = 4  # characters of a fingerprint or a head's version that may stand for it
@@ -29,19 +32,17 @@ class Version:
 
     name: str  # in full: auto_ground_truth@12, a fingerprint, a head, a file's name
     about: str  # what it is, for people
-    rows: pl.DataFrame  # image_id, scene, ATTRIBUTES, objects, confidences where known
+    rows: pl.DataFrame  # image_id, the columns of the questions, confidences where known
+    questions: Questions = field(repr=False, compare=False)
     learned: bool = False  # a student said it: people's answers on photos it learned from prove nothing
     people: bool = False  # it is what people say
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What it speaks of at all: scene, attribute, object."""
-        speaks = {
-            "scene": self.rows["scene"].is_not_null().any(),
-            "attribute": any(self.rows[name].is_not_null().any() for name in ATTRIBUTES),
-            "object": self.rows["objects"].is_not_null().any(),
-        }
-        return tuple(kind for kind, says in speaks.items() if says)
+        """Kinds of the questions that it speaks of at all."""
+        return tuple(
+            question.head for question in self.questions if any(self.rows[column.name].is_not_null().any() for column in question.fields)
+        )
 
 
 def label_version(platform: Platform, name: str) -> Version:
@@ -65,8 +66,7 @@ def label_version(platform: Platform, name: str) -> Version:
 
 def label_tables() -> tuple[str, ...]:
     """Tables of the lake whose rows are labels of photos."""
-    wanted = {"image_id", "scene", *ATTRIBUTES, "objects"}
-    return tuple(name for name, table in TABLES.items() if wanted <= table.columns.keys())
+    return tuple(name for name, table in TABLES.items() if {"image_id", *LABELS} <= table.layout.keys())
 
 
 def teachers(platform: Platform) -> list[str]:
@@ -116,10 +116,15 @@ def _from_table(platform: Platform, table: Table, number: str | None) -> Version
     if rows.is_empty():
         raise StageError(f"{table.name}@{version} holds no rows")
     if table.name == PREDICTIONS.name:
-        rows = without_teacher(rows)
+        rows = without_teacher(rows, platform.questions)
     about = f"{table.description}; version {version}" + (", the newest" if version == newest else f" of {newest}")
     return Version(
-        f"{table.name}@{version}", about, rows, learned=table.name == PREDICTIONS.name, people=table.name == AUDITED_GROUND_TRUTH.name
+        f"{table.name}@{version}",
+        about,
+        rows,
+        platform.questions,
+        learned=table.name == PREDICTIONS.name,
+        people=table.name == AUDITED_GROUND_TRUTH.name,
     )
 
 
@@ -138,7 +143,9 @@ def _from_teacher(platform: Platform, fingerprint: str) -> Version:
         raise StageError(f"teacher {fingerprint} has answered none of the library's photos: annotate with it first")
     model = next((record["teacher"] for record in known.values() if record.get("teacher")), None)
     model = next((str(name) for name in rows["model"].drop_nulls()), model)
-    return Version(fingerprint, f"answers of the teacher {model or ''} under the mapping in force".replace("  ", " "), labels)
+    return Version(
+        fingerprint, f"answers of the teacher {model or ''} under the mapping in force".replace("  ", " "), labels, platform.questions
+    )
 
 
 def _from_head(platform: Platform, version: str) -> Version:
@@ -151,7 +158,7 @@ def _from_head(platform: Platform, version: str) -> Version:
             "set encoder.name back and embed again, or compare a head of this encoder"
         )
     about = f"{head.kind} head trained {head.card.created_at} on {head.card.n_train:,} photos, made to answer always"
-    return Version(version, about, label_rows(head, vectors), learned=True)
+    return Version(version, about, label_rows(head, vectors, platform.questions), platform.questions, learned=True)
 
 
 def _from_file(platform: Platform, file: Path) -> Version:
@@ -159,10 +166,9 @@ def _from_file(platform: Platform, file: Path) -> Version:
 
     if not file.is_file():
         raise StageError(f"{file}: no such file")
-    taxonomy = load_taxonomy(platform)
-    rows = read_labels(file, taxonomy)
+    rows = read_labels(file, platform.questions)
     if rows.is_empty():
         raise StageError(f"{file}: no labels in it")
     learned = names_heads(file)
     about = f"labels file{' of students' if learned else ''}, {rows.height:,} photos"
-    return Version(file.name, about, rows, learned=learned)
+    return Version(file.name, about, rows, platform.questions, learned=learned)

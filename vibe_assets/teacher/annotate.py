@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.questions import Questions, load
 from vibe_assets.records import ANNOTATIONS, PhotoRef, fingerprint
 from vibe_assets.settings import LibrarySettings, TeacherBase
 from vibe_assets.teacher.failures import TeacherError, TeacherFailure
 from vibe_assets.teacher.images import ENCODING, EncodedPhoto
 from vibe_assets.teacher.interchange import ImportSummary, import_annotations
 from vibe_assets.teacher.journal import Journal, Record
+from vibe_assets.teacher.kept import FIRST, answered_questions, open_questions
 from vibe_assets.teacher.loop import run_to_end
 from vibe_assets.teacher.pace import Pace
 from vibe_assets.teacher.prompts import load_prompt
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImportSummary", "annotate", "annotation_rows", "import_annotations", "teacher_fingerprint"]
 
-Ask = Callable[[Sequence[PhotoRef]], Iterable[Record]]  # photos -> a record each, in any order, on disk when it is handed over
+# photos, and the records that answer some of their questions -> a record each, in any order, on disk when it is handed over
+Ask = Callable[[Sequence[PhotoRef], Mapping[str, Record]], Iterable[Record]]
 ENCODE_THREADS = min(4, os.cpu_count() or 1)  # Pillow lets go of the interpreter lock; more threads than cores only use memory
 RECORD_BYTES = 16 * 1024  # of a journalled record, besides its answer: paths, model, detail
 TOKEN_BYTES = 8  # of an answer, at most; about 4 are usual
@@ -38,7 +41,11 @@ ENCODED_AHEAD = 2 * ENCODE_THREADS  # photos being encoded or ready beyond those
 
 
 def teacher_fingerprint(settings: TeacherBase) -> str:
-    """16 hex digits over all that changes an answer. Where the model is served, with which key and how patiently, does not."""
+    """16 hex digits over all that changes an answer, the questions apart. Where the model is served, with which key and how patiently,
+    does not.
+
+    The prompt that is made from a label file stands for the packaged one here: what is asked in it counts by question.
+    """
     return fingerprint(
         {
             "model": settings.model,
@@ -55,6 +62,12 @@ def teacher_fingerprint(settings: TeacherBase) -> str:
     )
 
 
+def asking_fingerprint(settings: TeacherBase, questions: Questions) -> str:
+    """16 hex digits over the teacher and all that it is asked."""
+    teacher, asked = teacher_fingerprint(settings), questions.asked_fingerprints
+    return teacher if asked == FIRST else fingerprint({"teacher": teacher, "asked": asked})
+
+
 def annotate(
     photos: Sequence[PhotoRef],
     *,
@@ -69,8 +82,11 @@ def annotate(
     teacher: str | None = None,
     known: Mapping[str, Record] | None = None,
     ask: Ask | None = None,
+    questions: Questions | None = None,
 ) -> list[Record]:
     """Ask the teacher for every photo that the journal has no answer of; return the records of these photos, in their order.
+
+    Of `questions` (the packaged ones without any) a photo is asked those alone that its record does not answer yet.
 
     One record per distinct image_id. What the journal holds is not asked again, wherever the file lies now; failures are,
     after the photos that were never asked, so that a few hopeless ones do not eat up every `limit` (the number of photos
@@ -85,18 +101,31 @@ def annotate(
     found = {key: record for key, record in held.items() if record.get("teacher") == teacher}
     wanted = {photo.image_id: photo for photo in reversed(photos)}  # the first of equal photos counts
     ordered = [wanted[image_id] for image_id in dict.fromkeys(photo.image_id for photo in photos)]
-    answered = {photo.image_id for photo in ordered if _is_answer(found.get(photo.image_id))}
-    pending = sorted((photo for photo in ordered if photo.image_id not in answered), key=lambda photo: photo.image_id in found)
+    questions = questions or load()
+
+    def left(image_id: str) -> tuple[str, ...]:
+        """What is open: the questions, by key; another client has one question, which has no key."""
+        record = found.get(image_id)
+        return open_questions(record, questions) if client is None else () if _is_answer(record) else ("",)
+
+    pending = [photo for photo in ordered if left(photo.image_id)]
+    pending.sort(key=lambda photo: photo.image_id in found and not _is_answer(found[photo.image_id]))
+    done = len(ordered) - len(pending)
     pending = pending[: max(0, limit)] if limit is not None else pending
     if pending and ask is not None:
-        for record in _asked(ask, pending, progress, len(answered)):
+        partly = {photo.image_id: found[photo.image_id] for photo in pending if _is_answer(found.get(photo.image_id))}
+        for record in _asked(ask, pending, partly, progress, done):
             found[record["image_id"]] = record
             if on_record is not None:
                 on_record(record)
-    elif pending:
+        return [found[photo.image_id] for photo in ordered if photo.image_id in found]
+    alike: dict[tuple[str, ...], list[PhotoRef]] = {}  # photos with the same questions open are asked with one prompt
+    for photo in pending:
+        alike.setdefault(left(photo.image_id), []).append(photo)
+    for keys, some in alike.items():
         run = _Run(
-            pending, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, len(answered),
-            client,
+            some, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, done, client,
+            None if client is not None else questions.only(keys), found,
         )  # fmt: skip
         try:
             journal.claim(run.record_bytes)
@@ -104,14 +133,15 @@ def annotate(
         finally:
             journal.close()
         found.update(run.records)
+        done += len(some)
     return [found[photo.image_id] for photo in ordered if photo.image_id in found]
 
 
-def _asked(ask: Ask, pending: Sequence[PhotoRef], progress: bool, done: int) -> Iterator[Record]:
+def _asked(ask: Ask, pending: Sequence[PhotoRef], partly: Mapping[str, Record], progress: bool, done: int) -> Iterator[Record]:
     from tqdm import tqdm
 
     with tqdm(total=done + len(pending), initial=done, unit="photo", desc="annotate", disable=None if progress else True) as bar:
-        for record in ask(pending):
+        for record in ask(pending, partly):
             bar.update()
             yield record
 
@@ -126,8 +156,9 @@ class _Run:
     def __init__(
         self, pending: Sequence[PhotoRef], settings: TeacherBase, journal: Journal, teacher: str,
         on_record: Callable[[Record], None] | None, library: LibrarySettings, pace: Pace | None, progress: bool, done: int,
-        client: type[TeacherClient] | None,
+        client: type[TeacherClient] | None, questions: Questions | None, before: Mapping[str, Record],
     ) -> None:  # fmt: skip
+        self.questions, self.before = questions, before
         self.pending, self.settings, self.journal, self.teacher = pending, settings, journal, teacher
         self.on_record, self.library, self.pace = on_record, library, pace
         self.progress, self.done, self.client = progress, done, client
@@ -149,7 +180,7 @@ class _Run:
             total=self.done + len(self.pending), initial=self.done, unit="photo", desc="annotate", disable=None if self.progress else True
         )
         with bar, ThreadPoolExecutor(ENCODE_THREADS, thread_name_prefix="vibe-encode") as pool:
-            async with (self.client or TeacherClient)(self.settings, pace=self.pace) as client:
+            async with (self.client or TeacherClient)(self.settings, questions=self.questions, pace=self.pace) as client:
                 keeper = asyncio.create_task(self._keep(arrived, bar))
                 ahead = ENCODED_AHEAD if self.settings.concurrency > 1 else 0  # one at a time is asked in the photos' order
                 workers = [
@@ -221,7 +252,23 @@ class _Run:
         return {
             "image_id": photo.image_id, "server_path": path, "image_path": path, "rel_path": photo.rel_path, "annotation": None,
             "teacher": self.teacher, "latency_s": None, "usage": None, "model": self.settings.model,
-            "at": datetime.now(UTC).isoformat(timespec="microseconds"), **answer,
+            "at": datetime.now(UTC).isoformat(timespec="microseconds"), **self._with_what_was_known(photo, answer),
+        }  # fmt: skip
+
+    def _with_what_was_known(self, photo: PhotoRef, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer with those to other questions, so that each record is whole; a failure takes none of them away."""
+        if self.questions is None:
+            return answer
+        before, asked = self.before.get(photo.image_id), self.questions.asked_fingerprints
+        if not _is_answer(before):
+            return answer if answer.get("annotation") is None or asked == FIRST else {**answer, "questions": asked}
+        assert before is not None
+        held = {"annotation": before["annotation"], "questions": dict(answered_questions(before))}
+        if answer.get("annotation") is None:
+            left = f"{', '.join(asked)} is still to be asked: {answer.get('reason')}, {answer.get('detail')}"
+            return {**{name: before.get(name) for name in ("latency_s", "usage")}, **held, "detail": left}
+        return {
+            **answer, "annotation": {**before["annotation"], **answer["annotation"]}, "questions": {**held["questions"], **asked},
         }  # fmt: skip
 
     async def _keep(self, arrived: asyncio.Queue[Record], bar: tqdm[Any]) -> None:
@@ -275,7 +322,8 @@ def _row(photo: PhotoRef, record: Mapping[str, Any], folder_key: str) -> dict[st
         "annotation": json.dumps(annotation, ensure_ascii=False) if answered else None,
         "teacher": record.get("teacher"), "model": record.get("model"), "latency_s": record.get("latency_s"),
         "prompt_tokens": usage.get("prompt_tokens"), "completion_tokens": usage.get("completion_tokens"),
-        "reason": None if answered else record.get("reason") or "invalid_answer", "detail": None if answered else record.get("detail"),
+        "reason": None if answered else record.get("reason") or "invalid_answer", "detail": record.get("detail"),
+        "questions": json.dumps(answered_questions(record), sort_keys=True) if answered else None,
     }  # fmt: skip
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from vibe_assets.teacher.failures import TeacherFailure
-from vibe_assets.teacher.schema import InvalidAnswer, parse_answer
+from vibe_assets.teacher.schema import InvalidAnswer
 
 
 def read_answer(
-    body: bytes, *, redact: Callable[[Any], Any], parse: Callable[[str], dict[str, Any]] = parse_answer
+    body: bytes, *, redact: Callable[[Any], Any], parse: Callable[[str], dict[str, Any]]
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """(annotation, usage) of a response body; `redact` takes the key out of whatever a careless server echoes.
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from vibe_assets.questions import Questions, load
 from vibe_assets.settings import TeacherBase
 from vibe_assets.teacher.answers import read_answer
 from vibe_assets.teacher.failures import REMEDIES, TeacherError, TeacherFailure, redact
@@ -23,7 +24,7 @@ from vibe_assets.teacher.images import EncodedPhoto, encode_probe
 from vibe_assets.teacher.loop import run_to_end
 from vibe_assets.teacher.pace import AdaptiveLimit, Pace, retry_after_s
 from vibe_assets.teacher.prompts import load_prompt
-from vibe_assets.teacher.schema import ANSWER_JSON_SCHEMA, InvalidAnswer, parse_answer
+from vibe_assets.teacher.schema import InvalidAnswer, parse_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,19 +77,23 @@ class TeacherClient:
     have a schema of their own and read the answer's text themselves.
     """
 
-    schema_name, schema = "photo_labels", ANSWER_JSON_SCHEMA
+    schema_name = "photo_labels"
 
     def parse(self, text: str) -> dict[str, Any]:
         """The annotation in an answer's text. Raises InvalidAnswer."""
-        return parse_answer(text)
+        return parse_answer(text, self.questions)
 
-    def __init__(self, settings: TeacherBase, *, pace: Pace | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self, settings: TeacherBase, *, questions: Questions | None = None, pace: Pace | None = None, seed: int | None = None
+    ) -> None:
         import openai
 
+        self.questions = questions or load()
+        self.schema = self.questions.schema
         self.settings = settings
         self.pace = pace or Pace()
         self.limit = AdaptiveLimit(settings.concurrency)
-        self.prompt = load_prompt(settings.prompt)
+        self.prompt = load_prompt(settings.prompt, self.questions)
         self.where = _shown_url(settings.base_url)
         key = _usable_key(settings)
         self._secret = key if len(key) >= MIN_SECRET_CHARS else ""

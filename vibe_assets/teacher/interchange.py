@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from vibe_assets.lake import write_text
+from vibe_assets.questions import Questions
 from vibe_assets.storage import Place, Url
 from vibe_assets.strangers import json_value
 from vibe_assets.teacher.failures import REASONS, TeacherError
 from vibe_assets.teacher.journal import Journal, Record
+from vibe_assets.teacher.kept import FIRST
 from vibe_assets.teacher.schema import InvalidAnswer, normalise
 
 IMPORT_WRITER = "imported"
@@ -59,7 +61,7 @@ class ImportSummary:
 
 
 def import_annotations(
-    file: Path, journal_root: Place, *, known_ids: Collection[str] | None = None, as_teacher: str | None = None
+    file: Path, journal_root: Place, *, questions: Questions, known_ids: Collection[str] | None = None, as_teacher: str | None = None
 ) -> ImportSummary:
     """Bring the records of `file` into `journal_root/<teacher fingerprint>/`; the same file twice changes nothing.
 
@@ -83,7 +85,7 @@ def import_annotations(
         if not line.strip():
             continue
         try:
-            record = _checked(line, as_teacher=as_teacher, default_at=modified, now=now)
+            record = _checked(line, questions, as_teacher=as_teacher, default_at=modified, now=now)
         except ValueError as error:
             rejected.append(RejectedLine(number, str(error), line.decode("utf-8", "backslashreplace")))
             continue
@@ -104,7 +106,7 @@ def import_annotations(
     )
 
 
-def _checked(line: bytes, *, as_teacher: str | None, default_at: str, now: datetime) -> Record:
+def _checked(line: bytes, questions: Questions, *, as_teacher: str | None, default_at: str, now: datetime) -> Record:
     """The record of one line in the journal's form. Raises ValueError saying what is wrong with it."""
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
@@ -125,17 +127,24 @@ def _checked(line: bytes, *, as_teacher: str | None, default_at: str, now: datet
     return {
         "image_id": image_id, **{name: _text(given.get(name)) for name in ("server_path", "image_path", "rel_path")},
         "annotation": None, "teacher": teacher, "latency_s": _seconds(given.get("latency_s")), "usage": _counts(given.get("usage")),
-        "model": _text(model), "at": _moment(given.get("at"), now) or default_at, **_outcome(given),
+        "model": _text(model), "at": _moment(given.get("at"), now) or default_at, **_outcome(given, questions),
     }  # fmt: skip
 
 
-def _outcome(given: Mapping[str, Any]) -> dict[str, Any]:
+def _outcome(given: Mapping[str, Any], questions: Questions) -> dict[str, Any]:
     annotation = given.get("annotation")
     if isinstance(annotation, dict):
         try:
-            return {"annotation": normalise(annotation)}
+            kept = normalise(annotation, questions)
         except InvalidAnswer as error:
             raise ValueError(f"annotation: {error}") from None
+        asked, noted = questions.asked_fingerprints, given.get("questions")
+        if isinstance(noted, dict) and all(isinstance(value, str) for value in noted.values()):
+            return {"annotation": kept, "questions": noted}
+        if asked == FIRST:
+            return {"annotation": kept}
+        there = {question.key: asked[question.key] for question in questions.asked if question.schema.keys() & annotation.keys()}
+        return {"annotation": kept, "questions": there}
     reason = given.get("reason")
     if annotation is None and reason in REASONS:
         return {"reason": reason, "detail": _text(given.get("detail"))}

@@ -19,7 +19,6 @@ from vibe_assets.lake import write_text
 from vibe_assets.records import PhotoRef, fingerprint
 from vibe_assets.settings import TaggerSettings
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.instructions import data_version, records
 from vibe_assets.vlm.local import checked_source
@@ -121,7 +120,7 @@ def judge_adapter(
     like = next((one.settings for one in models(platform).values() if one.local and one.source == source), None)
     settings = like or TaggerSettings.model_validate({"local": source})
     refs = [PhotoRef(row["image_id"], row["path_bytes"], row["image_id"]) for row in judged]
-    meaning, found = Meaning(load_taxonomy(platform)), []
+    meaning, found = Meaning(platform.questions), []
     for model in (Model(name, settings, source, adapter), Model(f"{name}-base", settings, source)):
         answers = ask(platform, model, refs)
         figures = [photo_figures(_said(answers[row["image_id"]]), row["ground_truth_tags"], meaning) for row in judged]

@@ -14,7 +14,6 @@ from vibe_assets.records import Estimate, fingerprint
 from vibe_assets.records.tags import INSTRUCTION_DATASET, LEADERBOARD, TAG_PREDICTIONS, TAGGED_PHOTOS
 from vibe_assets.stages.index import index_card, write_page
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.vlm.failures import VlmError
 from vibe_assets.vlm.match import Meaning
 from vibe_assets.vlm.registry import adapters_dir, models, read_card
@@ -69,7 +68,7 @@ def judge(platform: Platform) -> Board:
     names: dict[str, str] = {}
     for name, one in models(platform).items():
         names.setdefault(one.identity, name)  # listed twice: the first name counts
-    scored = score_models(_current(predictions, platform), judged, Meaning(load_taxonomy(platform)), names)
+    scored = score_models(_current(predictions, platform), judged, Meaning(platform.questions), names)
     used = {image for one in scored for image in one.images}
     return Board(
         tuple(rank(scored, batches)), batches, len(used), photos.height - clean.height, clean.height - judged.height,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from vibe_assets.labels.taxonomy import OTHER_SCENE, Taxonomy
+from vibe_assets.questions import ManyOf, OneOf, Question, Questions, normalise
 
 
 class Meaning:
-    """Tags that mean the same, or a kind of it: singular and plural, the taxonomy's synonyms, and what its keys imply."""
+    """Tags that mean the same, or a kind of it: singular and plural, the label file's synonyms, and what its keys imply."""
 
-    def __init__(self, taxonomy: Taxonomy) -> None:
-        self.taxonomy = taxonomy
+    def __init__(self, questions: Questions) -> None:
+        self.questions = questions
         self.keys = lru_cache(maxsize=100_000)(self._keys)
 
     def satisfies(self, said: str, true: str) -> bool:
@@ -26,13 +26,23 @@ class Meaning:
         return sum(any(self.satisfies(tag, wanted) for tag in said) for wanted in true)
 
     def _keys(self, tag: str) -> tuple[str, ...]:
-        """Taxonomy keys that the tag means or implies."""
-        return self.taxonomy.closure(self._own(tag))
+        """Label keys that the tag means or implies."""
+        return self.questions.closure(self._own(tag))
 
     def _own(self, tag: str) -> tuple[str, ...]:
-        scene = self.taxonomy.scene_of(tag)
-        found = (self.taxonomy.object_of(tag), None if scene == OTHER_SCENE else scene)
-        return tuple(key for key in found if key is not None)
+        word = normalise(tag)
+        return tuple(key for question in self.questions if (key := _meant(word, question)) is not None)
+
+
+def _meant(word: str, question: Question) -> str | None:
+    """The label of the question that the word means; the one that stands for any other word says nothing."""
+    key = question.words.get(word)
+    match question:
+        case ManyOf():
+            return key
+        case OneOf() if word not in question.abstentions and key != question.unexpected:
+            return key
+    return None
 
 
 def stem(tag: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from vibe_assets.questions import Questions
 from vibe_assets.records import PhotoRef, fingerprint
 from vibe_assets.records.tags import TAG_PREDICTIONS, TAGGED_PHOTOS
 from vibe_assets.settings import LibrarySettings, TeacherBase
@@ -31,7 +32,13 @@ MAX_SHOWN_CHARS = 500
 class TagClient(TeacherClient):
     """Asks for tags. An answer that holds none is kept with what it cost: in a benchmark a second try would hide the failure."""
 
-    schema_name, schema = "photo_tags", TAGS_JSON_SCHEMA
+    schema_name = "photo_tags"
+
+    def __init__(
+        self, settings: TeacherBase, *, questions: Questions | None = None, pace: Pace | None = None, seed: int | None = None
+    ) -> None:
+        super().__init__(settings, questions=questions, pace=pace, seed=seed)
+        self.schema = TAGS_JSON_SCHEMA
 
     def parse(self, text: str) -> dict[str, Any]:
         return read_tags(text)

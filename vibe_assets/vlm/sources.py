@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vibe_assets.labels.taxonomy import Taxonomy
-from vibe_assets.records import ATTRIBUTES, AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
+from vibe_assets.questions import ManyOf, OneOf, Questions, YesNo
+from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
-from vibe_assets.stages.truth import load_taxonomy
 from vibe_assets.storage import below
 from vibe_assets.strangers import json_value, web_address
 from vibe_assets.vlm.failures import VlmError
@@ -21,9 +20,7 @@ from vibe_assets.vlm.found import Found
 FILE_NAMES = ("metadata.jsonl", "metadata.csv", "tags.jsonl", "tags.csv")
 PATH_FIELDS = ("file_name", "path", "rel_path", "image_path", "file", "image")
 SPLIT_AT = (";", "|", ",")
-QUIET_SCENES = ("scene.other", "scene.snapshot")  # no word that anybody would search for
-QUIET_OBJECTS = ("object.dailystuff",)
-ATTRIBUTE_TAGS = {"has_person": "person", "has_animal": "animal", "has_text": "text"}
+QUIET = ("scene.snapshot", "object.dailystuff")  # packaged labels that are no word that anybody would search for
 
 
 def read_tag_file(path: Path) -> list[Found]:
@@ -96,20 +93,27 @@ def library_photos(platform: Platform, truth: str = "audited") -> list[Found]:
     if labels.is_empty():
         remedy = "`vibe audited FILE` brings them" if truth == "audited" else "`vibe run` makes them"
         raise VlmError(f"the library has no {truth} labels yet; {remedy}")
-    taxonomy, rows = load_taxonomy(platform), labels.join(accepted_photos(platform), on="image_id", how="inner").sort("image_id")
+    rows = labels.join(accepted_photos(platform), on="image_id", how="inner").sort("image_id")
     root = platform.settings.root
     return [
-        Found(truth, row["image_id"], row["rel_path"], label_tags(row, taxonomy), below(root, row["path_bytes"]),
+        Found(truth, row["image_id"], row["rel_path"], label_tags(row, platform.questions), below(root, row["path_bytes"]),
               image_id=row["image_id"], phash=row["phash"])
         for row in rows.iter_rows(named=True)
     ]  # fmt: skip
 
 
-def label_tags(row: Mapping[str, Any], taxonomy: Taxonomy) -> tuple[str, ...]:
-    """Labels in words: objects main one first, each followed by what it implies, then the scene, then what is in the photo."""
-    objects = taxonomy.closure(filter(taxonomy.known, row["objects"] or ()))
-    tags = [key.rpartition(".")[2].replace("_", " ") for key in objects if key not in QUIET_OBJECTS]
-    if row["scene"] and row["scene"] not in QUIET_SCENES:
-        tags.append(row["scene"].removeprefix("scene."))
-    tags += [ATTRIBUTE_TAGS[name] for name in ATTRIBUTES if row[name] and name in ATTRIBUTE_TAGS]
-    return tuple(dict.fromkeys(tags))
+def label_tags(row: Mapping[str, Any], questions: Questions) -> tuple[str, ...]:
+    """Labels in words: of many the main one first, each followed by what it implies, then the one of each question, then what holds.
+
+    The label that any other word means says nothing, nor does one that follows from another question.
+    """
+    keys: list[str] = []
+    for many in questions.of_type(ManyOf):
+        keys += questions.closure(filter(questions.known, row[many.key] or ()))
+    for one in questions.of_type(OneOf):
+        keys += [row[one.key]] if row[one.key] and row[one.key] != one.unexpected else []
+    tags = [key.rpartition(".")[2] for key in keys if key not in QUIET]
+    for question in questions.of_type(YesNo):
+        holding = (label.word for label in question.labels if row[label.word] and label.word not in questions.follows)
+        tags += (word.removeprefix("has_").removeprefix("is_") for word in holding)
+    return tuple(dict.fromkeys(tag.replace("_", " ") for tag in tags))

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from vibe_assets.labels.taxonomy import normalise as words
+from vibe_assets.questions import normalise as words
 from vibe_assets.vlm.failures import VlmError
 
 ANSWER_VERSION = 1  # part of the fingerprint: raise it when the same answer would be read differently

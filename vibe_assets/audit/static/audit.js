@@ -3,24 +3,19 @@
 import { Outbox } from "./outbox.js";
 import { Queue, photoUrl } from "./queue.js";
 import { hotkey } from "./keys.js";
+import { Search, leaf } from "./search.js";
 
 const $ = (id) => document.getElementById(id);
-const LETTERS = { has_person: "p", has_animal: "a", has_text: "t", is_document: "d", is_screenshot: "s" };
-const NAMES = { has_person: "Person", has_animal: "Animal", has_text: "Text", is_document: "Document", is_screenshot: "Screenshot" };
 const REASONS = ["cannot be decided", "too dark, blurred or broken", "not a photo for this library", "private: I should not judge it", "another reason"];
-const KEYS = [
-  [["Enter"], "accept, next photo"], [["1", "…", "9"], "scene"], [["0"], "scene unknown"], [["p", "a", "t", "d", "s"], "person, animal, text, document, screenshot"],
-  [["n"], "all that is still open: no"], [["o"], "add an object; Enter takes the first, Esc goes back"], [["u"], "undo"], [["k"], "skip, with a reason"],
-  [["z"], "zoom; drag to move"], [["f"], "which photos"], [["?"], "these keys"],
-];
-const short = (key) => key.slice(key.indexOf(".") + 1).replaceAll("_", " ");
-const leaf = (key) => key.slice(key.lastIndexOf(".") + 1).replaceAll("_", " ");
+const OTHER_KEYS = [[["u"], "undo"], [["k"], "skip, with a reason"], [["z"], "zoom; drag to move"], [["f"], "which photos"], [["?"], "these keys"]];
 
-let desk, queue, outbox;
+let queue, outbox;
+let questions = []; // as vocabulary.py makes them: a control for each, by type
+let strokes = new Map(), leaders = new Set(), leader = ""; // hotkey -> what it does; first strokes of two; the one that was pressed
+let searches = new Map(); // key of a question -> its search
 let annotator = "";
-let current = null; // { item, labels, before, shownAt, touched }
+let current = null; // { item, labels, before, shownAt, said: questions with one answer that have one }
 let past = []; // what was said here, newest last: what Undo takes back first
-let hits = [], at = 0; // found objects, the one under the cursor
 
 // -- drawing ----------------------------------------------------------------------------------------------------------
 function element(tag, properties = {}, ...children) {
@@ -38,7 +33,11 @@ const shown = (tag, className, textContent) => { // for the eye only: what is he
 };
 const sure = (share) => (share === undefined || share === null ? "" : `${Math.round(100 * share)} %`);
 const yesNo = (value) => (value === true ? "yes" : value === false ? "no" : null);
-const sceneName = (scene) => (scene === null ? "unknown" : short(scene));
+const ofType = (type) => questions.filter((question) => question.type === type);
+const mainQuestion = () => questions.find((question) => question.main);
+const nameOf = (question, key) => (key === null ? "unknown" : question.labels.find((label) => label.key === key)?.name ?? leaf(key));
+const box = (question) => $(question.id);
+const badge = (key) => (key ? shown("kbd", "", key) : null);
 
 // What teacher and student said of one label; null: nothing.
 function marks(teacher, student) {
@@ -54,58 +53,82 @@ function draw() {
   $("blind").hidden = empty || !current.item.blind;
   if (empty) return;
   const { item, labels } = current;
-  const { teacher, student, confidence } = item;
-  const held = document.activeElement?.closest("#scenes, #attributes");
+  const held = document.activeElement?.closest(".choices, .toggles");
   const place = held ? [...held.children].indexOf(document.activeElement) : -1;
-  const first = current.sceneSaid ? desk.scenes.indexOf(labels.scene) : 0; // the one that Tab reaches; -1: unknown, the last
-  $("scenes").replaceChildren(...[...desk.scenes, null].map((scene, index) => {
-    const key = scene === null ? "0" : index < 9 ? String(index + 1) : "";
-    const chosen = scene === null ? current.sceneSaid && labels.scene === null : labels.scene === scene;
-    const said = [scene !== null && teacher?.scene === scene ? "" : null, scene !== null && student?.scene === scene ? sure(confidence?.scene) : null];
-    const button = element("button", { className: "choice", type: "button", title: scene ?? "no scene can be told", tabIndex: index === (first < 0 ? desk.scenes.length : first) ? 0 : -1 },
-      shown("kbd", "", key), element("span", { textContent: sceneName(scene) }), marks(...said));
-    button.setAttribute("role", "radio");
-    button.setAttribute("aria-keyshortcuts", key);
-    button.setAttribute("aria-checked", chosen);
-    button.onclick = () => setScene(scene);
-    return button;
-  }));
-  $("attributes").replaceChildren(...desk.attributes.map((name) => {
-    const state = yesNo(labels.attributes[name]) ?? "unknown", share = confidence?.[name];
-    const guess = yesNo(student?.attributes[name]);
-    const said = [yesNo(teacher?.attributes[name]), guess && `${guess} ${sure(guess === "no" && share !== undefined ? 1 - share : share)}`.trim()];
-    const button = element("button", { className: "tri", type: "button" }, shown("kbd", "", LETTERS[name] ?? ""), element("span", { textContent: NAMES[name] ?? name }),
-      shown("em", "", state === "unknown" ? "?" : state), heard(`: ${state}`), marks(...said));
-    button.setAttribute("aria-keyshortcuts", LETTERS[name] ?? "");
-    button.dataset.state = state;
-    button.onclick = () => cycle(name);
-    return button;
-  }));
-  const about = (key) => [teacher?.objects.includes(key) ? "" : null, student?.objects.includes(key) ? "" : null];
-  $("objects").replaceChildren(...labels.objects.map((key, index) => {
-    const main = element("button", { type: "button", className: "name", title: index ? `${key}: make it the main object` : key }, leaf(key), marks(...about(key)));
-    main.onclick = () => change(() => labels.objects.unshift(...labels.objects.splice(index, 1)));
-    const off = element("button", { type: "button", className: "off", textContent: "×" });
-    off.setAttribute("aria-label", `remove ${leaf(key)}`);
-    off.onclick = () => change(() => labels.objects.splice(index, 1));
-    return element("li", { className: index ? "" : "first" }, main, off);
-  }));
-  const others = [...new Set([...(teacher?.objects ?? []), ...(student?.objects ?? [])])].filter((key) => !labels.objects.includes(key));
-  $("suggested").replaceChildren(...others.map((key) => {
-    const add = element("button", { type: "button", className: "suggestion", title: `add ${key}` }, element("span", { textContent: `+ ${leaf(key)}` }), marks(...about(key)));
-    add.onclick = () => change(() => labels.objects.push(key));
-    return add;
-  }));
+  for (const question of questions) ({ one_of: drawChoices, yes_no: drawToggles, many_of: drawTags })[question.type](question, item, labels);
   const changed = !item.blind && current.before !== content(labels);
   if (place >= 0) held.children[place]?.focus(); // the buttons are new ones
   $("accept").firstChild.textContent = item.blind ? "Next " : changed ? "Correct " : "Accept ";
 }
 
-function show(item, labels = null, sceneSaid = null) {
-  const filled = labels ?? item.teacher ?? { scene: null, attributes: {}, objects: [] };
-  const own = { scene: filled.scene, attributes: { ...filled.attributes }, objects: [...filled.objects] };
-  const teacher = item.teacher ?? { scene: null, attributes: {}, objects: [] };
-  current = { item, labels: own, before: content(teacher), sceneSaid: sceneSaid ?? !item.blind, shownAt: performance.now() };
+// The keys on the page of a question with one answer, null for unknown. Of very many only those that somebody named: others are searched.
+function drawn({ key, searched, labels: all }, { teacher, student }, labels) {
+  const named = [labels[key], teacher?.[key], student?.[key]];
+  return [...all.map((label) => label.key).filter((one) => !searched || named.includes(one)), null];
+}
+
+function drawChoices(question, item, labels) {
+  const { teacher, student, confidence } = item, { key } = question;
+  const all = drawn(question, item, labels), known = new Map(question.labels.map((label) => [label.key, label]));
+  const first = Math.max(0, current.said.has(key) ? all.indexOf(labels[key]) : 0); // the one that Tab reaches
+  box(question).replaceChildren(...all.map((one, index) => {
+    const stroke = one === null ? question.hotkey : known.get(one).hotkey;
+    const chosen = one === null ? current.said.has(key) && labels[key] === null : labels[key] === one;
+    const said = [one !== null && teacher?.[key] === one ? "" : null, one !== null && student?.[key] === one ? sure(confidence?.[key]) : null];
+    const button = element("button", { className: "choice", type: "button", title: one ?? `no ${question.label} can be told`, tabIndex: index === first ? 0 : -1 },
+      badge(stroke), element("span", { textContent: nameOf(question, one) }), marks(...said));
+    button.setAttribute("role", "radio");
+    if (stroke.length === 1) button.setAttribute("aria-keyshortcuts", stroke);
+    button.setAttribute("aria-checked", chosen);
+    button.onclick = () => choose(question, one);
+    return button;
+  }));
+}
+
+function drawToggles(question, { teacher, student, confidence }, labels) {
+  const { key } = question;
+  box(question).replaceChildren(...question.labels.map((label) => {
+    const { word } = label;
+    const state = yesNo(labels[key][word]) ?? "unknown", share = confidence?.[word];
+    const guess = yesNo(student?.[key]?.[word]);
+    const said = [yesNo(teacher?.[key]?.[word]), guess && `${guess} ${sure(guess === "no" && share !== undefined ? 1 - share : share)}`.trim()];
+    const button = element("button", { className: "tri", type: "button" }, badge(label.hotkey), element("span", { textContent: label.name }),
+      shown("em", "", state === "unknown" ? "?" : state), heard(`: ${state}`), marks(...said));
+    if (label.hotkey.length === 1) button.setAttribute("aria-keyshortcuts", label.hotkey);
+    button.dataset.state = state;
+    button.onclick = () => cycle(question, label);
+    return button;
+  }));
+}
+
+function drawTags(question, { teacher, student }, labels) {
+  const { key } = question, chosen = labels[key];
+  const about = (one) => [teacher?.[key]?.includes(one) ? "" : null, student?.[key]?.includes(one) ? "" : null];
+  box(question).replaceChildren(...chosen.map((one, index) => {
+    const name = nameOf(question, one);
+    const main = element("button", { type: "button", className: "name", title: index ? `${one}: make it the main ${question.label}` : one }, name, marks(...about(one)));
+    main.onclick = () => change(() => chosen.unshift(...chosen.splice(index, 1)));
+    const off = element("button", { type: "button", className: "off", textContent: "×" });
+    off.setAttribute("aria-label", `remove ${name}`);
+    off.onclick = () => change(() => chosen.splice(index, 1));
+    return element("li", { className: index ? "" : "first" }, main, off);
+  }));
+  const others = [...new Set([...(teacher?.[key] ?? []), ...(student?.[key] ?? [])])].filter((one) => !chosen.includes(one));
+  searches.get(key).suggested.replaceChildren(...others.map((one) => {
+    const add = element("button", { type: "button", className: "suggestion", title: `add ${one}` }, element("span", { textContent: `+ ${nameOf(question, one)}` }), marks(...about(one)));
+    add.onclick = () => change(() => chosen.push(one));
+    return add;
+  }));
+}
+
+// A copy of labels that may be changed, with every question in it.
+const own = (labels) => Object.fromEntries(questions.map(({ key, type }) => [key, type === "yes_no" ? { ...labels?.[key] } : type === "many_of" ? [...(labels?.[key] ?? [])] : labels?.[key] ?? null]));
+// Questions with one answer that have one when a photo comes: the teacher's, where it was asked.
+const saidFirst = (everything) => new Set(ofType("one_of").filter((question) => everything || question.asked === "teacher").map((question) => question.key));
+
+function show(item, labels = null, said = null) {
+  current = { item, labels: own(labels ?? item.teacher), before: content(own(item.teacher)), said: said ?? (item.blind ? new Set() : saidFirst(false)), shownAt: performance.now() };
+  leader = "";
   unzoom();
   hint("");
   const picture = queue.picture(item);
@@ -119,7 +142,7 @@ function show(item, labels = null, sceneSaid = null) {
     mine.shownAt = performance.now();
     if (picture.dataset.failed && current === mine) failedPicture(item);
   });
-  closeSearch();
+  for (const search of searches.values()) search.close();
   draw();
   announce(described(item));
   $("panel").scrollTop = 0;
@@ -130,7 +153,7 @@ async function failedPicture(item) {
   let why = "the server cannot be reached; it is asked again as soon as it can";
   try {
     const answer = await fetch(photoUrl(item.image_id));
-    if (answer.ok) return current?.item === item && show(item, current.labels, current.sceneSaid);
+    if (answer.ok) return current?.item === item && show(item, current.labels, current.said);
     why = (await answer.text()).trim();
   } catch {
     setTimeout(() => current?.item === item && failedPicture(item), 1500);
@@ -186,14 +209,16 @@ const hint = (text) => { $("hint").textContent = text; };
 const announce = (text) => { if ($("said").textContent !== text) $("said").textContent = text; }; // for those who hear the page
 
 function described({ name, blind }) {
-  const { scene, attributes, objects } = current.labels;
-  const yes = desk.attributes.filter((one) => attributes[one] === true).map((one) => NAMES[one] ?? one);
-  const filled = [...(current.sceneSaid ? [sceneName(scene)] : []), ...yes, ...objects.map(leaf)].join(", ");
-  return `Photo ${name}. ${blind ? "Blind: nothing is filled in." : ""} ${filled}`.trim();
+  const { labels, said } = current;
+  const told = questions.flatMap((question) => question.type === "one_of" ? (said.has(question.key) ? [nameOf(question, labels[question.key])] : [])
+    : question.type === "yes_no" ? question.labels.filter((label) => labels[question.key][label.word] === true).map((label) => label.name)
+    : labels[question.key].map((key) => nameOf(question, key)));
+  return `Photo ${name}. ${blind ? "Blind: nothing is filled in." : ""} ${told.join(", ")}`.trim();
 }
 
 // -- saying -----------------------------------------------------------------------------------------------------------
-const content = (labels) => JSON.stringify([labels.scene ?? null, desk.attributes.map((name) => labels.attributes[name] ?? null), labels.objects]);
+const spelt = (labels) => Object.fromEntries(questions.map(({ key, type, labels: all }) => [key, type === "yes_no" ? Object.fromEntries(all.map(({ word }) => [word, labels[key][word] ?? null])) : labels[key]]));
+const content = (labels) => JSON.stringify(spelt(labels));
 
 function change(edit) {
   if (!current) return;
@@ -202,30 +227,36 @@ function change(edit) {
   draw();
 }
 
-const setScene = (scene) => change(() => {
-  current.labels.scene = scene;
-  current.sceneSaid = true;
-  announce(`Scene: ${sceneName(scene)}`);
+const choose = (question, key) => change(() => {
+  current.labels[question.key] = key;
+  current.said.add(question.key);
+  announce(`${question.title}: ${nameOf(question, key)}`);
 });
-const cycle = (name) => change(() => {
-  const value = current.labels.attributes[name] ?? null;
-  current.labels.attributes[name] = value === null ? true : value ? false : null;
-  announce(`${NAMES[name] ?? name}: ${yesNo(current.labels.attributes[name]) ?? "unknown"}`);
+const cycle = (question, { word, name }) => change(() => {
+  const flags = current.labels[question.key], value = flags[word] ?? null;
+  flags[word] = value === null ? true : value ? false : null;
+  announce(`${name}: ${yesNo(flags[word]) ?? "unknown"}`);
+});
+const toggle = (question, key) => change(() => {
+  const chosen = current.labels[question.key], place = chosen.indexOf(key);
+  if (place < 0) chosen.push(key);
+  else chosen.splice(place, 1);
+  announce(`${nameOf(question, key)}: ${place < 0 ? "added" : "removed"}`);
 });
 const restNo = () => change(() => {
-  for (const name of desk.attributes) current.labels.attributes[name] ??= false;
+  for (const question of ofType("yes_no")) for (const { word } of question.labels) current.labels[question.key][word] ??= false;
   announce("All that was open: no");
 });
 
-// Arrow keys of the group of scenes: the next or previous one is chosen, as in any group of radio buttons.
-function stepScene(event) {
+// Arrow keys of a group of choices: the next or previous one is chosen, as in any group of radio buttons.
+function stepChoice(event, question) {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
   if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  const all = [...desk.scenes, null], here = [...$("scenes").children].indexOf(document.activeElement);
+  const all = drawn(question, current.item, current.labels), here = [...box(question).children].indexOf(document.activeElement);
   const next = (here + step + all.length) % all.length;
-  $("scenes").children[next].focus(); // draw keeps the place
-  setScene(all[next]);
+  box(question).children[next].focus(); // draw keeps the place
+  choose(question, all[next]);
 }
 
 function say(entry) {
@@ -240,10 +271,10 @@ const newId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) =
 
 function accept() {
   if (!current) return;
-  if (!current.sceneSaid) return hint("Choose the scene first: 1 – 9, or 0 when it cannot be told.");
+  const main = mainQuestion();
+  if (main && !current.said.has(main.key)) return hint(`Choose the ${main.noun} first: ${range(main, " – ")}, or 0 when it cannot be told.`);
   const { item, labels } = current;
-  const attributes = Object.fromEntries(desk.attributes.map((name) => [name, labels.attributes[name] ?? null]));
-  const said = say({ act: "label", labels: { ...labels, attributes }, changed: current.before !== content(labels) });
+  const said = say({ act: "label", labels: spelt(labels), changed: current.before !== content(labels) });
   past.push({ item, labels, verdict_id: said.verdict_id });
   advance();
 }
@@ -268,7 +299,7 @@ async function undo() {
   outbox.add({
     verdict_id: newId(), image_id: last.item.image_id, annotator, act: "undo", undoes: last.verdict_id, spent_ms: 0, view: queue.view, seen: last.item.seen ?? null,
   });
-  show(last.item, last.labels, last.labels !== null || !last.item.blind);
+  show(last.item, last.labels, last.labels === null ? null : saidFirst(true));
   hint("Taken back.");
 }
 
@@ -278,60 +309,6 @@ async function finish() {
   const text = answer?.ok ? "Counted: reports and students take it from here." : "The server is away; try again.";
   hint(text);
   if (!current) $("empty").append(element("p", { className: "note", textContent: text }));
-}
-
-// -- objects ----------------------------------------------------------------------------------------------------------
-function search() {
-  const text = $("search").value.trim().toLowerCase();
-  const rank = ([key, words]) => {
-    const places = words.map((word) => { const place = word.toLowerCase().indexOf(text); return place < 0 ? Infinity : place === 0 ? word.length / 100 : 1 + place; });
-    return Math.min(...places, short(key).startsWith(text) ? 50 : Infinity);
-  };
-  hits = text ? Object.entries(desk.objects).map((entry) => [rank(entry), entry]).filter(([score]) => score < Infinity)
-    .sort((a, b) => a[0] - b[0] || a[1][0].length - b[1][0].length).slice(0, 7).map(([, entry]) => entry) : [];
-  at = 0;
-  drawFound(text);
-}
-
-function drawFound(text) {
-  $("found").hidden = !text;
-  $("search").setAttribute("aria-expanded", Boolean(text));
-  $("found").replaceChildren(...(hits.length ? hits.map(([key, words], index) => {
-    const alias = words.find((word) => word.toLowerCase().includes(text) && word !== leaf(key));
-    const option = element("li", { id: `found-${index}`, title: key }, element("b", { textContent: leaf(key) }),
-      element("span", { textContent: alias ? `${alias} · ${short(key)}` : short(key) }));
-    option.setAttribute("role", "option");
-    option.setAttribute("aria-selected", index === at);
-    option.onpointerdown = (event) => { event.preventDefault(); add(key); };
-    return option;
-  }) : [element("li", { className: "none", textContent: "no such object in the taxonomy", role: "option", ariaDisabled: true })]));
-  $("search").setAttribute("aria-activedescendant", hits.length ? `found-${at}` : "");
-}
-
-function add(key) {
-  change(() => current.labels.objects.includes(key) || current.labels.objects.push(key));
-  $("search").value = "";
-  search();
-}
-
-function closeSearch() {
-  $("search").value = "";
-  $("search").blur();
-  hits = [];
-  drawFound("");
-}
-
-function searchKey(event) {
-  if (event.key === "Escape") closeSearch();
-  else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-    at = (at + (event.key === "ArrowDown" ? 1 : hits.length - 1)) % Math.max(1, hits.length);
-    drawFound($("search").value.trim().toLowerCase());
-  } else if (event.key === "Enter") {
-    if (hits.length) add(hits[at][0]);
-    else if (!$("search").value) closeSearch();
-  } else if (event.key === "Backspace" && !$("search").value && current) change(() => current.labels.objects.pop());
-  else return;
-  event.preventDefault();
 }
 
 // -- zoom -------------------------------------------------------------------------------------------------------------
@@ -372,7 +349,8 @@ function drag() {
 
 // -- keys -------------------------------------------------------------------------------------------------------------
 function pressed(event) {
-  if (event.target === $("search")) return event.isComposing || searchKey(event); // Enter that ends a composition is no answer
+  const search = [...searches.values()].find(({ input }) => input === event.target);
+  if (search) return event.isComposing || search.pressed(event); // Enter that ends a composition is no answer
   const key = hotkey(event);
   if (document.querySelector("dialog[open]")) {
     const reason = REASONS[Number(key) - 1];
@@ -382,14 +360,46 @@ function pressed(event) {
   }
   if ((event.ctrlKey || event.metaKey) && key === "z") { event.preventDefault(); return void undo(); }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
-  const name = Object.keys(LETTERS).find((known) => LETTERS[known] === key);
-  const act = key === "Enter" ? accept : key === "Escape" ? unzoom : key === "u" ? undo : key === "k" ? askReason : key === "z" ? () => zoom()
-    : key === "n" ? restNo : key === "o" || key === "/" ? () => $("search").focus() : key === "f" ? () => $("view").focus()
-    : key === "?" ? () => $("keys").showModal() : key === "0" ? () => setScene(null)
-    : /^[1-9]$/.test(key) && desk.scenes[key - 1] ? () => setScene(desk.scenes[key - 1]) : name ? () => cycle(name) : null;
+  const before = leader;
+  leader = "";
+  if (before) hint("");
+  const act = strokes.get(before + key) ?? (before && key === "Escape" ? () => {} : leaders.has(key) ? () => lead(key)
+    : key === "Enter" ? accept : key === "Escape" ? unzoom : key === "u" ? undo : key === "k" ? askReason : key === "z" ? () => zoom()
+    : key === "n" ? restNo : key === "/" ? strokes.get("o") : key === "f" ? () => $("view").focus() : key === "?" ? () => $("keys").showModal() : null);
   if (!act || (key === "Enter" && event.target.matches("button:not([role=radio]):focus-visible, a"))) return;
   event.preventDefault(); // Enter on a focused button must not press it as well
   if (!event.repeat) act(); // a key that is held down is no second answer
+}
+
+// The first of two strokes: what the second may be stands on the labels.
+function lead(key) {
+  leader = key;
+  hint(`${key} …`);
+}
+
+// What each hotkey of a label or question does.
+function bind() {
+  const give = (key, act) => { if (key) { strokes.set(key, act); if (key.length > 1) leaders.add(key[0]); } };
+  for (const question of questions) {
+    give(question.hotkey, question.type === "one_of" ? () => choose(question, null) : () => searches.get(question.key).input.focus());
+    for (const label of question.labels) give(label.hotkey, { one_of: () => choose(question, label.key), yes_no: () => cycle(question, label), many_of: () => toggle(question, label.key) }[question.type]);
+  }
+}
+
+const single = ({ labels }) => labels.map(({ hotkey: key }) => key).filter((key) => key.length === 1);
+const range = (question, between) => { const keys = single(question); return keys.length > 1 ? `${keys[0]}${between}${keys.at(-1)}` : keys.join(""); };
+
+function keyList() {
+  const rows = [[["Enter"], "accept, next photo"]];
+  for (const question of questions) {
+    const keys = single(question), led = [question, ...question.labels].find(({ hotkey: key }) => key.length > 1)?.hotkey[0];
+    if (question.main) rows.push([keys.length > 2 ? [keys[0], "…", keys.at(-1)] : keys, question.noun], [["0"], `${question.noun} unknown`]);
+    else if (keys.length) rows.push([keys, question.labels.filter(({ hotkey: key }) => key.length === 1).map(({ name }) => name.toLowerCase()).join(", ")]);
+    if (led) rows.push([[led, "…"], `${question.noun}: two strokes, as the labels show`]);
+  }
+  if (ofType("yes_no").length) rows.push([["n"], "all that is still open: no"]);
+  for (const question of ofType("many_of")) if (question.hotkey) rows.push([[question.hotkey], `add ${/^[aeiou]/.test(question.label) ? "an" : "a"} ${question.label}; Enter takes the first, Esc goes back`]);
+  return [...rows, ...OTHER_KEYS];
 }
 
 function askReason() {
@@ -436,14 +446,15 @@ function restart() {
 
 function fixed() {
   const views = [["all", "all photos"], ["differ", "teacher and student differ"], ["unsure", "student unsure"], ["skipped", "skipped by me"]];
-  const group = element("optgroup", { label: "teacher says" }, ...desk.scenes.map((scene) => element("option", { value: `scene:${scene}`, textContent: short(scene) })));
-  $("view").replaceChildren(...views.map(([value, textContent]) => element("option", { value, textContent })), group);
+  const main = mainQuestion();
+  const group = main ? [element("optgroup", { label: "teacher says" }, ...main.labels.map(({ key, name }) => element("option", { value: `scene:${key}`, textContent: name })))] : [];
+  $("view").replaceChildren(...views.filter(([value]) => main || !["differ", "unsure"].includes(value)).map(([value, textContent]) => element("option", { value, textContent })), ...group);
   $("reasons").replaceChildren(...REASONS.map((reason, index) => {
     const button = element("button", { type: "button", className: "choice" }, kbd(String(index + 1)), element("span", { textContent: reason }));
     button.onclick = () => skip(reason);
     return button;
   }));
-  $("key-list").replaceChildren(...KEYS.flatMap(([keys, text]) => [element("dt", {}, ...keys.map((key) => (key === "…" ? key : kbd(key)))), element("dd", { textContent: text })]));
+  $("key-list").replaceChildren(...keyList().flatMap(([keys, text]) => [element("dt", {}, ...keys.map((key) => (key === "…" ? key : kbd(key)))), element("dd", { textContent: text })]));
   $("view").onchange = () => { $("view").blur(); restart(); };
   $("accept").onclick = accept;
   $("skip").onclick = askReason;
@@ -451,11 +462,14 @@ function fixed() {
   $("done").onclick = finish;
   $("help").onclick = () => $("keys").showModal();
   $("who").onclick = async () => { const name = await askName(); if (name && name !== annotator) sit(name); };
-  $("search").addEventListener("input", search);
-  $("search").addEventListener("blur", () => { $("found").hidden = true; });
+  for (const question of questions.filter(({ searched }) => searched)) searches.set(question.key, new Search(question, {
+    chosen: (key) => (question.type === "one_of" ? choose(question, key) : change(() => current.labels[question.key].includes(key) || current.labels[question.key].push(key))),
+    erased: () => question.type === "many_of" && change(() => current.labels[question.key].pop()),
+  }));
+  for (const question of ofType("one_of")) box(question).addEventListener("keydown", (event) => stepChoice(event, question));
+  bind();
   $("ask-name").addEventListener("cancel", (event) => { if (!annotator) event.preventDefault(); });
   for (const box of document.querySelectorAll("dialog")) box.addEventListener("click", (event) => { if (event.target === box && box.id !== "ask-name") box.close(); });
-  $("scenes").addEventListener("keydown", stepScene);
   addEventListener("keydown", pressed);
   drag();
 }
@@ -468,7 +482,7 @@ async function begin() {
   }
   for (;;) {
     try {
-      desk = await (await fetch("/api/desk")).json();
+      questions = (await (await fetch("/api/desk")).json()).vocabulary;
       break;
     } catch {
       await new Promise((done) => setTimeout(done, 800));

@@ -3,10 +3,8 @@
 from vibe_assets.defs.checks.gate import folder_check, gate_check
 from vibe_assets.defs.reports import teacher_report
 from vibe_assets.defs.runtime import predictions
-from vibe_assets.defs.students import attribute_head, deployed_heads, object_head, scene_head
+from vibe_assets.defs.students import HEADS, deployed_heads
 from vibe_assets.stages import gates, model_gates
-
-HEADS = {"scene": scene_head, "attribute": attribute_head, "object": object_head}
 
 model_checks = [
     gate_check(teacher_report, "teacher_agrees_with_people", model_gates.teacher_agrees),

@@ -1,0 +1,1 @@
+"""What photos are asked: label files, and answers read by them."""

@@ -1,0 +1,352 @@
+"""A YAML file becomes checked `Questions`: what photos are asked, which words mean which label, and what implies what."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from vibe_assets.errors import UserError
+from vibe_assets.questions.questions import Questions, Rule
+from vibe_assets.questions.types import TYPES, Field, Label, ManyOf, OneOf, Question, YesNo, implied
+from vibe_assets.questions.words import normalise
+
+TOP_LEVEL = ("version", "languages", "questions", "rules")
+COMMON = ("type", "ask", "labels", "prefix", "head", "abstain", "templates", "asked", "trained", "example")
+OWN: dict[str, tuple[str, ...]] = {"one_of": ("unexpected", "listed"), "yes_no": (), "many_of": ("offered",)}
+LABEL = ("name", "hint", "aliases", "prompts", "negatives", "offers", "hotkey")
+ABSTAIN = ("unknown", "unclear", "uncertain", "unsure", "not sure", "n/a", "none", "null")
+TEMPLATES = {"one_of": ("a photo of {name}",), "yes_no": ("a photo with {name}",), "many_of": ("a photo of a {name}",)}
+RESERVED = frozenset({  # columns that tables have beside the questions'
+    "image_id", "folder_key", "rel_path", "path_bytes", "annotator", "inclusion_probability", "teacher", "mapping", "source", "heads",
+    "encoder", "abstained", "overruled", "stratum", "group_id", "group_size", "draw", "at", "seed", "act", "blind", "spent_ms", "reason",
+    "provenance", "labels", "split", "link", "format", "width", "height", "bytes", "mtime_ns", "frames", "orientation", "taken_at",
+    "offset_min", "latitude", "longitude", "camera", "phash", "file_name", "path_uri", "detail", "stored_share", "tries", "tried_at",
+    "measured_by", "embedding", "annotation", "model", "questions", "files", "listing", "gone_at", "kind", "image", "photo", "path",
+})  # fmt: skip
+MAX_LABELS = 20_000
+EARLIER = {"scenes": "scene", "attributes": "attributes", "objects": "objects"}  # sections of files of before, and the packaged question
+
+
+class LabelFileError(UserError, ValueError):
+    """A label file is wrong; the message names the file, the line, the key and the remedy."""
+
+
+def load(path: Path | None = None) -> Questions:
+    """The packaged questions, or those of the file at `path`. Raises LabelFileError."""
+    name = str(path) if path else "packaged labels"
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path else files(__package__).joinpath("labels.yaml").read_text(encoding="utf-8")
+        return _read(name, text)
+    except OSError as error:
+        raise LabelFileError(f"{name}: {error.strerror}; correct [labels] taxonomy, or leave it out for the packaged one") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LabelFileError(f"{name}: not valid YAML: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _read(name: str, text: str) -> Questions:
+    """A file of the same words is read once: parsing takes a third of a second of a busy machine, and every stage asks."""
+    lines: dict[tuple[str, ...], int] = {}
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    values = None if node is None else _plain(node, (), lines, name)
+    return _Reader(name, lines).read(values)
+
+
+def _plain(node: yaml.Node, place: tuple[str, ...], lines: dict[tuple[str, ...], int], file: str) -> Any:
+    """The node's value; `lines` learns where each key stands. A key given twice is refused: YAML would silently keep the last."""
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = _scalar(key_node)
+            below, line = (*place, str(key)), key_node.start_mark.line + 1
+            if key in found:
+                raise LabelFileError(f"{file}, line {line}: the key {str(key)!r} is given twice in one place; merge the two")
+            lines[below] = line
+            found[key] = _plain(value_node, below, lines, file)
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*place, str(at)), lines, file) for at, item in enumerate(node.value)]
+    return _scalar(node)
+
+
+def _scalar(node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        value = loader.construct_object(node, deep=True)
+        hash(value)
+    except TypeError:
+        return str(value)
+    finally:
+        loader.dispose()
+    return value
+
+
+def is_key(text: str) -> bool:
+    """Letters and digits of any script, with the marks that scripts put on them, joined by '_'; a letter comes first."""
+
+    def fits(char: str) -> bool:
+        return char.isalnum() or unicodedata.category(char) in ("Mn", "Mc")
+
+    return text[:1].isalpha() and all(part and all(map(fits, part)) for part in text.split("_"))
+
+
+def _beside(field: Field) -> tuple[str, ...]:
+    """Columns that some table has for a column of labels."""
+    return f"{field.name}_source", f"{field.name}_version", *(() if field.dtype == "bool" else (f"teacher_{field.name}",))
+
+
+class _Reader:
+    """Checks the values piece by piece; every complaint names file, line, key and remedy."""
+
+    def __init__(self, file: str, lines: Mapping[tuple[str, ...], int]) -> None:
+        self.file, self.lines = file, lines
+
+    def read(self, values: Any) -> Questions:
+        if not isinstance(values, dict):
+            self.fail((), f"expected a mapping with {', '.join(TOP_LEVEL)}, got {_shown(values)}", "see `vibe labels show`")
+        if "questions" not in values and values.keys() & EARLIER.keys():
+            return self.earlier(values)
+        self.known((), values, TOP_LEVEL, "section")
+        version = self.version(values)
+        languages = self.texts(("languages",), values.get("languages", ["en"]))
+        if not languages:
+            self.fail(("languages",), "an empty list", "write `languages: [en]`")
+        asked = values.get("questions")
+        if not isinstance(asked, dict) or not asked:
+            self.fail(("questions",), f"expected a mapping of questions, got {_shown(asked)}", "write `KEY: {type: one_of, labels: {...}}`")
+        questions = [self.question(key, entry, languages) for key, entry in asked.items()]
+        return self.checked(version, tuple(languages), questions, values.get("rules"))
+
+    def checked(self, version: int, languages: tuple[str, ...], questions: list[Question], rules: Any) -> Questions:
+        owner: dict[str, str] = {}
+        for question in questions:
+            columns = [name for field in question.fields for name in (field.name, field.confidence, *_beside(field))]
+            for column in columns:
+                if column.casefold() in RESERVED:
+                    self.fail(("questions", question.key), f"{column!r} is a column that tables have already", "choose another key")
+                if (other := owner.setdefault(column.casefold(), question.key)) != question.key:
+                    self.fail(("questions", question.key), f"the column {column!r} belongs to {other} already", "choose another key")
+        for what in ("prefix", "head"):
+            taken: dict[str, str] = {}
+            for question in questions:
+                if (other := taken.setdefault(getattr(question, what), question.key)) != question.key:
+                    self.fail(("questions", question.key, what), f"{getattr(question, what)!r} is that of {other}", "choose another")
+        found = Questions(version, tuple(questions), languages, (), self.file)
+        return found.ruled(self.rules(rules, found))
+
+    def version(self, values: Mapping[Any, Any]) -> int:
+        version = values.get("version")
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            self.fail(
+                ("version",), f"expected a whole number from 1, got {_shown(version)}", "write `version: 1` and raise it with every change"
+            )
+        return version
+
+    # -- a question ----------------------------------------------------------------------------------------------------
+    def question(self, key: Any, entry: Any, languages: tuple[str, ...]) -> Question:
+        place = ("questions", str(key))
+        if not isinstance(key, str) or not is_key(key):
+            self.fail(place, "not a key", "use letters and digits of any script, joined by '_' (quote yes, no, on, off)")
+        if not isinstance(entry, dict):
+            self.fail(place, f"expected a mapping, got {_shown(entry)}", "write `{type: one_of, labels: {...}}`")
+        kind = entry.get("type")
+        if kind not in TYPES:
+            self.fail((*place, "type"), f"expected one of {', '.join(TYPES)}, got {_shown(kind)}", "write `type: one_of`")
+        self.known(place, entry, (*COMMON, *OWN[kind]), "field")
+        prefix = self.word((*place, "prefix"), entry.get("prefix", key))
+        head = self.word((*place, "head"), entry.get("head", key))
+        asked = entry.get("asked", "teacher")
+        if asked not in ("teacher", "people"):
+            self.fail((*place, "asked"), f"expected teacher or people, got {_shown(asked)}", "leave it out to ask the teacher")
+        trained = entry.get("trained", True)
+        if not isinstance(trained, bool):
+            self.fail((*place, "trained"), f"expected true or false, got {_shown(trained)}", "leave it out to train a student")
+        templates = self.texts((*place, "templates"), entry.get("templates", list(TEMPLATES[kind])))
+        if nameless := [text for text in templates if "{name}" not in text]:
+            self.fail((*place, "templates"), f"{nameless[0]!r} has no {{name}}", "write {name} where the label's name belongs")
+        labels = self.labels(place, kind, prefix, entry.get("labels"), templates, languages)
+        common: dict[str, Any] = {
+            "key": key, "labels": labels, "prefix": prefix, "head": head, "asked": asked, "trained": trained,
+            "ask": self.by_language((*place, "ask"), entry.get("ask"), languages),
+            "abstain": self.texts((*place, "abstain"), entry.get("abstain", list(ABSTAIN))), "example": entry.get("example"),
+        }  # fmt: skip
+        if kind == "one_of":
+            unexpected = entry.get("unexpected")
+            if unexpected is not None and f"{prefix}.{unexpected}" not in {label.key for label in labels}:
+                self.fail(
+                    (*place, "unexpected"), f"{unexpected!r} is none of its labels", "name one, or leave it out to keep such photos open"
+                )
+            if len(labels) < 2:
+                self.fail((*place, "labels"), f"one_of needs two labels at least, got {len(labels)}", "add one, or use type yes_no")
+            if not isinstance(listed := entry.get("listed", False), bool):
+                self.fail((*place, "listed"), f"expected true or false, got {_shown(listed)}", "leave it out")
+            return OneOf(**common, unexpected=None if unexpected is None else f"{prefix}.{unexpected}", listed=listed)
+        if kind == "many_of":
+            return ManyOf(**common, offered=self.texts((*place, "offered"), entry.get("offered", [])))
+        return YesNo(**common)
+
+    def labels(
+        self, place: tuple[str, ...], kind: str, prefix: str, values: Any, templates: tuple[str, ...], languages: tuple[str, ...]
+    ) -> tuple[Label, ...]:
+        place = (*place, "labels")
+        if isinstance(values, list):
+            values = {value: {} for value in values}
+        if not isinstance(values, dict) or not values:
+            self.fail(place, f"expected a mapping of labels, got {_shown(values)}", "list every label as `key: {aliases: [...]}`")
+        if len(values) > MAX_LABELS:
+            self.fail(place, f"{len(values):,} labels, at most {MAX_LABELS:,} are read", "split the question")
+        labels = tuple(self.label(place, kind, prefix, key, entry, templates, languages) for key, entry in values.items())
+        keys, owner, named = {label.key for label in labels}, dict[str, str](), dict[tuple[str, str], str]()
+        for label in labels:
+            at = (*place, label.word)
+            if orphaned := next((parent for parent in implied(label.key) if parent not in keys), None):
+                self.fail(at, f"its parent {orphaned} is not in the file", f"add `{orphaned.partition('.')[2]}: {{}}` before it")
+            for word in dict.fromkeys(map(normalise, (*label.words, *label.offers))):
+                if (other := owner.setdefault(word, label.key)) != label.key:
+                    self.fail(at, f"the word {word!r} belongs to {other} already", "keep it in one of the two")
+            for language, name in label.names.items():
+                if (other := named.setdefault((language, normalise(name)), label.key)) != label.key:
+                    self.fail((*at, "name"), f"{name!r} ({language}) is the name of {other} already", "give one of the two another name")
+        return labels
+
+    def label(
+        self, place: tuple[str, ...], kind: str, prefix: str, key: Any, entry: Any, templates: tuple[str, ...], languages: tuple[str, ...]
+    ) -> Label:
+        at = (*place, str(key))
+        parts = key.split(".") if isinstance(key, str) and kind == "many_of" else [key]
+        if not isinstance(key, str) or not all(map(is_key, parts)) or key != key.lower():
+            shape = "lowercase letters, digits and '_'" + (", parts separated by '.'" if kind == "many_of" else "")
+            self.fail(at, "not a key", f"use {shape}; the name that people read is `name:` (quote yes, no, on, off)")
+        entry = {} if entry is None else entry
+        if not isinstance(entry, dict):
+            self.fail(at, f"expected a mapping, got {_shown(entry)}", "write `{aliases: [word, ...]}`, or {} for none")
+        self.known(at, entry, LABEL, "field")
+        plain = key.rpartition(".")[2].replace("_", " ")
+        prompts = self.texts((*at, "prompts"), entry.get("prompts", [_filled(template, plain) for template in templates]))
+        if not prompts:
+            self.fail((*at, "prompts"), "an empty list", "give at least one text, or leave `prompts` out for the template")
+        offers = entry.get("offers", {})
+        if not isinstance(offers, dict) or not all(isinstance(word, str) and isinstance(hint, str) for word, hint in offers.items()):
+            self.fail((*at, "offers"), f"expected words with a hint each, got {_shown(offers)}", "write `{selfie: people who ...}`")
+        names = self.by_language((*at, "name"), entry.get("name"), languages)
+        hotkey = entry.get("hotkey", "")
+        if not isinstance(hotkey, str) or len(hotkey) > 2:
+            self.fail((*at, "hotkey"), f"expected one or two letters or digits, got {_shown(hotkey)}", "quote it, or leave it out")
+        words = (plain, *self.texts((*at, "aliases"), entry.get("aliases", [])), *offers)
+        return Label(
+            f"{prefix}.{key}", tuple(dict.fromkeys(words)), prompts, self.texts((*at, "negatives"), entry.get("negatives", [])), names,
+            self.by_language((*at, "hint"), entry.get("hint"), languages), offers, hotkey,
+        )  # fmt: skip
+
+    # -- rules ---------------------------------------------------------------------------------------------------------
+    def rules(self, values: Any, questions: Questions) -> tuple[Rule, ...]:
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            self.fail(
+                ("rules",), f"expected a list, got {_shown(values)}", "write `- {when: {scene: document}, then: {is_document: true}}`"
+            )
+        found = tuple(self.rule(("rules", str(at)), value, questions) for at, value in enumerate(values))
+        for at, rule in enumerate(found):
+            if any(rule.column == earlier.column for earlier in found[:at]):
+                self.fail(("rules", str(at)), f"{rule.column} follows from a rule above already", "merge the two: `when` may list labels")
+        return found
+
+    def rule(self, place: tuple[str, ...], value: Any, questions: Questions) -> Rule:
+        if not isinstance(value, dict) or set(value) != {"label", "follows"} or not isinstance(value["follows"], dict):
+            self.fail(place, f"expected label and follows, got {_shown(value)}", "write `{label: is_document, follows: {scene: document}}`")
+        column, follows = value["label"], value["follows"]
+        ruled = next((question for question in questions.of_type(YesNo) for field in question.fields if field.name == column), None)
+        if ruled is None:
+            self.fail((*place, "label"), f"{column!r} is no label of a yes_no question", "name one")
+        if len(follows) != 1 or not isinstance(one := questions.get(next(iter(follows))), OneOf):
+            self.fail((*place, "follows"), f"expected one question of type one_of, got {_shown(follows)}", "write `{scene: document}`")
+        wanted = next(iter(follows.values()))
+        keys = tuple(f"{one.prefix}.{word}" for word in (wanted if isinstance(wanted, list) else [wanted]))
+        if wrong := [key for key in keys if key not in one.keys]:
+            self.fail((*place, "follows"), f"{wrong[0]!r} is no label of {one.key}", f"use one of {', '.join(one.keys[:20])}")
+        return Rule(column, one.key, keys)
+
+    # -- a file of before ----------------------------------------------------------------------------------------------
+    def earlier(self, values: Mapping[Any, Any]) -> Questions:
+        """A file with scenes, attributes and objects: the packaged questions with these labels, asked of the teacher as packaged."""
+        self.known((), values, ("version", "templates", "abstain", *EARLIER), "section")
+        packaged, templates = load(), values.get("templates")
+        templates = {} if templates is None else templates
+        if not isinstance(templates, dict) or (stray := set(templates) - EARLIER.keys()):
+            wrong = _shown(templates) if not isinstance(templates, dict) else f"the keys {sorted(map(str, stray))}"
+            self.fail(("templates",), f"expected lists of texts for {', '.join(EARLIER)}, got {wrong}", "see `vibe labels show`")
+        abstain = self.texts(("abstain",), values.get("abstain", ["unknown"]))
+        moved = {("questions", EARLIER[at[0]], "labels", *at[1:]): line for at, line in self.lines.items() if at and at[0] in EARLIER}
+        self.lines = {**self.lines, **moved}  # its sections stand elsewhere in a file of today
+        questions: list[Question] = []
+        for section, key in EARLIER.items():
+            model = packaged[key]
+            if not isinstance(values.get(section), dict):
+                self.fail((section,), f"expected a mapping of keys, got {_shown(values.get(section))}", "list every label as `key: {}`")
+            entry: dict[str, Any] = {
+                "type": model.type, "prefix": model.prefix, "head": model.head, "ask": dict(model.ask), "labels": values[section],
+                "abstain": list(abstain), "templates": templates.get(section, ["a photo of a {name}"]),
+            }  # fmt: skip
+            if isinstance(model, OneOf):
+                entry |= {"unexpected": model.unexpected and model.unexpected.partition(".")[2], "listed": model.listed}
+            if isinstance(model, ManyOf):
+                entry["offered"] = list(model.offered)
+            questions.append(self.question(key, entry, packaged.languages))
+        rules = tuple(rule for rule in packaged.rules if any(rule.column == label.word for label in questions[1].labels))
+        return replace(self.checked(self.version(values), packaged.languages, questions, None), rules=rules, asked_as=packaged)
+
+    # -- values --------------------------------------------------------------------------------------------------------
+    def known(self, place: tuple[str, ...], values: Mapping[Any, Any], names: Iterable[str], what: str) -> None:
+        names = tuple(names)
+        if stray := [str(key) for key in values if key not in names]:
+            self.fail((*place, stray[0]), f"no such {what}", f"use one of {', '.join(names)}")
+
+    def word(self, place: tuple[str, ...], value: Any) -> str:
+        if not isinstance(value, str) or not is_key(value):
+            self.fail(place, f"expected letters and digits joined by '_', got {_shown(value)}", "leave it out for the question's key")
+        return value
+
+    def by_language(self, place: tuple[str, ...], value: Any, languages: tuple[str, ...]) -> dict[str, str]:
+        """Language -> text; a plain text is of the first language."""
+        if value is None:
+            return {}
+        texts = {languages[0]: value} if isinstance(value, str) else value
+        if not isinstance(texts, dict) or not all(isinstance(text, str) and text.strip() for text in texts.values()):
+            self.fail(place, f"expected a text, or one for each language, got {_shown(value)}", f"write `{{{languages[0]}: ...}}`")
+        if stray := [str(language) for language in texts if language not in languages]:
+            self.fail((*place, stray[0]), "a language that the file does not have", f"add it to `languages: [{', '.join(languages)}]`")
+        return {str(language): " ".join(text.split()) for language, text in texts.items()}
+
+    def texts(self, place: tuple[str, ...], values: Any) -> tuple[str, ...]:
+        if not isinstance(values, list | tuple):
+            self.fail(
+                place, f"expected a list of texts, got {_shown(values)}", f"write [{values}]" if isinstance(values, str) else "write [...]"
+            )
+        for value in values:
+            if not isinstance(value, str) or not normalise(value):
+                self.fail(place, f"expected texts, got {_shown(value)}", "quote it" if value is not None else "quote it, or take it out")
+        return tuple(values)
+
+    def fail(self, place: tuple[str, ...], wrong: str, remedy: str) -> NoReturn:
+        line = next((self.lines[place[:end]] for end in range(len(place), 0, -1) if place[:end] in self.lines), None)
+        where = self.file if line is None else f"{self.file}, line {line}"
+        shown = ".".join(part for part in place if part not in ("questions", "labels"))
+        raise LabelFileError(": ".join(part for part in (where, shown, f"{wrong}; {remedy}") if part))
+
+
+def _filled(template: str, name: str) -> str:
+    article = template.replace("a {name}", "an {name}") if name[0] in "aeiou" else template
+    return article.replace("{name}", name)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {value!r:.60}"
