@@ -87,14 +87,15 @@ def world(library: tuple[World, list[dict[str, int]]]) -> World:
     return library[0]
 
 
-def test_every_asset_is_built_and_every_gate_passes(library: tuple[World, list[dict[str, int]]], real_data: Path) -> None:
+def test_every_asset_is_built_and_only_figures_of_a_head_shut_a_gate(library: tuple[World, list[dict[str, int]]], real_data: Path) -> None:
+    from vibe_assets.stages.students import deployed
+
     world, (first, second) = library
     folders = len({str(Path(line["path"]).parent) for line in known_labels(real_data)})
     counts = {name: first.get(name, 0) + second.get(name, 0) for name in first | second}
     by_folder = {**dict.fromkeys(("raw_photos", "annotations", "image_embeddings"), folders), "predictions": 2 * folders}
     assert counts == {**dict.fromkeys(ONCE, 1), **by_folder}  # predictions: the teacher's labels first, the students' after the audit
     runs = world.instance.get_runs()
-    assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
     gates = [
         record.event_log_entry.get_dagster_event().asset_check_evaluation_data
         for run in runs
@@ -103,7 +104,13 @@ def test_every_asset_is_built_and_every_gate_passes(library: tuple[World, list[d
     graph = defs.resolve_asset_graph()
     declared = {key for key in graph.asset_check_keys if REBUILT in graph.get(key.asset_key).tags}  # studies run when asked
     assert {gate.asset_check_key for gate in gates} == declared
-    assert [f"{gate.check_name} on {gate.asset_key.to_user_string()}" for gate in gates if not gate.passed] == []
+    shut = [gate for gate in gates if not gate.passed]  # the packaged vectors tell little of folders never seen: these heads may be refused
+    assert {gate.check_name for gate in shut} <= {"beats_majority", "calibrated"}
+    assert all("what to do" in gate.metadata for gate in shut)
+    refused = {gate.asset_key.to_user_string() for gate in shut if gate.check_name == "beats_majority"}
+    assert set(HEADS) - refused == {f"{kind}_head" for kind in deployed(world.platform)}
+    failed = [run for run in runs if run.status != dg.DagsterRunStatus.SUCCESS]
+    assert all(refused & {key.to_user_string() for key in run.asset_selection or ()} for run in failed)
 
 
 def test_nothing_is_wanted_once_everything_is_built(world: World) -> None:
@@ -131,7 +138,7 @@ def test_all_labels_come_from_one_teacher_and_the_heads_say_so(world: World) -> 
     teacher = teacher_fingerprint(world.platform.settings.teacher)
     assert set(world.platform.lake.read(AUTO_GROUND_TRUTH)["teacher"]) == {teacher}
     heads = deployed(world.platform)
-    assert set(heads) == {"scene", "attribute", "object"}
+    assert set(heads) >= {"scene", "attribute"}
     assert {head.card.teacher for head in heads.values()} == {teacher}
 
 
