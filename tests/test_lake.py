@@ -83,7 +83,7 @@ def lake(tmp_path: Path) -> Lake:
 @pytest.mark.parametrize("table", [RAW_PHOTOS, METRICS], ids=lambda table: table.name)
 def test_a_table_that_an_earlier_release_wrote_gets_its_new_columns(lake: Lake, table: Table) -> None:
     new = list(table.columns)[-2:]
-    earlier = dataclasses.replace(table, columns={name: column for name, column in table.columns.items() if name not in new})
+    earlier = dataclasses.replace(table, layout={name: column for name, column in table.columns.items() if name not in new})
     keys = [KEY, OTHER] if table.partitioned else [None]
     for key in keys:
         lake.replace(earlier, rows_of(table, key or KEY).drop(new), folder_key=key)

@@ -67,6 +67,7 @@ WRITES: dict[str, str | tuple[str, ...]] = {
         [
             "bench embed", "classify", "compare", "doctor", "duplicates", "eval", "export xmp", "heads list", "label-studio export",
             "names compare", "replay-teacher", "report", "search", "sql", "status", "tags models", "teacher show",
+            "labels show", "labels prompt", "labels diff",
             "triage folder", "vlm merge",
         ],
         NOTHING,

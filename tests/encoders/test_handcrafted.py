@@ -46,7 +46,7 @@ def test_the_fingerprint_moves_with_the_decode_mode_only() -> None:
 
 
 def test_it_has_no_text_tower() -> None:
-    assert not ENCODER.has_text
+    assert not ENCODER.reads_text
     with pytest.raises(EncoderError, match="no text tower"):
         ENCODER.encode_text(["a dog"])
 

@@ -35,7 +35,7 @@ def test_vectors_equal_the_files_own_output(tower: Path) -> None:
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(rows, expected, atol=1e-5)
     assert rows.dtype == np.float32
-    assert not encoder.has_text
+    assert not encoder.reads_text
 
 
 def test_the_json_beside_it_sets_the_preprocessing_and_the_fingerprint(tower: Path) -> None:

@@ -99,7 +99,7 @@ def test_dinov2_gives_the_pooled_class_token_and_has_no_text_tower(dinov2: Path)
     with torch.no_grad():
         expected = unit(Dinov2Model.from_pretrained(dinov2)(**inputs).pooler_output)
     np.testing.assert_allclose(encode(encoder, pictures()), expected, atol=1e-4)
-    assert not encoder.has_text
+    assert not encoder.reads_text
     with pytest.raises(EncoderError, match="no text tower"):
         encoder.encode_text(["a dog"])
 

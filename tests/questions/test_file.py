@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.questions import PACKAGED, styled
-from vibe_assets.questions import LabelFileError, ManyOf, OneOf, YesNo, load
+from vibe_assets.questions import LabelFileError, ManyOf, OneOf, YesNo, load, packs
 from vibe_assets.teacher.prompts import unmentioned
 
 SCENES = ("landscape", "snapshot", "people", "animals", "food", "product", "document", "screenshot", "other")
@@ -290,3 +290,17 @@ def test_a_wrong_file_is_refused_with_file_line_key_and_remedy(tmp_path: Path, o
 def test_a_file_without_questions_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(LabelFileError, match=r"mine\.yaml"):
         load(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", sorted(packs()))
+def test_a_starter_file_is_read_and_asked(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{name}.yaml"
+    file.write_text(packs()[name], encoding="utf-8")
+    questions = load(file)
+    assert {type(question) for question in questions} == {OneOf, YesNo, ManyOf}
+    prompt = questions.prompt()
+    assert all(word in prompt for question in questions for word in question.schema)
+    assert questions.main is not None
+    if name == "zuhause":
+        assert "bei welcher Gelegenheit" in prompt
+        assert questions["anlass"].labels[1].name("en") == "Party"

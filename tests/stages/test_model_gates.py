@@ -152,7 +152,7 @@ def test_a_label_that_learnt_nothing_stays_open_and_is_named_by_gate_and_report(
     (_, version, note) = next(row for row in standing(settled) if row[0] == "has_text")
     assert version == ""
     assert note.startswith("left open: ")
-    assert label_rows(trained.head, library_vectors(settled))["has_text"].is_null().all()
+    assert label_rows(trained.head, library_vectors(settled), PACKAGED)["has_text"].is_null().all()
 
 
 def test_an_object_head_that_names_main_objects_worse_than_a_constant_list_is_not_deployed(settled: Platform) -> None:

@@ -1,7 +1,7 @@
 """The audit sample -> tasks and labelling config for Label Studio; its JSON and JSON-MIN exports -> verdicts.
 
 A task's `data` holds what the way back needs: image_id, the chance of being drawn, and the labels that were filled in (none: blind).
-Choices are written without the prefix of their keys, for people: food, has_person, electronics.display.monitor. A yes or no that is not
+Choices are written without the prefix of their keys, for people: food, has_smile, electronics.display.monitor. A yes or no that is not
 ticked is false, one ticked under "cannot tell" is unknown. Formats: https://labelstud.io/guide/task_format and guide/predictions.
 """
 

@@ -83,7 +83,7 @@ def audit_markdown(figures: AuditFigures) -> str:
 
 
 def words(question: str) -> str:
-    """has_person -> has person."""
+    """has_smile -> has smile."""
     return question.replace("_", " ")
 
 

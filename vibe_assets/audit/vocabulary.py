@@ -49,7 +49,7 @@ def _title(question: Question, language: str) -> str:
 
 
 def _name(question: Question, label: Label, language: str) -> str:
-    """has_person -> Person, where the file names it no better."""
+    """has_smile -> Smile, where the file names it no better."""
     if not isinstance(question, YesNo) or language in label.names:
         return label.name(language)
     return re.sub(r"^(has|is)_", "", label.word).replace("_", " ").capitalize()

@@ -16,22 +16,38 @@ def labels() -> None:
 
 
 @labels.command("show")
-@click.option("--file", "as_file", is_flag=True, help="The whole file, to be edited: `vibe labels show --file > labels.yaml`.")
-def labels_show(as_file: bool) -> None:
-    """The questions in force."""
+@click.option("--file", "as_file", is_flag=True, help="The whole file, to be edited.")
+@click.option(
+    "--pack",
+    metavar="NAME",
+    help="A starter file instead: shop (goods for sale), wildlife (a trail camera), zuhause (a family, in German).",
+)
+def labels_show(as_file: bool, pack: str | None) -> None:
+    """The questions in force.
+
+    \b
+    Example: vibe labels show --file > labels.yaml            then [labels] taxonomy = "labels.yaml"
+             vibe labels show --pack wildlife > labels.yaml
+    """
     from importlib.resources import files
 
+    from vibe_assets.questions import packs
+
+    if pack is not None:
+        if pack not in (known := packs()):
+            raise click.UsageError(f"no starter file {pack!r}; there are {', '.join(known)}")
+        return tell(known[pack], file=known[pack])
     home = platform()
     if as_file:
         path = home.settings.labels.taxonomy
         packaged = files("vibe_assets.questions").joinpath("labels.yaml")
         tell((home.settings.base / path if path else packaged).read_text(encoding="utf-8-sig"))
-        return
+        return None
     rows = [
         (question.key, question.type, len(question.labels), question.asked, "yes" if question.trained else "no", home.questions.file)
         for question in home.questions
     ]
-    show("Questions", ["question", "type", "labels", "asked of", "learnt", "file"], rows, name="questions")
+    return show("Questions", ["question", "type", "labels", "asked of", "learnt", "file"], rows, name="questions")
 
 
 @labels.command("prompt")

@@ -50,7 +50,7 @@ class Encoder(Protocol):
         """Neither side of a JPEG may be scaled below this many pixels while it is decoded; None: decode in full."""
 
     @property
-    def has_text(self) -> bool:
+    def reads_text(self) -> bool:
         """Whether `encode_text` works."""
 
     @property

@@ -145,7 +145,7 @@ def embed_prompts(encoder: Encoder, prompts: Mapping[str, Sequence[str]]) -> pl.
     """PROMPT_EMBEDDINGS rows, one per label and prompt in the order given; none where the encoder has no text tower."""
     import polars as pl
 
-    pairs = [(label, text) for label, texts in prompts.items() for text in texts] if encoder.has_text else []
+    pairs = [(label, text) for label, texts in prompts.items() for text in texts] if encoder.reads_text else []
     texts = list(dict.fromkeys(text for _, text in pairs))
     vectors = dict(zip(texts, encoder.encode_text(texts) if texts else [], strict=True))
     rows = [

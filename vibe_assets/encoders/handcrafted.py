@@ -28,7 +28,7 @@ class HandcraftedEncoder:
     """An Encoder without weights. Same photo, same vector, on every machine up to the last bits of float32."""
 
     name = "handcrafted"
-    has_text = False
+    reads_text = False
     logit_scale = 1.0
     logit_bias = 0.0
 

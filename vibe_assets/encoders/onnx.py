@@ -42,7 +42,7 @@ class Preprocessing(BaseModel):
 class OnnxEncoder:
     """An Encoder over one onnxruntime session; it has no text tower."""
 
-    has_text = False
+    reads_text = False
     logit_scale = 1.0
     logit_bias = 0.0
 

@@ -40,7 +40,7 @@ class TorchEncoder:
     device: torch.device
 
     @property
-    def has_text(self) -> bool:
+    def reads_text(self) -> bool:
         return self.text_tower is not None
 
     def preprocess(self, image: Image.Image) -> np.ndarray:

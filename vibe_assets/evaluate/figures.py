@@ -89,7 +89,7 @@ ABOUT = {  # what a report says under the title of a packaged question; of other
     "scene": "Which kind of photo it is",
     "objects": "Things the photo shows. An object brings its parents along: a pizza is also food.",
 }
-SUCH_AS = {"attr.has_person": " such as “is a person in it?”"}  # an example of a question, by its label
+SUCH_AS = {"attributes": " such as “is a person in it?”"}
 
 
 def in_words(key: str) -> str:
@@ -132,4 +132,4 @@ def about(question: Question) -> str:
 
 
 def such_as(question: YesNo) -> str:
-    return next((SUCH_AS[key] for key in question.keys if key in SUCH_AS), "")
+    return SUCH_AS.get(question.key, "")

@@ -36,7 +36,7 @@ class Mistake:
     """One wrong or missing answer. `predicted` is None for an abstention, `confidence` None where the source gives none."""
 
     image_id: str
-    what: str  # the kind of a question, or the label of a yes or no: scene | attr.has_person .. | object
+    what: str  # the kind of a question, or the label of a yes or no: scene | attr.blurred .. | object
     predicted: str | None
     truth: str
     confidence: float | None

@@ -1,6 +1,6 @@
 """Labels as files: JSONL and pretty JSON lists out; checked rows, or an error that names every wrong line, back in.
 
-One photo's labels: `{"image_id": "...", "scene": ["scene.product"], "attributes": {"attr.has_person": true}, "objects": ["object.drink"]}`.
+One photo's labels: `{"image_id": "...", "scene": ["scene.product"], "attributes": {"attr.blurred": true}, "objects": ["object.drink"]}`.
 Unknown is an empty list, null, or a yes or no that is null or left out. Every other question has a member of its own: a key or null
 (one_of), `{key: true}` (yes_no), a list of keys (many_of).
 """

@@ -233,7 +233,7 @@ def _encoder(settings: Settings) -> Finding:
 
     encoder = load_encoder(settings.encoder)
     vector = encoder.encode(np.stack([encoder.preprocess(Image.new("RGB", (64, 48), "teal"))]))  # (1, d)
-    text = "with" if encoder.has_text else "without"
+    text = "with" if encoder.reads_text else "without"
     detail = f"{settings.encoder.name}: {vector.shape[1]} dimensions, {text} text tower"
     if not np.isfinite(vector).all():
         return Finding("encoder", False, f"{detail}; its vectors are not finite", "try another [encoder] name or precision")

@@ -28,7 +28,7 @@ RESERVED = frozenset({  # columns that tables have beside the questions'
     "encoder", "abstained", "overruled", "stratum", "group_id", "group_size", "draw", "at", "seed", "act", "blind", "spent_ms", "reason",
     "provenance", "labels", "split", "link", "format", "width", "height", "bytes", "mtime_ns", "frames", "orientation", "taken_at",
     "offset_min", "latitude", "longitude", "camera", "phash", "file_name", "path_uri", "detail", "stored_share", "tries", "tried_at",
-    "measured_by", "embedding", "annotation", "model", "questions", "files", "listing", "gone_at", "kind", "image", "photo", "path",
+    "measured_by", "embedding", "annotation", "model", "questions",
 })  # fmt: skip
 MAX_LABELS = 20_000
 EARLIER = {"scenes": "scene", "attributes": "attributes", "objects": "objects"}  # sections of files of before, and the packaged question
@@ -48,6 +48,13 @@ def load(path: Path | None = None) -> Questions:
         raise LabelFileError(f"{name}: {error.strerror}; correct [labels] taxonomy, or leave it out for the packaged one") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LabelFileError(f"{name}: not valid YAML: {error}") from error
+
+
+def packs() -> dict[str, str]:
+    """Name of a packaged starter file -> its text: other jobs than the default."""
+    folder = files(__package__).joinpath("packs")
+    found = {item.name.removesuffix(".yaml"): item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.endswith(".yaml")}
+    return dict(sorted(found.items()))
 
 
 @lru_cache(maxsize=8)
@@ -251,9 +258,7 @@ class _Reader:
         if values is None:
             return ()
         if not isinstance(values, list):
-            self.fail(
-                ("rules",), f"expected a list, got {_shown(values)}", "write `- {when: {scene: document}, then: {is_document: true}}`"
-            )
+            self.fail(("rules",), f"expected a list, got {_shown(values)}", "write `- {label: blurred, follows: {scene: [other]}}`")
         found = tuple(self.rule(("rules", str(at)), value, questions) for at, value in enumerate(values))
         for at, rule in enumerate(found):
             if any(rule.column == earlier.column for earlier in found[:at]):
@@ -262,7 +267,7 @@ class _Reader:
 
     def rule(self, place: tuple[str, ...], value: Any, questions: Questions) -> Rule:
         if not isinstance(value, dict) or set(value) != {"label", "follows"} or not isinstance(value["follows"], dict):
-            self.fail(place, f"expected label and follows, got {_shown(value)}", "write `{label: is_document, follows: {scene: document}}`")
+            self.fail(place, f"expected label and follows, got {_shown(value)}", "write `{label: blurred, follows: {scene: [other]}}`")
         column, follows = value["label"], value["follows"]
         ruled = next((question for question in questions.of_type(YesNo) for field in question.fields if field.name == column), None)
         if ruled is None:

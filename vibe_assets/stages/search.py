@@ -53,7 +53,7 @@ def query_text(platform: Platform, text: str) -> Query:
     from vibe_assets.encoders.base import load_encoder
 
     encoder = load_encoder(platform.settings.encoder)
-    if not encoder.has_text:
+    if not encoder.reads_text:
         raise StageError(
             f"[encoder] name = {encoder.name!r} has no text tower, so it cannot be searched in words: choose a model that has one "
             "(siglip:google/siglip2-base-patch16-224, openclip:...), or search with a photo: `vibe search --like PHOTO`"

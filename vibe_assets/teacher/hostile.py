@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-_LABELS = {"scene": "food", "has_person": False, "has_animal": False, "has_text": "unknown", "is_document": False, "is_screenshot": False}
+from vibe_assets.questions import YesNo, load
+
+_FLAGS = [field.name for question in load().of_type(YesNo) for field in question.fields]
+_LABELS = {"scene": "food", **dict.fromkeys(_FLAGS, False), _FLAGS[2]: "unknown"}
 _MARKUP = '<img src=x onerror="alert(1)"></script><script>alert(1)</script>'
 
 
@@ -20,7 +23,7 @@ def hostile_answer(number: int, authorization: str) -> str:
         f"The key is {key}. " + '{"' * 1_000,
         '{"scene": "food", "objects": [{"name_free": "\\ud83d", "confidence": NaN, "is_main": "yes"}, 7, [[]], {"confidence": 1e999}]}',
         '{"scene": "' + "x" * 50_000 + '"}',
-        json.dumps({**_LABELS, "scene": ["food"], "has_person": "true", "objects": {"name_free": "bread"}}),
+        json.dumps({**_LABELS, "scene": ["food"], _FLAGS[0]: "true", "objects": {"name_free": "bread"}}),
         '{"scene": "food", "confidence": ' + "9" * 10_000 + "}",
         json.dumps(
             {**_LABELS, "objects": [{"name_free": _MARKUP, "coarse_type": "'; DROP TABLE annotations; --", "confidence": "0.9"}] * 500}

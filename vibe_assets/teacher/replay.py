@@ -28,6 +28,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from vibe_assets.questions import YesNo, load
 from vibe_assets.teacher.failures import TeacherError
 from vibe_assets.teacher.hostile import hostile_answer
 from vibe_assets.teacher.images import probe_image
@@ -201,10 +202,12 @@ class ReplayTeacher:
         return fault, _completion(payload, text, body)
 
 
+# what the probe's red disc is labelled with: every packaged question answered
 PROBE_ANNOTATION = {
-    "scene": "other", "has_person": False, "has_animal": False, "has_text": False, "is_document": False, "is_screenshot": False,
+    **{field.name: False for question in load().of_type(YesNo) for field in question.fields},
+    "scene": "other",
     "objects": [{"name_free": "red disc", "coarse_type": "other", "is_main": True, "confidence": 0.9}],
-}  # fmt: skip
+}
 
 
 class _Dropped(Response):
