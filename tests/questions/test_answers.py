@@ -13,7 +13,7 @@ import pytest
 from tests.support.questions import PACKAGED, styled
 from tests.teacher.conftest import ANNOTATION, QUICK, make_library
 from vibe_assets.labels.convert import convert, strange_words
-from vibe_assets.questions import Questions
+from vibe_assets.questions import LabelFileError, Questions, load
 from vibe_assets.questions.types import confidence, ternary
 from vibe_assets.records import ANNOTATIONS
 from vibe_assets.settings import TeacherSettings
@@ -170,3 +170,36 @@ def test_other_words_of_a_label_ask_nobody_again_and_another_hint_asks_that_ques
 
 def test_the_teacher_is_the_same_whatever_it_is_asked(tmp_path: Path) -> None:
     assert teacher_fingerprint(TeacherSettings(model="m")) == "617a91b5cfddeede"
+
+
+RATED = """
+version: 1
+questions:
+  appeal: {type: rating, scale: [1, 5], ask: how much one would want to keep it, labels: {1: {hint: delete it}, 5: {hint: frame it}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(4, "4"), ("4", "4"), (4.4, "4"), ("4/5", "4"), (0, None), (6, None), ("unknown", None), (True, None), ([], None)]
+)
+def test_a_rating_is_a_number_of_its_scale(said: Any, kept: str | None, tmp_path: Path) -> None:
+    file = tmp_path / "labels.yaml"
+    file.write_text(RATED, encoding="utf-8")
+    questions = load(file)
+    assert questions.schema["properties"]["appeal"]["anyOf"][0] == {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+    assert 'a whole number from 1 to 5, or "unknown"' in questions.prompt()
+    assert "- 5: frame it" in questions.prompt()
+    annotation = questions.read({"appeal": said}) or {}
+    told = questions.tell(annotation, min_confidence=0.7, include_non_main=False).values["appeal"]
+    assert told == (None if kept is None else f"appeal.{kept}")
+
+
+def test_a_rating_is_learnt_like_a_question_with_one_answer(tmp_path: Path) -> None:
+    file = tmp_path / "labels.yaml"
+    file.write_text(RATED, encoding="utf-8")
+    (question,) = load(file)
+    assert (question.type, question.learnt_as, question.keys[0]) == ("rating", "one_of", "appeal.1")
+    for wrong in ("[5, 1]", "[1]", "[1, 1000]", "high"):
+        file.write_text(RATED.replace("[1, 5]", wrong), encoding="utf-8")
+        with pytest.raises(LabelFileError, match=r"line 4: appeal.scale: .*write \[1, 5\]"):
+            load(file)

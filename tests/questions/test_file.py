@@ -260,8 +260,8 @@ def test_ten_thousand_labels_are_read_in_seconds(tmp_path: Path) -> None:
     [
         ("home: {}", "home: {}, home: {}", ", line 8: the key 'home' is given twice in one place; merge the two"),
         ("  facts:\n", "  kind: {}\n  facts:\n", ", line 9: the key 'kind' is given twice"),
-        ("type: many_of", "type: some_of", ", line 13: plants.type: expected one of one_of, yes_no, many_of, got str 'some_of'"),
-        ("type: many_of", "kind: many_of", "plants.type: expected one of one_of, yes_no, many_of, got nothing"),
+        ("type: many_of", "type: some_of", ", line 13: plants.type: expected one of one_of, yes_no, many_of, rating, got str 'some_of'"),
+        ("type: many_of", "kind: many_of", "plants.type: expected one of one_of, yes_no, many_of, rating, got nothing"),
         ("{kind: work}}", "{kind: sport}}", "follows: 'kind.sport' is no label of kind; use one of kind.work, kind.home"),
         ("{kind: work}}", "{plants: tree}}", "follows: expected one question of type one_of"),
         ("label: at_work", "label: at_sea", "label: 'at_sea' is no label of a yes_no question"),

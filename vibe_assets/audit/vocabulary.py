@@ -23,12 +23,12 @@ def vocabulary(questions: Questions) -> list[dict[str, Any]]:
     language, keys, drawn = questions.languages[0], _hotkeys(questions), set[str]()
     found = []
     for question in questions:
-        first = question.type not in drawn
-        drawn.add(question.type)
+        first = question.learnt_as not in drawn
+        drawn.add(question.learnt_as)
         searched = isinstance(question, ManyOf) or (isinstance(question, OneOf) and len(question.labels) > MOST_DRAWN)
         label = "label" if isinstance(question, ManyOf) and question.head == question.key else question.head  # one of several
         found.append({
-            "key": question.key, "type": question.type, "id": IDS[question.type] if first else f"q-{question.key}",
+            "key": question.key, "type": question.learnt_as, "id": IDS[question.learnt_as] if first else f"q-{question.key}",
             "noun": question.key.replace("_", " "), "title": _title(question, language), "label": label.replace("_", " "),
             "main": question is questions.main, "searched": searched, "asked": question.asked, "hotkey": keys.get(question.key, ""),
             "labels": [_label(question, label, language, keys, searched) for label in question.labels],

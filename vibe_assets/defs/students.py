@@ -34,7 +34,8 @@ def head_asset(question: Question) -> dg.AssetsDefinition:
         owners=OWNERS,
         code_version="4",
         tags=FOLLOWS,
-        description=f"{TYPES[question.type].format(name=kind, key=question.key)} Trains once the teacher's report has passed its gate. "
+        description=f"{TYPES[question.learnt_as].format(name=kind, key=question.key)} "
+        "Trains once the teacher's report has passed its gate. "
         "Too little to learn is a result: "
         "there is no head then, and the materialisation says why.",
     )

@@ -142,7 +142,7 @@ def _table(question: Question, evaluation: Evaluation, thresholds: Mapping[str, 
     """What the template shows of one question."""
     scores = list(evaluation.table(question.head))
     shown: dict[str, Any] = {
-        "type": question.type, "title": capital(plural(question)), "about": about(question), "one": in_words(question.head),
+        "type": question.learnt_as, "title": capital(plural(question)), "about": about(question), "one": in_words(question.head),
         "many": plural(question),
     }  # fmt: skip
     if isinstance(question, ManyOf):

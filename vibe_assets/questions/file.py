@@ -14,15 +14,20 @@ import yaml
 
 from vibe_assets.errors import UserError
 from vibe_assets.questions.questions import Questions, Rule
-from vibe_assets.questions.types import TYPES, Field, Label, ManyOf, OneOf, Question, YesNo, implied
+from vibe_assets.questions.types import TYPES, Field, Label, ManyOf, OneOf, Question, Rating, YesNo, implied
 from vibe_assets.questions.words import normalise
 
 TOP_LEVEL = ("version", "languages", "questions", "rules")
 COMMON = ("type", "ask", "labels", "prefix", "head", "abstain", "templates", "asked", "trained", "example")
-OWN: dict[str, tuple[str, ...]] = {"one_of": ("unexpected", "listed"), "yes_no": (), "many_of": ("offered",)}
+OWN: dict[str, tuple[str, ...]] = {"one_of": ("unexpected", "listed"), "yes_no": (), "many_of": ("offered",), "rating": ("scale",)}
 LABEL = ("name", "hint", "aliases", "prompts", "negatives", "offers", "hotkey")
 ABSTAIN = ("unknown", "unclear", "uncertain", "unsure", "not sure", "n/a", "none", "null")
-TEMPLATES = {"one_of": ("a photo of {name}",), "yes_no": ("a photo with {name}",), "many_of": ("a photo of a {name}",)}
+TEMPLATES = {
+    "one_of": ("a photo of {name}",),
+    "yes_no": ("a photo with {name}",),
+    "many_of": ("a photo of a {name}",),
+    "rating": ("a photo worth {name} points",),
+}
 RESERVED = frozenset({  # columns that tables have beside the questions'
     "image_id", "folder_key", "rel_path", "path_bytes", "annotator", "inclusion_probability", "teacher", "mapping", "source", "heads",
     "encoder", "abstained", "overruled", "stratum", "group_id", "group_size", "draw", "at", "seed", "act", "blind", "spent_ms", "reason",
@@ -179,12 +184,16 @@ class _Reader:
         templates = self.texts((*place, "templates"), entry.get("templates", list(TEMPLATES[kind])))
         if nameless := [text for text in templates if "{name}" not in text]:
             self.fail((*place, "templates"), f"{nameless[0]!r} has no {{name}}", "write {name} where the label's name belongs")
-        labels = self.labels(place, kind, prefix, entry.get("labels"), templates, languages)
+        labels = self.labels(
+            place, kind, prefix, self.steps(place, entry) if kind == "rating" else entry.get("labels"), templates, languages
+        )
         common: dict[str, Any] = {
             "key": key, "labels": labels, "prefix": prefix, "head": head, "asked": asked, "trained": trained,
             "ask": self.by_language((*place, "ask"), entry.get("ask"), languages),
             "abstain": self.texts((*place, "abstain"), entry.get("abstain", list(ABSTAIN))), "example": entry.get("example"),
         }  # fmt: skip
+        if kind == "rating":
+            return Rating(**common)
         if kind == "one_of":
             unexpected = entry.get("unexpected")
             if unexpected is not None and f"{prefix}.{unexpected}" not in {label.key for label in labels}:
@@ -199,6 +208,23 @@ class _Reader:
         if kind == "many_of":
             return ManyOf(**common, offered=self.texts((*place, "offered"), entry.get("offered", [])))
         return YesNo(**common)
+
+    def steps(self, place: tuple[str, ...], entry: Mapping[Any, Any]) -> dict[str, Any]:
+        """The labels of a scale: one a number; `labels` may say more of some of them."""
+        scale = entry.get("scale", [1, 5])
+        if (
+            not isinstance(scale, list)
+            or len(scale) != 2
+            or not all(type(end) is int for end in scale)
+            or not 0 <= scale[0] < scale[1] <= 100
+        ):
+            self.fail((*place, "scale"), f"expected two whole numbers of 0 to 100, the lower first, got {_shown(scale)}", "write [1, 5]")
+        steps: dict[str, Any] = {str(step): {} for step in range(scale[0], scale[1] + 1)}
+        said = entry.get("labels") or {}
+        if not isinstance(said, dict) or (stray := [str(key) for key in said if str(key) not in steps]):
+            wrong = _shown(said) if not isinstance(said, dict) else f"{stray[0]!r} is not on the scale"
+            self.fail((*place, "labels"), wrong, f"use numbers from {scale[0]} to {scale[1]}, or leave `labels` out")
+        return steps | {str(key): value for key, value in said.items()}
 
     def labels(
         self, place: tuple[str, ...], kind: str, prefix: str, values: Any, templates: tuple[str, ...], languages: tuple[str, ...]
@@ -229,7 +255,7 @@ class _Reader:
     ) -> Label:
         at = (*place, str(key))
         parts = key.split(".") if isinstance(key, str) and kind == "many_of" else [key]
-        if not isinstance(key, str) or not all(map(is_key, parts)) or key != key.lower():
+        if not isinstance(key, str) or not (kind == "rating" or all(map(is_key, parts))) or key != key.lower():
             shape = "lowercase letters, digits and '_'" + (", parts separated by '.'" if kind == "many_of" else "")
             self.fail(at, "not a key", f"use {shape}; the name that people read is `name:` (quote yes, no, on, off)")
         entry = {} if entry is None else entry

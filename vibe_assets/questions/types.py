@@ -122,6 +122,11 @@ class Question(ABC):
         """Whether what `read` kept holds an answer."""
         return any(value is not None and value != [] for value in read.values())
 
+    @property
+    def learnt_as(self) -> str:
+        """The type that it is trained and shown as."""
+        return self.type
+
     # -- words and keys ------------------------------------------------------------------------------------------------
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -196,6 +201,46 @@ class OneOf(Question):
         if (key := self.words.get(word)) is not None:
             return Told({self.key: key})
         return Told({self.key: self.unexpected}, (word,))
+
+
+@dataclass(frozen=True)
+class Rating(OneOf):
+    """A whole number of a scale, say 1 to 5: one label a number, learnt and shown as one_of is; a number between two is the nearer one."""
+
+    type: ClassVar[str] = "rating"
+
+    @property
+    def learnt_as(self) -> str:
+        return OneOf.type
+
+    @property
+    def scale(self) -> tuple[int, ...]:
+        return tuple(int(label.word) for label in self.labels)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {self.key: {"anyOf": [{"type": "integer", "enum": list(self.scale)}, {"type": "string", "enum": [UNKNOWN]}]}}
+
+    def prompt(self, language: str) -> str:
+        hints = [f"- {label.word}{_hint(label.hints, language)}" for label in self.labels if label.hints]
+        ends = f'a whole number from {self.scale[0]} to {self.scale[-1]}, or "{UNKNOWN}"'
+        return "\n".join([f"`{self.key}`: {self.text(language)}, {ends}", *(["", *hints] if hints else [])])
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        return {self.key: self.example if self.example is not None else self.scale[len(self.scale) // 2]}
+
+    def read(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """A number of the scale as text, also from "4", 4.0 and "4/5"; unknown and other words stay as they are."""
+        value = answer.get(self.key)
+        said = value.strip().partition("/")[0].strip() if isinstance(value, str) else value
+        try:
+            number = float(said) if isinstance(said, int | float | str) and not isinstance(said, bool) else math.nan
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number) and self.scale[0] <= number <= self.scale[-1]:
+            return {self.key: str(min(self.scale, key=lambda step: (abs(step - number), step)))}
+        return {self.key: _word(value)}
 
 
 @dataclass(frozen=True)
@@ -330,7 +375,7 @@ class ManyOf(Question):
         return {**super().asks, "labels": list(self.words_offered)}
 
 
-TYPES: dict[str, type[Question]] = {kind.type: kind for kind in (OneOf, YesNo, ManyOf)}
+TYPES: dict[str, type[Question]] = {kind.type: kind for kind in (OneOf, YesNo, ManyOf, Rating)}
 
 
 # -- values of answers -------------------------------------------------------------------------------------------------

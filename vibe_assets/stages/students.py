@@ -89,7 +89,7 @@ def train_student(platform: Platform, kind: str, *, now: datetime | None = None)
     }
     try:
         head = train_head(
-            kind, data, labels=head_labels(question), settings=platform.settings.students, provenance=provenance, qtype=question.type
+            kind, data, labels=head_labels(question), settings=platform.settings.students, provenance=provenance, qtype=question.learnt_as
         )
     except TooLittleToLearn as error:
         return _note_untrained(platform, kind, str(error), **{name: str(provenance[name]) for name in ("encoder", "teacher", "mapping")})
