@@ -154,7 +154,7 @@ def test_a_chunk_that_is_tried_again_reads_the_journal_first(
             other.__dict__["engine"] = engine
             ask = asker(other, settings, writer="all", teacher=teacher_fingerprint(settings))
             assert ask is not None
-            assert len(list(ask(part))) == len(part)
+            assert len(list(ask(part, {}))) == len(part)
     assert teacher.counts()["requests"] == len(refs), "the ten that a worker had answered before it died were not asked again"
 
 

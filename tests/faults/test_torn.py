@@ -24,9 +24,12 @@ SHARES = (0.0, 0.001, 0.3, 0.5, 0.9, 0.999)
 
 
 def torn_copies(folder: Path, file: Path) -> list[Path]:
-    """Copies of the folder in which the file ends at another byte; the last lacks it altogether."""
-    size, copies = len(file.read_bytes().rstrip(b"\n")), []  # without its last newline a text is still the same
-    for number, cut in enumerate([*sorted({int(size * share) for share in SHARES} | {size - 1}), None]):
+    """Copies of the folder in which the file ends at another byte, in the middle of a line; the last lacks it altogether."""
+    text, copies = file.read_bytes(), []
+    size = len(text.rstrip(b"\n"))  # without its last newline a text is still the same
+    cuts = {int(size * share) for share in SHARES} | {size - 1}
+    cuts = {cut - (text[cut : cut + 1] == b"\n") for cut in cuts}
+    for number, cut in enumerate([*sorted(cuts), None]):
         copy = folder.with_name(f"{folder.name}-{file.name}.{number}")
         shutil.copytree(folder, copy)
         torn = copy / file.relative_to(folder)

@@ -88,7 +88,7 @@ def test_other_limits_and_other_code_are_applied_to_the_folders_that_they_concer
 
 def test_a_library_of_an_earlier_release_is_looked_at_again_where_it_rejected(scanned: Platform) -> None:
     new = ["stored_share", "measured_by", "tries", "tried_at"]
-    earlier = dataclasses.replace(RAW_PHOTOS, columns={name: column for name, column in RAW_PHOTOS.columns.items() if name not in new})
+    earlier = dataclasses.replace(RAW_PHOTOS, layout={name: column for name, column in RAW_PHOTOS.columns.items() if name not in new})
     rows = scanned.lake.read(RAW_PHOTOS).drop(new)
     shutil.rmtree(scanned.lake.path(RAW_PHOTOS))
     (scanned.settings.home / "lake.tables").unlink()  # that release kept no list of its tables
