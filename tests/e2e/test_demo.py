@@ -12,8 +12,8 @@ import pytest
 
 from vibe_assets.demo.run import TEACHER
 
-pytestmark = pytest.mark.e2e
 LIMIT_S = 1500.0
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(LIMIT_S)]
 
 
 def test_the_demo_ends_well_and_every_question_has_a_head(tmp_path: Path) -> None:
