@@ -100,6 +100,6 @@ def strategy_of(strata: Iterable[str]) -> str:
     kinds = {stratum.rpartition("/")[2] for stratum in strata}
     if kinds & {"differ", "agree"}:
         return "disagreement"
-    if any(kind.startswith("scene.") for kind in kinds):
-        return "stratified"
-    return "uncertainty" if any(kind.startswith(("below_", "above_")) or "_to_" in kind for kind in kinds) else "random"
+    if any(kind.startswith(("below_", "above_")) or "_to_" in kind for kind in kinds):
+        return "uncertainty"
+    return "stratified" if any("." in kind for kind in kinds) else "random"  # keys of the main question's labels

@@ -21,7 +21,7 @@ import numpy as np
 
 from vibe_assets.labels.files import labels_to_json
 from vibe_assets.lake import write_text
-from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, Labels
+from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, Labels, Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -109,13 +109,16 @@ def draw_record(
     return pl.DataFrame(columns, schema={name: AUDIT_DRAWS.polars_schema()[name] for name in DRAWN}).sort("image_id")
 
 
-def sample_rows(record: pl.DataFrame, truth_rows: pl.DataFrame, paths: pl.DataFrame) -> pl.DataFrame:
-    """The drawn photos of a record as AUDIT_SAMPLE rows, sorted by image_id; of a photo with several paths the first."""
+def sample_rows(record: pl.DataFrame, truth_rows: pl.DataFrame, paths: pl.DataFrame, table: Table = AUDIT_SAMPLE) -> pl.DataFrame:
+    """The drawn photos of a record as rows of `table`, sorted by image_id; of a photo with several paths the first.
+
+    `table`: AUDIT_SAMPLE with the columns of the library's questions.
+    """
     import polars as pl
 
     drawn = record.filter(pl.col("drawn")).select("image_id", "group_id", "stratum", "inclusion_probability")
     first = paths.group_by("image_id").agg(pl.col("rel_path").min())
-    schema = {name: truth_rows.schema.get(name, dtype) for name, dtype in AUDIT_SAMPLE.polars_schema().items()}
+    schema = table.polars_schema()
     known = truth_rows.unique("image_id", keep="last").drop("group_id", "stratum", "inclusion_probability", "rel_path", strict=False)
     rows = drawn.join(first, on="image_id").join(known, on="image_id")
     return rows.select([pl.col(name).cast(dtype) for name, dtype in schema.items()]).sort("image_id")

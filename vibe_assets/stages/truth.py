@@ -90,18 +90,31 @@ def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.
         raise StageError("nothing to sample: no automatic ground truth yet; `vibe run` makes it")
     students, checked = without_teacher(lake.read_live(PREDICTIONS), platform.questions), _checked(platform, truth)
     settings = platform.settings.audit
-    if settings.strategy == "auto" and len(checked) >= DOUBT_AFTER and students["scene"].is_not_null().any():
+    if settings.strategy == "auto" and len(checked) >= DOUBT_AFTER and _on_main(platform, students)["scene"].is_not_null().any():
         settings = settings.model_copy(update={"strategy": "doubt"})
-    predictions = students if settings.strategy in ("disagreement", "uncertainty", "doubt") else None
+    predictions = _on_main(platform, students) if settings.strategy in ("disagreement", "uncertainty", "doubt") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")
-    record = draw_record(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions, checked=checked)
-    rows = sample_rows(record, truth, paths)
+    record = draw_record(
+        _on_main(platform, truth), lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions, checked=checked
+    )
+    rows = sample_rows(record, truth, paths, lake.of(AUDIT_SAMPLE))
     keep_draw(platform, record, now=now)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
     people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", *platform.questions.columns)
     # Who hands the file in must not undo what was checked, nor answer what people left open.
     write_sample(rows.update(people, on="image_id", include_nulls=True), sample_file(platform), platform.questions)
     return rows
+
+
+def _on_main(platform: Platform, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose `scene` and `scene_confidence`, by which samples are drawn, are those of the main question; null without one."""
+    import polars as pl
+
+    main = platform.questions.main
+    if main is None:
+        return rows.with_columns(scene=pl.lit(None, pl.String), scene_confidence=pl.lit(None, pl.Float64))
+    sure = main.fields[0].confidence
+    return rows.with_columns(pl.col(main.key).alias("scene"), *([pl.col(sure).alias("scene_confidence")] if sure in rows.columns else []))
 
 
 DOUBT_AFTER = 50  # checks: with fewer nobody can say whether the students' doubt tells errors
@@ -111,8 +124,10 @@ def _checked(platform: Platform, truth: pl.DataFrame) -> dict[str, tuple[float, 
     """image_id -> whether people say another scene than the teacher (0 or 1), and the photo's weight; photos with both."""
     import polars as pl
 
-    people = platform.lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", "inclusion_probability", people="scene")
-    both = people.join(truth.select("image_id", "scene").unique("image_id"), on="image_id").drop_nulls(["people", "scene"])
+    people = _on_main(platform, platform.lake.read_live(AUDITED_GROUND_TRUTH)).select("image_id", "inclusion_probability", people="scene")
+    both = people.join(_on_main(platform, truth).select("image_id", "scene").unique("image_id"), on="image_id").drop_nulls(
+        ["people", "scene"]
+    )
     rows = both.select(
         "image_id", (pl.col("people") != pl.col("scene")).cast(pl.Float64), 1 / pl.col("inclusion_probability").fill_null(1.0)
     )
@@ -158,9 +173,11 @@ def older_record(platform: Platform) -> pl.DataFrame | None:
         return None
     strategy = strategy_of(sample["stratum"].drop_nulls())
     settings = platform.settings.audit.model_copy(update={"strategy": strategy})
-    predictions = without_teacher(lake.read_live(PREDICTIONS), platform.questions) if strategy in ("disagreement", "uncertainty") else None
+    students = _on_main(platform, without_teacher(lake.read_live(PREDICTIONS), platform.questions))
+    predictions = students if strategy in ("disagreement", "uncertainty") else None
     paths = accepted_photos(platform).select("image_id", "rel_path")
-    now = draw_record(lake.read_live(AUTO_GROUND_TRUTH), lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
+    truth = _on_main(platform, lake.read_live(AUTO_GROUND_TRUTH))
+    now = draw_record(truth, lake.read(PHOTO_GROUPS), paths=paths, settings=settings, predictions=predictions)
     return record_of_older(sample, now)
 
 
