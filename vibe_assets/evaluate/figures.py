@@ -41,14 +41,20 @@ def expansion(questions: Questions, *, parents: bool = True) -> Expand:
 
 # -- names ---------------------------------------------------------------------------------------------------------------
 def headline_titles(questions: Questions) -> dict[str, str]:
-    """Headline figure -> its title, in order: of the first question of each type, how sure it is last, then of the further ones."""
-    first = [question for question in questions if question is questions.of_type(type(question))[0]]
+    """Headline figure -> its title, in order."""
+    return in_headline_order(questions, _figures, _calibration)
+
+
+def in_headline_order(questions: Questions, *texts: Callable[[Question], dict[str, str]]) -> dict[str, str]:
+    """What `texts` say of headline figures: of the first question of each type, text by text, then of the further ones."""
     found: dict[str, str] = {}
-    for figures in (_figures, _calibration):
-        for question in first:
-            found |= figures(question)
+    for text in texts:
+        for question in questions:
+            if question is questions.of_type(type(question))[0]:
+                found |= text(question)
     for question in questions:
-        found |= _figures(question) | _calibration(question)
+        for text in texts:
+            found |= text(question)
     return found
 
 

@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from vibe_assets.evaluate import charts
-from vibe_assets.evaluate.figures import about, capital, headline_titles, in_words, lower_is_better, noun, plural, such_as
+from vibe_assets.evaluate.figures import (
+    about,
+    capital,
+    headline_titles,
+    in_headline_order,
+    in_words,
+    lower_is_better,
+    noun,
+    plural,
+    such_as,
+)
 from vibe_assets.evaluate.labels import Evaluation, Mistake
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Reliability
 from vibe_assets.evaluate.mistakes import GALLERY, worst_photos
@@ -29,14 +39,7 @@ Calibration = Mapping[str, tuple[Reliability | None, Reliability | None]]  # lab
 
 def card_texts(questions: Questions) -> dict[str, str]:
     """Headline figure that gets a card -> what it says, in the words of somebody with photos; the first question of each type leads."""
-    first = [question for question in questions if question is questions.of_type(type(question))[0]]
-    found: dict[str, str] = {}
-    for texts in (_card_texts, _card_of_calibration):
-        for question in first:
-            found |= texts(question)
-    for question in questions:
-        found |= _card_texts(question) | _card_of_calibration(question)
-    return found
+    return in_headline_order(questions, _card_texts, _card_of_calibration)
 
 
 def _card_texts(question: Question) -> dict[str, str]:
