@@ -111,6 +111,7 @@ class TeacherSettings(TeacherBase):
 
 class LabelSettings(Section):
     taxonomy: Path | None = Field(None, description="YAML file that replaces the packaged taxonomy")
+    language: str = Field("", description="language of the label file that names are shown in; its first one without it")
     min_object_confidence: float = Field(0.7, ge=0, le=1)
     include_non_main: bool = Field(False, description="keep objects that the teacher did not call a main object")
 

@@ -18,7 +18,7 @@ from vibe_assets.questions.types import TYPES, Field, Label, ManyOf, OneOf, Ques
 from vibe_assets.questions.words import normalise
 
 TOP_LEVEL = ("version", "languages", "questions", "rules")
-COMMON = ("type", "ask", "labels", "prefix", "head", "abstain", "templates", "asked", "trained", "example")
+COMMON = ("type", "name", "ask", "labels", "prefix", "head", "abstain", "templates", "asked", "trained", "example")
 OWN: dict[str, tuple[str, ...]] = {"one_of": ("unexpected", "listed"), "yes_no": (), "many_of": ("offered",), "rating": ("scale",)}
 LABEL = ("name", "hint", "aliases", "prompts", "negatives", "offers", "hotkey")
 ABSTAIN = ("unknown", "unclear", "uncertain", "unsure", "not sure", "n/a", "none", "null")
@@ -190,6 +190,7 @@ class _Reader:
         common: dict[str, Any] = {
             "key": key, "labels": labels, "prefix": prefix, "head": head, "asked": asked, "trained": trained,
             "ask": self.by_language((*place, "ask"), entry.get("ask"), languages),
+            "names": self.by_language((*place, "name"), entry.get("name"), languages),
             "abstain": self.texts((*place, "abstain"), entry.get("abstain", list(ABSTAIN))), "example": entry.get("example"),
         }  # fmt: skip
         if kind == "rating":

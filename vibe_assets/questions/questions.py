@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from vibe_assets.fingerprints import fingerprint
-from vibe_assets.questions.types import Field, Label, OneOf, Question, Told, example, implied
+from vibe_assets.questions.types import Field, Label, OneOf, Question, Told, YesNo, example, implied
 
 One = TypeVar("One", bound=Question)
 
@@ -48,6 +48,7 @@ class Questions:
     languages: tuple[str, ...]
     rules: tuple[Rule, ...]
     file: str
+    shown_in: str = ""  # language that people read names in; the first of the file where none is chosen
     asked_as: Questions | None = None  # what the teacher is asked in their place: a file of before changes words and labels alone
 
     def __iter__(self) -> Iterator[Question]:
@@ -88,6 +89,32 @@ class Questions:
         """Some of those that the teacher is asked, as it is asked them."""
         wanted = set(keys)
         return replace(self, questions=tuple(question for question in self.asked if question.key in wanted), rules=(), asked_as=None)
+
+    # -- names ---------------------------------------------------------------------------------------------------------
+    @property
+    def language(self) -> str:
+        """What people read names in."""
+        return self.shown_in or self.languages[0]
+
+    def shown(self, language: str) -> Questions:
+        """The same with names in another language of the file. Raises ValueError for one that it does not have."""
+        if language and language not in self.languages:
+            raise ValueError(f"expected one of {', '.join(self.languages)}, the languages of {self.file}, got {language!r}")
+        return self if language == self.shown_in else replace(self, shown_in=language)
+
+    def name(self, of: str, otherwise: str | None = None) -> str:
+        """What people read for the key of a label, a column or a question: the name that the file gives, else `otherwise`, else `of` itself."""
+        return self._given.get(of) or (of if otherwise is None else otherwise)
+
+    @cached_property
+    def _given(self) -> dict[str, str]:
+        given: dict[str, str | None] = {}
+        for question in self:
+            for label in question.labels:
+                given[label.key] = label.given(self.language)
+            given |= {label.word: given[label.key] for label in question.labels if isinstance(question, YesNo)}
+            given[question.key] = question.given(self.language)
+        return {of: name for of, name in given.items() if name}
 
     @cached_property
     def _by_key(self) -> dict[str, Question]:

@@ -60,8 +60,12 @@ class Label:
         return self.key.partition(".")[2]
 
     def name(self, language: str) -> str:
-        """What people read: the name of the language, else the last part of the key with blanks."""
-        return self.names.get(language) or self.word.rpartition(".")[2].replace("_", " ")
+        """What people read: the name that the file gives, else the last part of the key with blanks."""
+        return self.given(language) or self.word.rpartition(".")[2].replace("_", " ")
+
+    def given(self, language: str) -> str | None:
+        """The name that the file gives in this language, else in the first that has one; None where it gives none."""
+        return self.names.get(language) or next(iter(self.names.values()), None)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Question(ABC):
     prefix: str
     head: str
     ask: Mapping[str, str] = field(default_factory=dict)  # language -> what is asked
+    names: Mapping[str, str] = field(default_factory=dict)  # language -> what people read
     abstain: tuple[str, ...] = ()
     asked: str = "teacher"  # teacher | people: never asked of the teacher
     trained: bool = True
@@ -140,6 +145,10 @@ class Question(ABC):
     @cached_property
     def abstentions(self) -> frozenset[str]:
         return frozenset(map(normalise, self.abstain))
+
+    def given(self, language: str) -> str | None:
+        """The name that the file gives it in this language, else in the first that has one; None where it gives none."""
+        return self.names.get(language) or next(iter(self.names.values()), None)
 
     def text(self, language: str) -> str:
         """What is asked, in this language or the first that the file has."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake
-from vibe_assets.questions import Questions, load
+from vibe_assets.questions import LabelFileError, Questions, load
 from vibe_assets.records import FOLDER_SET, PhotoRef
 from vibe_assets.settings import Settings, load_settings
 from vibe_assets.storage import below
@@ -26,9 +26,13 @@ class StageError(UserError, RuntimeError):
 
 
 def library_questions(settings: Settings) -> Questions:
-    """The questions of the label file in force, the packaged ones without one. Raises LabelFileError."""
+    """The questions of the label file in force, the packaged ones without one, with names in the language in force. Raises LabelFileError."""
     path = settings.labels.taxonomy
-    return load(None if path is None else settings.base / path)
+    questions = load(None if path is None else settings.base / path)
+    try:
+        return questions.shown(settings.labels.language)
+    except ValueError as error:
+        raise LabelFileError(f"[labels] language: {error}; add it to `languages` there, or leave the setting out") from error
 
 
 @dataclass(frozen=True)
