@@ -124,6 +124,11 @@ class Settings(Section):
         return self.home / "journal" if self.library.journal is None else self._resolve(self.library.journal)
 
     @property
+    def asked_dir(self) -> Path:
+        """What teachers were asked so far, a file for each question."""
+        return self.home / "asked"
+
+    @property
     def verdicts_dir(self) -> Place:
         """What people say on the audit page."""
         return self.audit_dir / "verdicts" if self.library.journal is None else self.journal_dir / "verdicts"

@@ -13,6 +13,7 @@ from vibe_assets.heads.dataset import vectors
 from vibe_assets.heads.models import HeadError, TrainedHead
 from vibe_assets.heads.zeroshot import Prompts, read_prompts
 from vibe_assets.questions import Field, ManyOf, OneOf, Questions, YesNo
+from vibe_assets.questions.rules import said, settle
 from vibe_assets.questions.types import implied
 from vibe_assets.records.answers import source_text
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # Without held-out truth there is nothing to choose thresholds on: more likely than all else together, and a wide open band.
 ZERO_SHOT_THRESHOLD = 0.5
 ZERO_SHOT_BAND = (0.7, 0.3)  # attribute true from, false up to
+
+ZERO_SHOT = "zero_shot"  # source of what prompts tell
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +48,9 @@ def classify(
     `heads` maps kinds to deployed heads; what has no head is answered from `prompts_rows` (PROMPT_EMBEDDINGS), else left null.
     - A one_of label below the head's confidence threshold is null and named in `abstained`, its confidence stays to be seen.
     - A yes_no label is true from the upper threshold on, false up to the lower one, null and in `abstained` in between.
-    - A label with a rule follows from the other question, whatever its own head says; where that is open it is open, too.
+    - A label with a rule follows from the other question, whatever its own head says; where that is open it is open, too. Rules of other
+      forms come last. `overruled` keeps what head or prompts said of all labels that rules decided.
+    - `margins` has the margin of the cosine for each label that prompts told.
     - Labels of many_of are sorted by confidence, the more specific first among equals; a child brings its parents, at least as likely.
     - What the card of a head leaves open is answered as if there were no head for it.
     - `source` is one word, or QUESTION=SOURCE for each where they differ; what has neither head nor prompt is null and has none.
@@ -69,7 +74,7 @@ def classify(
     return joined.with_columns(
         pl.col("source").fill_null("none"),
         pl.col("heads").fill_null(""),
-        pl.col("abstained").fill_null(pl.lit([], dtype=pl.List(pl.String))),
+        pl.col("abstained", "overruled", "margins").fill_null(pl.lit([], dtype=pl.List(pl.String))),
     )
 
 
@@ -104,7 +109,7 @@ def _one_of_scores(question: OneOf, x: NDArray[np.float32], head: TrainedHead | 
     if prompts is None or not (labels := prompts.having(question.prefix)):
         return None
     threshold = np.array([ZERO_SHOT_THRESHOLD])
-    return _Scores(labels, prompts.exclusive(x, labels), threshold, threshold, "zero_shot")
+    return _Scores(labels, prompts.exclusive(x, labels), threshold, threshold, ZERO_SHOT)
 
 
 def _yes_no_scores(
@@ -117,7 +122,7 @@ def _yes_no_scores(
             at = trained.labels.index(field.name)
             yield field, trained.source, trained.p[:, at], float(trained.upper[at]), float(trained.lower[at])
         elif prompts and (p := prompts.alone(x, label.key)) is not None:
-            yield field, "zero_shot", p, *ZERO_SHOT_BAND
+            yield field, ZERO_SHOT, p, *ZERO_SHOT_BAND
 
 
 def _many_of_scores(question: ManyOf, x: NDArray[np.float32], head: TrainedHead | None, prompts: Prompts | None) -> _Scores | None:
@@ -126,7 +131,7 @@ def _many_of_scores(question: ManyOf, x: NDArray[np.float32], head: TrainedHead 
     if prompts is None or not (labels := prompts.having(question.prefix)):
         return None
     threshold = np.full(len(labels), ZERO_SHOT_THRESHOLD)
-    return _Scores(labels, prompts.several(x, labels), threshold, threshold, "zero_shot")
+    return _Scores(labels, prompts.several(x, labels), threshold, threshold, ZERO_SHOT)
 
 
 # -- rules -------------------------------------------------------------------------------------------------------------
@@ -143,6 +148,7 @@ def _label_columns(
         if scores := _one_of_scores(question, x, heads.get(question.head), prompts):
             columns |= _decide_one_of(question, scores, abstained)
             sources[question.key], one_of[question.key] = scores.source, scores
+    overruled: list[list[str]] = [[] for _ in range(n)]
     following = {
         column: (one_of[rule.question], rule)
         for column, rule in questions.follows.items()
@@ -150,39 +156,85 @@ def _label_columns(
     }
     for each in questions.of_type(YesNo):
         for field, source, p, upper, lower in _yes_no_scores(each, x, heads.get(each.head), prompts):
-            if field.name in following or (field.name in questions.follows and questions.follows[field.name].question not in one_of):
+            told = [True if value >= upper else False if value <= lower else None for value in p.tolist()]
+            if field.name in questions.follows:
+                for notes, value, chance in zip(overruled, told, p.tolist(), strict=True):
+                    notes.append(f"{field.name}={said(value, chance)} by {questions.follows[field.name].question}")
                 continue
             sources[field.name] = source
-            columns[field.confidence] = p.tolist()
-            columns[field.name] = [True if value >= upper else False if value <= lower else None for value in p.tolist()]
-            _note(field.name, columns[field.name], abstained)
+            columns[field.confidence], columns[field.name] = p.tolist(), told
+            _note(field.name, told, abstained)
     for field in questions.fields:
         if field.name in following:
             scores, rule = following[field.name]
             sources[field.name] = scores.source
             columns[field.confidence] = scores.p[:, [scores.labels.index(key) for key in rule.keys]].sum(axis=1).tolist()
-            columns[field.name] = [None if said is None else said in rule.keys for said in columns[rule.question]]
+            columns[field.name] = [None if key is None else key in rule.keys for key in columns[rule.question]]
             _note(field.name, columns[field.name], abstained)
     for several in questions.of_type(ManyOf):
         if scores := _many_of_scores(several, x, heads.get(several.head), prompts):
             field = several.fields[0]
             columns[field.name], columns[field.confidence] = _decide_many_of(scores)
             sources[field.name] = scores.source
-    columns["abstained"] = abstained
+    _settle(columns, overruled, abstained, questions)
+    for general in questions.general:
+        by = next((sources[read] for read in general.reads if read in sources), None)
+        sources |= {column: by for column in general.decides if by and column not in sources}
+    columns |= {"abstained": abstained, "overruled": overruled, "margins": _margins(x, sources, prompts, questions)}
     return columns, sources
+
+
+def _settle(columns: dict[str, list[Any]], overruled: list[list[str]], abstained: list[list[str]], questions: Questions) -> None:
+    """Apply the rules that may overrule anything, photo by photo."""
+    if not questions.general:
+        return
+    names = [name for field in questions.fields for name in (field.name, field.confidence)]
+    decided = {column for rule in questions.general for column in rule.decides}
+    for at, notes in enumerate(overruled):
+        row = {name: columns[name][at] for name in names}
+        if not (more := settle(row, questions.general, questions.confidences)):
+            continue
+        notes += more
+        for name in names:
+            columns[name][at] = row[name]
+        left = {column for column in decided if row[column] is None and any(note.startswith(f"{column}=") for note in more)}
+        abstained[at] = [column for column in questions.columns if column in left or (column in abstained[at] and row[column] is None)]
+
+
+def _margins(x: NDArray[np.float32], sources: Mapping[str, str], prompts: Prompts | None, questions: Questions) -> list[list[str]]:
+    """ "KEY=MARGIN" of the labels that prompts told, per photo: of the best label of one_of against the next, of each of yes_no against its
+    opposite, of those of many_of the best."""
+    margins: list[list[str]] = [[] for _ in range(len(x))]
+    if prompts is None:
+        return margins
+    for question in questions:
+        told = [field.name for field in question.fields if sources.get(field.name) == ZERO_SHOT]
+        if not told:
+            continue
+        if isinstance(question, YesNo):
+            pairs = [(label.key, prompts.margin(x, label.key)) for label in question.labels if label.word in told]
+            found = [[f"{key}={margin[at]:.4f}" for key, margin in pairs if margin is not None] for at in range(len(x))]
+        else:
+            labels = prompts.having(question.prefix)
+            cosines = prompts.cosines(x, labels)
+            order = np.argsort(-cosines, axis=1)[:, :2]
+            best = np.take_along_axis(cosines, order, axis=1)
+            found = [[f"{labels[order[at, 0]]}={best[at, 0] - best[at, -1]:.4f}"] for at in range(len(x))]
+        for notes, more in zip(margins, found, strict=True):
+            notes += more
+    return margins
 
 
 def _decide_one_of(question: OneOf, scores: _Scores, abstained: list[list[str]]) -> dict[str, list[Any]]:
     confidence = scores.p.max(axis=1, initial=0.0)
-    said = [
-        scores.labels[at] if sure else None for at, sure in zip(scores.p.argmax(axis=1), confidence >= scores.upper[0], strict=True)
-    ]  # fmt: skip
-    _note(question.key, said, abstained)
-    return {question.key: said, question.fields[0].confidence: confidence.tolist()}
+    best = zip(scores.p.argmax(axis=1), confidence >= scores.upper[0], strict=True)
+    told = [scores.labels[at] if sure else None for at, sure in best]
+    _note(question.key, told, abstained)
+    return {question.key: told, question.fields[0].confidence: confidence.tolist()}
 
 
-def _note(name: str, said: Sequence[Any], abstained: list[list[str]]) -> None:
-    for value, open_names in zip(said, abstained, strict=True):
+def _note(name: str, told: Sequence[Any], abstained: list[list[str]]) -> None:
+    for value, open_names in zip(told, abstained, strict=True):
         if value is None:
             open_names.append(name)
 

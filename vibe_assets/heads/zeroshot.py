@@ -37,8 +37,7 @@ class Prompts:
 
     def logits(self, x: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float64]:
         """scale * cosine + bias, (n, labels) for unit rows x (n, d)."""
-        rows = [self.labels.index(label) for label in labels]
-        return self.scale * (x @ self.matrix[rows].T).astype(np.float64) + self.bias
+        return self.scale * self.cosines(x, labels) + self.bias
 
     def exclusive(self, x: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (n, labels) of labels of which exactly one holds."""
@@ -51,6 +50,17 @@ class Prompts:
         if OPPOSITE + label in self.labels:
             return self.exclusive(x, (label, OPPOSITE + label))[:, 0]
         return sigmoid(self.logits(x, (label,)))[:, 0] if self.bias else None
+
+    def cosines(self, x: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float64]:
+        """Cosine (n, labels) of photos and prompts."""
+        return (x @ self.matrix[[self.labels.index(label) for label in labels]].T).astype(np.float64)
+
+    def margin(self, x: NDArray[np.float32], label: str) -> NDArray[np.float64] | None:
+        """Cosine (n,) to a label less that to its opposite; None where the opposite has no prompts."""
+        if label not in self.labels or OPPOSITE + label not in self.labels:
+            return None
+        pair = self.cosines(x, (label, OPPOSITE + label))
+        return pair[:, 0] - pair[:, 1]
 
     def several(self, x: NDArray[np.float32], labels: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (n, labels): each by itself with SigLIP; otherwise shares of one whole, a parent's including its children's."""

@@ -28,11 +28,23 @@ def convert(annotations_rows: pl.DataFrame, questions: Questions, *, min_object_
 
     mapping = _mapping(questions, min_object_confidence, include_non_main)
     truth: dict[str, dict[str, Any]] = {}
+    off = _switched_off(annotations_rows, questions)
     for image_id, annotation, teacher in _answers(annotations_rows):
+        annotation = {key: value for key, value in annotation.items() if key not in off.get(image_id, ())}
         told = questions.tell(annotation, min_confidence=min_object_confidence, include_non_main=include_non_main)
-        truth[image_id] = {"image_id": image_id, **told.values, "teacher": teacher, "mapping": mapping}
+        truth[image_id] = {"image_id": image_id, **told.values, "teacher": teacher, "mapping": mapping, "overruled": list(told.overruled)}
     schema = AUTO_GROUND_TRUTH.of(questions).polars_schema()
     return pl.DataFrame([truth[image_id] for image_id in sorted(truth)], schema=schema)
+
+
+def _switched_off(rows: pl.DataFrame, questions: Questions) -> dict[str, frozenset[str]]:
+    """Photo -> members of its answer to questions that it is asked in none of the folders where it lies."""
+    found: dict[str, frozenset[str]] = {}
+    if any(question.off for question in questions):
+        for image_id, path in rows.select("image_id", "rel_path").iter_rows():
+            off = frozenset(name for question in questions if question.is_off(path) for name in question.schema)
+            found[image_id] = found.get(image_id, off) & off
+    return found
 
 
 def strange_words(

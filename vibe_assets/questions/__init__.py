@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vibe_assets.questions.file import LabelFileError, load, packs
-from vibe_assets.questions.questions import Questions, Rule
+from vibe_assets.questions.questions import Questions
+from vibe_assets.questions.rules import Rule
 from vibe_assets.questions.types import Field, Label, ManyOf, OneOf, Question, Rating, Told, YesNo
 from vibe_assets.questions.words import normalise
 

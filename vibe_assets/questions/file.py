@@ -13,12 +13,13 @@ from typing import Any, NoReturn
 import yaml
 
 from vibe_assets.errors import UserError
-from vibe_assets.questions.questions import Questions, Rule
+from vibe_assets.questions.questions import Questions
+from vibe_assets.questions.rules import All, Condition, Exclusive, General, Is, Not, Rule, When
 from vibe_assets.questions.types import TYPES, Field, Label, ManyOf, OneOf, Question, Rating, YesNo, implied
 from vibe_assets.questions.words import normalise
 
 TOP_LEVEL = ("version", "languages", "questions", "rules")
-COMMON = ("type", "name", "ask", "labels", "prefix", "head", "abstain", "templates", "asked", "trained", "example")
+COMMON = ("type", "name", "ask", "labels", "prefix", "head", "abstain", "templates", "asked", "trained", "example", "not_in")
 OWN: dict[str, tuple[str, ...]] = {"one_of": ("unexpected", "listed"), "yes_no": (), "many_of": ("offered",), "rating": ("scale",)}
 LABEL = ("name", "hint", "aliases", "prompts", "negatives", "offers", "hotkey")
 ABSTAIN = ("unknown", "unclear", "uncertain", "unsure", "not sure", "n/a", "none", "null")
@@ -30,12 +31,15 @@ TEMPLATES = {
 }
 RESERVED = frozenset({  # columns that tables have beside the questions'
     "image_id", "folder_key", "rel_path", "path_bytes", "annotator", "inclusion_probability", "teacher", "mapping", "source", "heads",
-    "encoder", "abstained", "overruled", "stratum", "group_id", "group_size", "draw", "at", "seed", "act", "blind", "spent_ms", "reason",
-    "provenance", "labels", "split", "link", "format", "width", "height", "bytes", "mtime_ns", "frames", "orientation", "taken_at",
-    "offset_min", "latitude", "longitude", "camera", "phash", "file_name", "path_uri", "detail", "stored_share", "tries", "tried_at",
-    "measured_by", "embedding", "annotation", "model", "questions",
+    "encoder", "abstained", "overruled", "stratum", "group_id", "group_size", "draw", "at", "seed", "act", "blind", "spent_ms",
+    "reason", "margins", "provenance", "labels", "split", "link", "format", "width", "height", "bytes", "mtime_ns", "frames",
+    "orientation", "taken_at", "offset_min", "latitude", "longitude", "camera", "phash", "file_name", "path_uri", "detail",
+    "stored_share", "tries", "tried_at", "measured_by", "embedding", "annotation", "model", "questions",
 })  # fmt: skip
 MAX_LABELS = 20_000
+RULE_FORMS = (
+    "write `{label: blurred, follows: {scene: [other]}}`, `{when: {scene: people}, then: {smiling: true}}` or `{exclusive: [day, night]}`"
+)
 EARLIER = {"scenes": "scene", "attributes": "attributes", "objects": "objects"}  # sections of files of before, and the packaged question
 
 
@@ -192,6 +196,7 @@ class _Reader:
             "ask": self.by_language((*place, "ask"), entry.get("ask"), languages),
             "names": self.by_language((*place, "name"), entry.get("name"), languages),
             "abstain": self.texts((*place, "abstain"), entry.get("abstain", list(ABSTAIN))), "example": entry.get("example"),
+            "not_in": self.texts((*place, "not_in"), entry.get("not_in", [])),
         }  # fmt: skip
         if kind == "rating":
             return Rating(**common)
@@ -281,31 +286,113 @@ class _Reader:
         )  # fmt: skip
 
     # -- rules ---------------------------------------------------------------------------------------------------------
-    def rules(self, values: Any, questions: Questions) -> tuple[Rule, ...]:
+    def rules(self, values: Any, questions: Questions) -> tuple[Rule | General, ...]:
         if values is None:
             return ()
         if not isinstance(values, list):
-            self.fail(("rules",), f"expected a list, got {_shown(values)}", "write `- {label: blurred, follows: {scene: [other]}}`")
-        found = tuple(self.rule(("rules", str(at)), value, questions) for at, value in enumerate(values))
-        for at, rule in enumerate(found):
-            if any(rule.column == earlier.column for earlier in found[:at]):
-                self.fail(("rules", str(at)), f"{rule.column} follows from a rule above already", "merge the two: `when` may list labels")
-        return found
+            self.fail(("rules",), f"expected a list, got {_shown(values)}", RULE_FORMS)
+        found: list[Rule | General] = []
+        for at, value in enumerate(values):
+            place, rule = ("rules", str(at)), self.rule(("rules", str(at)), value, questions)
+            self.in_order(place, rule, found)
+            for column in rule.decides:
+                others = [earlier for earlier in found if column in earlier.decides]
+                if any(isinstance(rule, Rule) or isinstance(earlier, Rule) for earlier in others):
+                    self.fail(place, f"{column} follows from another question by a rule above or below", "keep one of the two rules")
+            found.append(rule)
+        return tuple(found)
 
-    def rule(self, place: tuple[str, ...], value: Any, questions: Questions) -> Rule:
-        if not isinstance(value, dict) or set(value) != {"label", "follows"} or not isinstance(value["follows"], dict):
-            self.fail(place, f"expected label and follows, got {_shown(value)}", "write `{label: blurred, follows: {scene: [other]}}`")
-        column, follows = value["label"], value["follows"]
-        ruled = next((question for question in questions.of_type(YesNo) for field in question.fields if field.name == column), None)
-        if ruled is None:
-            self.fail((*place, "label"), f"{column!r} is no label of a yes_no question", "name one")
+    def in_order(self, place: tuple[str, ...], rule: Rule | General, above: Iterable[Rule | General]) -> None:
+        """Rules are applied once, from the first to the last: none may decide what it or one above goes by."""
+        for earlier in (*above, *([rule] if isinstance(rule, When) else [])):
+            both_exclude = isinstance(rule, Exclusive) and isinstance(earlier, Exclusive)
+            if not both_exclude and (late := [column for column in rule.decides if column in earlier.reads]):
+                which = "which it goes by itself" if earlier is rule else "which a rule above goes by"
+                self.fail(place, f"decides {late[0]}, {which}", "rules are applied in their order, once: move it up, or reword it")
+
+    def rule(self, place: tuple[str, ...], value: Any, questions: Questions) -> Rule | General:
+        keys = frozenset(value) if isinstance(value, dict) else frozenset()
+        if keys == {"label", "follows"} and isinstance(value["follows"], dict):
+            return self.following(place, value, questions)
+        if keys == {"when", "then"} and isinstance(value["then"], dict) and value["then"]:
+            condition = self.condition((*place, "when"), value["when"], questions)
+            then = tuple(self.outcome((*place, "then", str(name)), name, wanted, questions) for name, wanted in value["then"].items())
+            return When(condition, then)
+        if keys == {"exclusive"} and isinstance(value["exclusive"], list) and len(value["exclusive"]) > 1:
+            names = [self.yes_no((*place, "exclusive", str(at)), name, questions) for at, name in enumerate(value["exclusive"])]
+            return Exclusive(tuple(dict.fromkeys(names)))
+        self.fail(place, f"not a rule: {_shown(value)}", RULE_FORMS)
+
+    def following(self, place: tuple[str, ...], value: Mapping[str, Any], questions: Questions) -> Rule:
+        column, follows = self.yes_no((*place, "label"), value["label"], questions), value["follows"]
         if len(follows) != 1 or not isinstance(one := questions.get(next(iter(follows))), OneOf):
             self.fail((*place, "follows"), f"expected one question of type one_of, got {_shown(follows)}", "write `{scene: document}`")
-        wanted = next(iter(follows.values()))
-        keys = tuple(f"{one.prefix}.{word}" for word in (wanted if isinstance(wanted, list) else [wanted]))
-        if wrong := [key for key in keys if key not in one.keys]:
-            self.fail((*place, "follows"), f"{wrong[0]!r} is no label of {one.key}", f"use one of {', '.join(one.keys[:20])}")
-        return Rule(column, one.key, keys)
+        return Rule(column, one.key, self.label_keys((*place, "follows"), one, next(iter(follows.values()))))
+
+    def condition(self, place: tuple[str, ...], value: Any, questions: Questions) -> Condition:
+        """A mapping of which everything must hold."""
+        if not isinstance(value, dict) or not value:
+            self.fail(
+                place, f"expected a condition, got {_shown(value)}", "write `{QUESTION: label}`, also with not:, all: [...], any: [...]"
+            )
+        parts: list[Condition] = []
+        for name, wanted in value.items():
+            at = (*place, str(name))
+            if name == "not":
+                parts.append(Not(self.condition(at, wanted, questions)))
+            elif name in ("all", "any"):
+                if not isinstance(wanted, list) or not wanted:
+                    self.fail(at, f"expected a list of conditions, got {_shown(wanted)}", f"write `{name}: [{{...}}, {{...}}]`")
+                inner = tuple(self.condition((*at, str(each)), one, questions) for each, one in enumerate(wanted))
+                parts.append(All(inner, every=name == "all"))
+            else:
+                parts.append(self.compared(at, name, wanted, questions))
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def compared(self, place: tuple[str, ...], name: Any, wanted: Any, questions: Questions) -> Is:
+        column = self.column(place, name, questions)
+        if isinstance(question := questions.owner[column], YesNo):
+            if not isinstance(wanted, bool):
+                self.fail(place, f"expected true or false, got {_shown(wanted)}", "write true or false")
+            return Is(column, (wanted,))
+        return Is(column, self.label_keys(place, question, wanted))
+
+    def outcome(self, place: tuple[str, ...], name: Any, wanted: Any, questions: Questions) -> tuple[str, Any]:
+        """Column and value; a tuple of keys is added to a list."""
+        column = self.column(place, name, questions)
+        question = questions.owner[column]
+        if wanted == "unknown" and not isinstance(question, ManyOf):
+            return column, None
+        if isinstance(question, YesNo):
+            if not isinstance(wanted, bool):
+                self.fail(place, f"expected true, false or unknown, got {_shown(wanted)}", "write one of them")
+            return column, wanted
+        keys = self.label_keys(place, question, wanted)
+        if isinstance(question, ManyOf):
+            return column, keys
+        if len(keys) > 1:
+            self.fail(place, f"one label, got {len(keys)}", "name one")
+        return column, keys[0]
+
+    def column(self, place: tuple[str, ...], name: Any, questions: Questions) -> str:
+        """The name of a column of labels."""
+        if not isinstance(name, str) or name not in questions.owner:
+            self.fail(place, f"{name!r} is no question and no label of a yes_no question", f"use one of {_few(questions.columns)}")
+        return name
+
+    def yes_no(self, place: tuple[str, ...], name: Any, questions: Questions) -> str:
+        if not isinstance(name, str) or not isinstance(questions.owner.get(name), YesNo):
+            self.fail(place, f"{name!r} is no label of a yes_no question", "name one")
+        return name
+
+    def label_keys(self, place: tuple[str, ...], question: Question, wanted: Any) -> tuple[str, ...]:
+        """The keys of one label or a list of them."""
+        keys = tuple(f"{question.prefix}.{word}" for word in (wanted if isinstance(wanted, list) else [wanted]))
+        if wrong := [key for key in keys if key not in question.keys]:
+            self.fail(place, f"{wrong[0]!r} is no label of {question.key}", f"use one of {_few(question.keys)}")
+        if not keys:
+            self.fail(place, "an empty list", "name a label")
+        return keys
 
     # -- a file of before ----------------------------------------------------------------------------------------------
     def earlier(self, values: Mapping[Any, Any]) -> Questions:
@@ -333,7 +420,7 @@ class _Reader:
             if isinstance(model, ManyOf):
                 entry["offered"] = list(model.offered)
             questions.append(self.question(key, entry, packaged.languages))
-        rules = tuple(rule for rule in packaged.rules if any(rule.column == label.word for label in questions[1].labels))
+        rules = tuple(rule for rule in packaged.follows.values() if any(rule.column == label.word for label in questions[1].labels))
         return replace(self.checked(self.version(values), packaged.languages, questions, None), rules=rules, asked_as=packaged)
 
     # -- values --------------------------------------------------------------------------------------------------------
@@ -378,6 +465,10 @@ class _Reader:
 def _filled(template: str, name: str) -> str:
     article = template.replace("a {name}", "an {name}") if name[0] in "aeiou" else template
     return article.replace("{name}", name)
+
+
+def _few(names: Iterable[str]) -> str:
+    return ", ".join(list(names)[:20])
 
 
 def _shown(value: Any) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from vibe_assets.fingerprints import fingerprint
+from vibe_assets.questions.rules import General, Rule, settle
 from vibe_assets.questions.types import Field, Label, OneOf, Question, Told, YesNo, example, implied
 
 One = TypeVar("One", bound=Question)
@@ -31,24 +32,16 @@ Prefer "unknown" to a guess. A wrong label does more harm than a missing one.
 
 
 @dataclass(frozen=True)
-class Rule:
-    """The yes_no column `column` is true where the question `question` has one of `keys`, false where it has another, else open."""
-
-    column: str
-    question: str
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Questions:
     """What photos are asked, in the order of the file. Class lists of heads and columns of tables come from here, never from data."""
 
     version: int
     questions: tuple[Question, ...]
     languages: tuple[str, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule | General, ...]
     file: str
     shown_in: str = ""  # language that people read names in; the first of the file where none is chosen
+    before: tuple[Mapping[str, Any], ...] = ()  # what was asked earlier: {"asks": ..., "language": ...}
     asked_as: Questions | None = None  # what the teacher is asked in their place: a file of before changes words and labels alone
 
     def __iter__(self) -> Iterator[Question]:
@@ -82,8 +75,12 @@ class Questions:
         """The question that a head answers."""
         return next((question for question in self if question.head == head), None)
 
-    def ruled(self, rules: tuple[Rule, ...]) -> Questions:
+    def ruled(self, rules: tuple[Rule | General, ...]) -> Questions:
         return replace(self, rules=rules)
+
+    def after(self, before: Iterable[Mapping[str, Any]]) -> Questions:
+        """The same, knowing what was asked earlier: its answers stay valid where labels were only taken out."""
+        return replace(self, before=tuple(before))
 
     def only(self, keys: Iterable[str]) -> Questions:
         """Some of those that the teacher is asked, as it is asked them."""
@@ -103,7 +100,7 @@ class Questions:
         return self if language == self.shown_in else replace(self, shown_in=language)
 
     def name(self, of: str, otherwise: str | None = None) -> str:
-        """What people read for the key of a label, a column or a question: the name that the file gives, else `otherwise`, else `of` itself."""
+        """What people read for the key of a label, a column or a question: its name in the file, else `otherwise`, else `of` itself."""
         return self._given.get(of) or (of if otherwise is None else otherwise)
 
     @cached_property
@@ -142,7 +139,17 @@ class Questions:
     @cached_property
     def follows(self) -> Mapping[str, Rule]:
         """Column -> the rule that it follows from."""
-        return {rule.column: rule for rule in self.rules}
+        return {rule.column: rule for rule in self.rules if isinstance(rule, Rule)}
+
+    @cached_property
+    def general(self) -> tuple[General, ...]:
+        """The rules of other forms, which may overrule whatever was said."""
+        return tuple(rule for rule in self.rules if not isinstance(rule, Rule))
+
+    @cached_property
+    def confidences(self) -> Mapping[str, str]:
+        """Column -> the column of its confidence."""
+        return {field.name: field.confidence for field in self.fields}
 
     def known(self, key: str) -> bool:
         return key in self.labels
@@ -194,26 +201,47 @@ class Questions:
         return annotation if answered else None
 
     def tell(self, annotation: Mapping[str, Any], *, min_confidence: float, include_non_main: bool) -> Told:
-        """An annotation as labels: a value for each column, and the words that mean no label as "QUESTION: word"."""
+        """An annotation as labels under the rules: a value for each column, and the words that mean no label as "QUESTION: word"."""
         values: dict[str, Any] = {}
         strange: list[str] = []
         for question in self:
             told = question.tell(annotation, min_confidence=min_confidence, include_non_main=include_non_main)
             values |= told.values
             strange += [f"{question.key}: {word}" for word in told.strange]
-        return Told(values, tuple(strange))
+        return Told(values, tuple(strange), tuple(settle(values, self.general, self.confidences)))
 
     # -- identity ------------------------------------------------------------------------------------------------------
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over everything that changes a label or a prompt."""
         labels = [[label.key, sorted(label.words), label.prompts, label.negatives] for label in self.labels.values()]
-        shapes = [[question.key, question.type, question.prefix, sorted(question.abstain)] for question in self]
+        shapes = [
+            [question.key, question.type, question.prefix, sorted(question.abstain), *([question.not_in] if question.not_in else [])]
+            for question in self
+        ]
         unexpected = {question.key: getattr(question, "unexpected", None) for question in self}
-        rules = [[rule.column, rule.question, rule.keys] for rule in self.rules]
-        return fingerprint({"version": self.version, "labels": labels, "shapes": shapes, "unexpected": unexpected, "rules": rules})
+        rules = [[rule.column, rule.question, rule.keys] for rule in self.follows.values()]
+        further = {"general": list(map(repr, self.general))} if self.general else {}
+        return fingerprint(
+            {"version": self.version, "labels": labels, "shapes": shapes, "unexpected": unexpected, "rules": rules} | further
+        )
+
+    @cached_property
+    def asked_in_full(self) -> dict[str, dict[str, Any]]:
+        """Question that the teacher is asked -> all that an answer to it depends on, the teacher apart."""
+        return {question.key: {"asks": question.asks(self.languages[0]), "language": self.languages[0]} for question in self.asked}
 
     @cached_property
     def asked_fingerprints(self) -> dict[str, str]:
         """Question that the teacher is asked -> 16 hex digits over all that an answer to it depends on, the teacher apart."""
-        return {question.key: fingerprint({"asks": question.asks, "language": self.languages[0]}) for question in self.asked}
+        return {key: fingerprint(asked) for key, asked in self.asked_in_full.items()}
+
+    @cached_property
+    def accepted(self) -> dict[str, frozenset[str]]:
+        """Question that the teacher is asked -> fingerprints whose answers answer it: its own, and those of before with more labels."""
+        found = {key: {mark} for key, mark in self.asked_fingerprints.items()}
+        for asked in self.before:
+            question = next((each for each in self.asked if each.key == asked["asks"]["key"]), None)
+            if question is not None and asked["language"] == self.languages[0] and question.answered_by(asked["asks"], self.languages[0]):
+                found[question.key].add(fingerprint(asked))
+        return {key: frozenset(marks) for key, marks in found.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,10 +71,11 @@ class Label:
 
 @dataclass(frozen=True)
 class Told:
-    """What an answer says of a question: a value for each of its columns, and the words that mean none of its labels."""
+    """What an answer says of a question: a value for each of its columns, the words that mean none of its labels, what rules overruled."""
 
     values: Mapping[str, Any]
     strange: tuple[str, ...] = ()
+    overruled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Question(ABC):
     asked: str = "teacher"  # teacher | people: never asked of the teacher
     trained: bool = True
     example: Any = None
+    not_in: tuple[str, ...] = ()  # folders in which photos are not asked it: paths below the photo root, with * and **
 
     type: ClassVar[str] = ""
 
@@ -154,11 +157,27 @@ class Question(ABC):
         """What is asked, in this language or the first that the file has."""
         return self.ask.get(language) or next(iter(self.ask.values()), self.key.replace("_", " "))
 
-    @property
-    def asks(self) -> dict[str, Any]:
+    @cached_property
+    def off(self) -> str:
+        """Regular expression, of Python and of polars alike, that finds the paths of photos that are not asked it; empty where all are."""
+        return f"^(?:{'|'.join(map(_folder_pattern, self.not_in))})" if self.not_in else ""
+
+    def is_off(self, rel_path: str) -> bool:
+        """Whether the photo there is not asked it."""
+        return bool(self.off) and re.search(self.off, rel_path) is not None
+
+    def answered_by(self, asked: Mapping[str, Any], language: str) -> bool:
+        """Whether an answer to what was asked then (`asks` of that time) is one to this: with labels fewer, not with others."""
+        now = json.loads(json.dumps(self.asks(language)))
+        alike = asked.keys() | now.keys()
+        return all(
+            _within(now.get(name), asked.get(name)) if name in ("labels", "hints") else now.get(name) == asked.get(name) for name in alike
+        )
+
+    def asks(self, language: str) -> dict[str, Any]:
         """What an answer depends on: all that the teacher reads of it. Names, aliases, hotkeys and texts for zero-shot are not in it."""
-        labels = {label.word: [dict(label.hints), dict(label.offers)] for label in self.labels}
-        return {"key": self.key, "type": self.type, "labels": labels, "ask": dict(self.ask)}
+        labels = {label.word: [_in(language, label.hints), dict(label.offers)] for label in self.labels}
+        return {"key": self.key, "type": self.type, "labels": labels, "ask": _in(language, self.ask)}
 
 
 @dataclass(frozen=True)
@@ -221,6 +240,9 @@ class Rating(OneOf):
     @property
     def learnt_as(self) -> str:
         return OneOf.type
+
+    def answered_by(self, asked: Mapping[str, Any], language: str) -> bool:
+        return asked == json.loads(json.dumps(self.asks(language)))  # five of five is not five of ten
 
     @property
     def scale(self) -> tuple[int, ...]:
@@ -362,7 +384,9 @@ class ManyOf(Question):
         """Keys, main ones first, then by falling confidence; equal ones stay in the answer's order."""
         found, strange = [], []
         values = annotation.get(self.key)
-        for value in values if isinstance(values, list) else []:
+        if not isinstance(values, list):
+            return Told({self.key: None})  # not asked yet, which is not the same as "nothing of the kind"
+        for value in values:
             if not isinstance(value, dict):
                 continue
             word, main, sure = value.get("coarse_type"), value.get("is_main") is True, confidence(value.get("confidence"))
@@ -379,9 +403,9 @@ class ManyOf(Question):
     def answered(self, read: Mapping[str, Any]) -> bool:
         return False  # an empty list is an answer only beside another, and a full one alone is none of a photo that was looked at
 
-    @property
-    def asks(self) -> dict[str, Any]:
-        return {**super().asks, "labels": list(self.words_offered)}
+    def asks(self, language: str) -> dict[str, Any]:
+        hints = {label.word: _in(language, label.hints) for label in self.labels if label.hints}
+        return {**super().asks(language), "labels": list(self.words_offered)} | ({"hints": hints} if hints else {})
 
 
 TYPES: dict[str, type[Question]] = {kind.type: kind for kind in (OneOf, YesNo, ManyOf, Rating)}
@@ -418,6 +442,28 @@ def clean(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     return value[:MAX_NAME_CHARS].encode("utf-8", "replace").decode().strip() or None
+
+
+def _in(language: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """The text that a teacher who is asked in this language reads."""
+    read = language if language in texts else next(iter(texts), None)
+    return {} if read is None else {read: texts[read]}
+
+
+def _within(fewer: Any, more: Any) -> bool:
+    """Whether one of two lists or mappings, either of which may be absent, has nothing that the other does not have just so."""
+    if isinstance(fewer, dict):
+        return all(isinstance(more, dict) and more.get(key) == value for key, value in fewer.items())
+    return all(isinstance(more, list) and value in more for value in fewer or ())
+
+
+def _folder_pattern(folder: str) -> str:
+    """Of the paths of photos in a folder and all below it; '.' are those of the root itself."""
+    if folder == ".":
+        return "[^/]+$"
+    parts = re.split(r"(\*\*|\*|\?)", folder.strip("/"))
+    wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(wild[part] if part in wild else re.escape(part) for part in parts) + "/"
 
 
 def _word(value: Any) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from vibe_assets.questions.rules import settle
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -58,9 +60,25 @@ def filled_from_teacher(rows: pl.DataFrame, truth: pl.DataFrame, questions: Ques
     taken |= {column: taken[rule.question] & taken[column] for column, rule in follows.items()}
     sources = {column: pl.when(taken[column]).then(pl.lit(TEACHER)).otherwise(source_of(column)) for column in columns}
     filled = rows.with_columns(
-        _joined(sources), *(pl.when(taken[column]).then(f"teacher@{column}").otherwise(column).alias(column) for column in columns)
+        _joined(sources),
+        *(pl.when(taken[column]).then(f"teacher@{column}").otherwise(column).alias(column) for column in columns),
+        pl.concat_list(pl.when(taken[column]).then(pl.lit(column)) for column in columns).list.drop_nulls().alias("taken@"),
     )
-    return filled.drop([f"teacher@{column}" for column in columns])
+    return _ruled(filled, questions).drop("taken@", *(f"teacher@{column}" for column in columns))
+
+
+def _ruled(filled: pl.DataFrame, questions: Questions) -> pl.DataFrame:
+    """The rules that may overrule anything over what was taken from the teacher: heads may have said what the teacher's labels go by."""
+    import polars as pl
+
+    if not questions.general or not filled["taken@"].list.len().any():
+        return filled
+    names, rows = [*questions.columns, "overruled"], []
+    for row in filled.select(*names, "taken@").iter_rows(named=True):
+        only = frozenset(row.pop("taken@"))
+        notes = settle(row, questions.general, {}, only=only)
+        rows.append({**row, "overruled": [*(row["overruled"] or []), *notes]})
+    return filled.with_columns(pl.DataFrame(rows, schema={name: filled.schema[name] for name in names}))
 
 
 def without_teacher(rows: pl.DataFrame, questions: Questions) -> pl.DataFrame:

@@ -88,6 +88,7 @@ AUTO_GROUND_TRUTH = Table(
         **LABELS,
         "teacher": Column("str", "teacher fingerprint"),
         "mapping": Column("str", "fingerprint of label file and conversion"),
+        "overruled": Column("list[str]", "COLUMN=VALUE by COLUMNS: what the teacher said of each label that a rule decided"),
     },
     of_library=True,
 )
@@ -165,6 +166,8 @@ PREDICTIONS = Table(
         "heads": Column("str", "versions of the heads used"),
         "encoder": Column("str", "encoder fingerprint"),
         **TEACHERS,
+        "overruled": Column("list[str]", "COLUMN=VALUE@PROBABILITY by COLUMNS: what was said of each label that a rule decided"),
+        "margins": Column("list[str]", "KEY=MARGIN of labels told by prompts: cosine to the label less that to its opposite or rival"),
     },
     partitioned=True,
     of_library=True,

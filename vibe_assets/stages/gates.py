@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.questions import OneOf, Questions
+from vibe_assets.questions.rules import settle
 from vibe_assets.records import (
     ANNOTATIONS,
     AUDIT_SAMPLE,
@@ -17,7 +18,7 @@ from vibe_assets.records import (
     PREDICTIONS,
     RAW_PHOTOS,
 )
-from vibe_assets.records.answers import TEACHER, source_of
+from vibe_assets.records.answers import TEACHER, source_of, without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.truth import audit_known_ids, audited_version
@@ -324,10 +325,24 @@ def _rule_breaks(rows: pl.DataFrame, questions: Questions) -> dict[str, int]:
     rules = {
         f"{rule.column} without {' or '.join(rule.keys)}": pl.col(rule.column).fill_null(False)
         & ~pl.col(rule.question).is_in(rule.keys).fill_null(False)
-        for rule in questions.rules
+        for rule in questions.follows.values()
     }
+    unsettled = _unsettled(rows, questions)
     for question in questions.of_type(OneOf):
         unsure = pl.col(question.key).is_not_null() & pl.col(question.fields[0].confidence).is_null()
         rules[f"{question.key} without confidence"] = unsure & (source_of(question.key) != TEACHER)
     counts = {name: rows.filter(rule).height for name, rule in rules.items()}
-    return {name: count for name, count in counts.items() if count}
+    return {name: count for name, count in (counts | unsettled).items() if count}
+
+
+def _unsettled(rows: pl.DataFrame, questions: Questions) -> dict[str, int]:
+    """Photos whose labels the rules that may overrule anything would change, as far as heads and prompts gave them."""
+    if not questions.general:
+        return {}
+    own = without_teacher(rows, questions).select(*questions.columns, *questions.confidences.values())
+    changed = 0
+    for row in own.iter_rows(named=True):
+        before = {column: row[column] for column in questions.columns}
+        settle(row, questions.general, questions.confidences)
+        changed += any(row[column] != value for column, value in before.items())
+    return {"a rule of the label file": changed}

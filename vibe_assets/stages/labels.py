@@ -11,6 +11,7 @@ from vibe_assets.questions import Questions, load
 from vibe_assets.records import ANNOTATIONS
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform
+from vibe_assets.teacher.kept import FIRST, asked_before
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class Difference:
 
 def label_difference(platform: Platform, file: Path | None) -> Difference:
     """The label file in force beside another (None: the packaged one); nothing is changed or asked. Raises LabelFileError."""
-    now, then = platform.questions, load(file)
+    now = platform.questions
+    then = load(file).after([*asked_before(platform.settings.asked_dir), *now.asked_in_full.values()])
     known, wanted = {question.key: question for question in now}, {question.key: question for question in then}
     before, after = now.asked_fingerprints, then.asked_fingerprints
     shared = [key for key in wanted if key in known]
-    anew = tuple(key for key in shared if key in after and after[key] != before.get(key))
+    anew = tuple(key for key in shared if key in after and before.get(key) not in then.accepted[key])
     converted = tuple(key for key in shared if key not in anew and (known[key] != wanted[key] or _rules(now, key) != _rules(then, key)))
     photos, tokens = _to_ask(platform, then)
     return Difference(
@@ -55,7 +57,7 @@ def label_difference(platform: Platform, file: Path | None) -> Difference:
 
 
 def _rules(questions: Questions, key: str) -> list[object]:
-    return [rule for rule in questions.rules if questions.owner[rule.column].key == key]
+    return [rule for rule in questions.rules if any(questions.owner[column].key == key for column in rule.decides)]
 
 
 def _to_ask(platform: Platform, then: Questions) -> tuple[int, int | None]:
@@ -80,12 +82,10 @@ def _to_ask(platform: Platform, then: Questions) -> tuple[int, int | None]:
 
 def _share(then: Questions, noted: list[Mapping[str, str] | None]) -> float:
     """Share of an answer's members that photos with some answers are still to give, on average."""
-    from vibe_assets.teacher.kept import FIRST
-
-    asked = then.asked_fingerprints
     sizes = {question.key: len(question.schema) for question in then.asked}
     shares = [
-        sum(sizes[key] for key, mark in asked.items() if (FIRST if one is None else one).get(key) != mark) / sum(sizes.values())
+        sum(sizes[key] for key, marks in then.accepted.items() if (FIRST if one is None else one).get(key) not in marks)
+        / sum(sizes.values())
         for one in noted
     ]
     return sum(shares) / len(shares) if shares else 0.0

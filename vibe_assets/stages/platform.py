@@ -14,6 +14,7 @@ from vibe_assets.questions import LabelFileError, Questions, load
 from vibe_assets.records import FOLDER_SET, PhotoRef
 from vibe_assets.settings import Settings, load_settings
 from vibe_assets.storage import below
+from vibe_assets.teacher.kept import asked_before
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,9 +27,11 @@ class StageError(UserError, RuntimeError):
 
 
 def library_questions(settings: Settings) -> Questions:
-    """The questions of the label file in force, the packaged ones without one, with names in the language in force. Raises LabelFileError."""
+    """The questions of the label file in force, else the packaged ones, with names in the language in force. Raises LabelFileError."""
     path = settings.labels.taxonomy
     questions = load(None if path is None else settings.base / path)
+    if before := asked_before(settings.asked_dir):
+        questions = questions.after(before)
     try:
         return questions.shown(settings.labels.language)
     except ValueError as error:

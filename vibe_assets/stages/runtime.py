@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vibe_assets.questions import Questions
 from vibe_assets.records import AUTO_GROUND_TRUTH, IMAGE_EMBEDDINGS, PREDICTIONS, PROMPT_EMBEDDINGS, PhotoRef
 from vibe_assets.records.answers import filled_from_teacher
 from vibe_assets.settings import LibrarySettings
@@ -37,10 +38,28 @@ def predict_folder(platform: Platform, folder_key: str) -> pl.DataFrame:
             filled_from_teacher(said.unique("image_id"), truth, platform.questions), on="image_id", how="inner", maintain_order="left"
         )
         .join(teacher, on="image_id", how="left", maintain_order="left")
+        .pipe(_asked_here, platform.questions)
         .with_columns(folder_key=pl.lit(folder_key))
         .select(list(lake.of(PREDICTIONS).columns))
     )
     lake.replace(PREDICTIONS, rows, folder_key=folder_key, commit=platform.commit)
+    return rows
+
+
+def _asked_here(rows: pl.DataFrame, questions: Questions) -> pl.DataFrame:
+    """Rows without labels of questions that are switched off where the photo lies."""
+    import polars as pl
+
+    for question in questions:
+        if not question.off:
+            continue
+        off = pl.col("rel_path").str.contains(question.off)
+        names = [name for field in question.fields for name in (field.name, field.confidence, f"teacher_{field.name}")]
+        left = pl.col("abstained").list.set_difference([field.name for field in question.fields])
+        rows = rows.with_columns(
+            *(pl.when(~off).then(name).alias(name) for name in names if name in rows.columns),
+            abstained=pl.when(off).then(left).otherwise("abstained"),
+        )
     return rows
 
 

@@ -33,8 +33,10 @@ def annotate_rows(
     from vibe_assets.stages.spread import asker
     from vibe_assets.teacher.annotate import annotate, annotation_rows, teacher_fingerprint
     from vibe_assets.teacher.journal import Journal
+    from vibe_assets.teacher.kept import note_asked
 
     refs = platform.photo_refs(photos)
+    note_asked(platform.settings.asked_dir, platform.questions)
     fingerprint = teacher_fingerprint(settings)
     journal = Journal(platform.settings.journal_dir / fingerprint, writer=folder_key)
     library = platform.settings.library
@@ -60,8 +62,11 @@ def half_answered(questions: Questions) -> pl.Expr:
 
     from vibe_assets.teacher.kept import FIRST
 
-    asked, answered = questions.asked_fingerprints, pl.col("questions").fill_null(json.dumps(FIRST, sort_keys=True))
-    missing = [~answered.str.contains(f'"{key}": "{mark}"', literal=True) for key, mark in asked.items()]
+    answered, missing = pl.col("questions").fill_null(json.dumps(FIRST, sort_keys=True)), []
+    for question in questions.asked:
+        wanted = [f'"{question.key}": "{mark}"' for mark in sorted(questions.accepted[question.key])]
+        lacks = ~pl.any_horizontal(answered.str.contains(each, literal=True) for each in wanted)
+        missing.append(lacks & ~pl.col("rel_path").str.contains(question.off) if question.off else lacks)
     return pl.col("annotation").is_not_null() & pl.any_horizontal(missing)
 
 
@@ -89,15 +94,15 @@ def order_known_answers(platform: Platform) -> list[str]:
     from vibe_assets.teacher.kept import open_questions
 
     current = teacher_fingerprint(platform.settings.teacher)
-    known = {  # nothing is written
-        image_id: record
-        for image_id, record in Journal(platform.settings.journal_dir / current, writer="reader").known().items()
-        if not open_questions(record, platform.questions)
-    }
-    photos = platform.lake.read_live(RAW_PHOTOS, columns=["folder_key", "image_id", "reason"]).filter(pl.col("reason").is_null())
-    answered = platform.lake.read_live(ANNOTATIONS, columns=["folder_key", "image_id", "reason", "teacher", "annotation", "questions"])
+    known = Journal(platform.settings.journal_dir / current, writer="reader").known()  # nothing is written
+    names = ["folder_key", "image_id", "rel_path", "reason"]
+    photos = platform.lake.read_live(RAW_PHOTOS, columns=names).filter(pl.col("reason").is_null())
+    answered = platform.lake.read_live(ANNOTATIONS, columns=[*names, "teacher", "annotation", "questions"])
     answered = answered.filter(pl.col("reason").is_null() & (pl.col("teacher") == current) & ~half_answered(platform.questions))
-    waiting = photos.filter(pl.col("image_id").is_in(list(known))).join(answered, on=["folder_key", "image_id"], how="anti")
+    lacking = photos.filter(pl.col("image_id").is_in(list(known))).join(answered, on=["folder_key", "image_id"], how="anti")
+    lying = lacking.select("image_id", "rel_path").iter_rows()
+    whole = [not open_questions(known[image_id], platform.questions, path) for image_id, path in lying]
+    waiting = lacking.filter(pl.Series(whole, dtype=pl.Boolean))
     keys = sorted(set(waiting["folder_key"]))
     for key in keys:
         leave_note(platform, ANNOTATIONS.name, key, what=WANTED)

@@ -103,12 +103,14 @@ def annotate(
     ordered = [wanted[image_id] for image_id in dict.fromkeys(photo.image_id for photo in photos)]
     questions = questions or load()
 
-    def left(image_id: str) -> tuple[str, ...]:
+    def left(photo: PhotoRef) -> tuple[str, ...]:
         """What is open: the questions, by key; another client has one question, which has no key."""
-        record = found.get(image_id)
-        return open_questions(record, questions) if client is None else () if _is_answer(record) else ("",)
+        record = found.get(photo.image_id)
+        return open_questions(record, questions, photo.rel_path) if client is None else () if _is_answer(record) else ("",)
 
-    pending = [photo for photo in ordered if left(photo.image_id)]
+    pending = [photo for photo in ordered if left(photo)]
+    nothing = {"annotation": {}, "questions": {}, "teacher": teacher}  # of photos that are asked nothing where they lie
+    found = {photo.image_id: {"image_id": photo.image_id, **nothing} for photo in ordered if not left(photo)} | found
     pending.sort(key=lambda photo: photo.image_id in found and not _is_answer(found[photo.image_id]))
     done = len(ordered) - len(pending)
     pending = pending[: max(0, limit)] if limit is not None else pending
@@ -121,7 +123,7 @@ def annotate(
         return [found[photo.image_id] for photo in ordered if photo.image_id in found]
     alike: dict[tuple[str, ...], list[PhotoRef]] = {}  # photos with the same questions open are asked with one prompt
     for photo in pending:
-        alike.setdefault(left(photo.image_id), []).append(photo)
+        alike.setdefault(left(photo), []).append(photo)
     for keys, some in alike.items():
         run = _Run(
             some, settings, journal, teacher, on_record, library or LibrarySettings.model_validate({}), pace, progress, done, client,
