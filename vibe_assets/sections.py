@@ -87,6 +87,10 @@ class TeacherBase(Section):
     timeout_s: float = Field(120.0, gt=0, description="seconds for one request")
     retries: int = Field(4, ge=0, le=50, description="further tries after 429, 5xx, a time-out or an invalid answer")
     concurrency: int = Field(16, ge=1, le=4096, description="requests in flight at the most; falls on 429 and time-outs, then recovers")
+    input_price: float | None = Field(
+        None, ge=0, description="US dollars per million tokens of the question, for what `vibe labels diff` says"
+    )
+    output_price: float | None = Field(None, ge=0, description="US dollars per million tokens of the answer")
 
     @property
     def api_key(self) -> SecretStr:

@@ -71,7 +71,7 @@ def _ruled(filled: pl.DataFrame, questions: Questions) -> pl.DataFrame:
     """The rules that may overrule anything over what was taken from the teacher: heads may have said what the teacher's labels go by."""
     import polars as pl
 
-    if not questions.general or not filled["taken@"].list.len().any():
+    if not questions.general or not filled["taken@"].list.len().sum():
         return filled
     names, rows = [*questions.columns, "overruled"], []
     for row in filled.select(*names, "taken@").iter_rows(named=True):

@@ -16,7 +16,7 @@ from vibe_assets.teacher.kept import FIRST, asked_before
 
 @dataclass(frozen=True)
 class Difference:
-    """What moves from the label file in force to another; `tokens` are those of all requests together, None where no answer tells."""
+    """What moves from the label file in force to another; `tokens` and `usd` are of all requests together, None where no answer tells."""
 
     added: tuple[str, ...]  # questions
     removed: tuple[str, ...]
@@ -24,6 +24,7 @@ class Difference:
     converted: tuple[str, ...]  # only labels, words or rules differ: answers are read anew, nobody is asked
     photos: int  # that would be asked something
     tokens: int | None
+    usd: float | None = None  # None where [teacher] has no prices
 
     @property
     def lines(self) -> list[str]:
@@ -37,6 +38,7 @@ class Difference:
         if not told:
             return ["nothing moves"]
         tokens = "" if self.tokens is None else f", about {self.tokens:,} tokens"
+        tokens += "" if self.usd is None else f", {self.usd:,.2f} US dollars"
         asked = f"{self.photos:,} photos would be asked{tokens}" if self.photos else "the teacher would be asked nothing"
         return [*told, asked]
 
@@ -50,34 +52,43 @@ def label_difference(platform: Platform, file: Path | None) -> Difference:
     shared = [key for key in wanted if key in known]
     anew = tuple(key for key in shared if key in after and before.get(key) not in then.accepted[key])
     converted = tuple(key for key in shared if key not in anew and (known[key] != wanted[key] or _rules(now, key) != _rules(then, key)))
-    photos, tokens = _to_ask(platform, then)
-    return Difference(
-        tuple(key for key in wanted if key not in known), tuple(key for key in known if key not in wanted), anew, converted, photos, tokens
-    )
+    bill = _to_ask(platform, then)
+    added, removed = tuple(key for key in wanted if key not in known), tuple(key for key in known if key not in wanted)
+    return Difference(added, removed, anew, converted, bill.photos, bill.tokens, bill.usd)
 
 
 def _rules(questions: Questions, key: str) -> list[object]:
     return [rule for rule in questions.rules if any(questions.owner[column].key == key for column in rule.decides)]
 
 
-def _to_ask(platform: Platform, then: Questions) -> tuple[int, int | None]:
-    """Photos with a question open under `then`, and the tokens that asking them would take, by those that answers took so far."""
+@dataclass(frozen=True)
+class _Bill:
+    """What asking would take; tokens None where no answer so far tells."""
+
+    photos: int
+    tokens: int | None = None
+    usd: float | None = None
+
+
+def _to_ask(platform: Platform, then: Questions) -> _Bill:
+    """Photos with a question open under `then`, and what asking them would take, by what answers took so far."""
     import polars as pl
 
     from vibe_assets.stages.teacher import half_answered
 
     photos = accepted_photos(platform).select("image_id").unique()
-    rows = platform.lake.read_live(ANNOTATIONS).join(photos, on="image_id", how="semi").unique("image_id")
-    whole = rows.filter(pl.col("annotation").is_not_null() & ~half_answered(then))
-    waiting = photos.height - whole.height
-    answered = rows.filter(pl.col("prompt_tokens").is_not_null())
+    rows = platform.lake.read_live(ANNOTATIONS).join(photos, on="image_id", how="semi").filter(pl.col("annotation").is_not_null())
+    partly = rows.filter(half_answered(then)).unique("image_id")
+    fresh = photos.join(rows, on="image_id", how="anti").height
+    waiting, answered = fresh + partly.height, rows.filter(pl.col("prompt_tokens").is_not_null())
     if answered.is_empty() or not waiting:
-        return waiting, None if waiting else 0
-    partly = rows.filter(half_answered(then))
+        return _Bill(waiting, None if waiting else 0)
     share = _share(then, [json.loads(noted) if noted else None for noted in partly["questions"]])
-    spent = answered.select(pl.col("prompt_tokens").mean(), pl.col("completion_tokens").fill_null(0).mean()).row(0)
-    fresh = waiting - partly.height
-    return waiting, round(fresh * sum(spent) + partly.height * (spent[0] + share * spent[1]))
+    question, answer = answered.select(pl.col("prompt_tokens").mean(), pl.col("completion_tokens").fill_null(0).mean()).row(0)
+    asked, said = waiting * question, (fresh + share * partly.height) * answer
+    prices = platform.settings.teacher.input_price, platform.settings.teacher.output_price
+    usd = None if prices == (None, None) else (asked * (prices[0] or 0) + said * (prices[1] or 0)) / 1e6
+    return _Bill(waiting, round(asked + said), usd)
 
 
 def _share(then: Questions, noted: list[Mapping[str, str] | None]) -> float:

@@ -30,8 +30,7 @@ def library_questions(settings: Settings) -> Questions:
     """The questions of the label file in force, else the packaged ones, with names in the language in force. Raises LabelFileError."""
     path = settings.labels.taxonomy
     questions = load(None if path is None else settings.base / path)
-    if before := asked_before(settings.asked_dir):
-        questions = questions.after(before)
+    questions = questions.after(asked_before(settings.asked_dir))
     try:
         return questions.shown(settings.labels.language)
     except ValueError as error:

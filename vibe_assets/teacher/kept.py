@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vibe_assets.lake import write_text
-from vibe_assets.questions import Questions
+from vibe_assets.questions import Questions, load
 
 # What answers without a note of their questions are answers to: the packaged questions as they were when notes began.
 FIRST = {"scene": "e7733d205aafb636", "attributes": "d317a6a5ed553621", "objects": "528f363300d61125"}
@@ -23,12 +23,15 @@ def open_questions(record: Mapping[str, Any] | None, questions: Questions, rel_p
 
 
 def asked_before(folder: Path) -> list[dict[str, Any]]:
-    """What was asked of teachers here so far, by the notes in `folder`; one that cannot be read is passed over."""
-    found = []
+    """What was asked of teachers here so far, by the notes in `folder`; one that cannot be read is passed over.
+
+    Without notes it was the packaged questions, which a library of before notes was asked.
+    """
+    found: list[dict[str, Any]] = []
     for file in sorted(folder.glob("*.json")):
         with suppress(OSError, ValueError):
             found.append(json.loads(file.read_text(encoding="utf-8")))
-    return found
+    return found or list(load().asked_in_full.values())
 
 
 def note_asked(folder: Path, questions: Questions) -> None:
@@ -36,6 +39,7 @@ def note_asked(folder: Path, questions: Questions) -> None:
     for key, mark in questions.asked_fingerprints.items():
         if not (file := folder / f"{mark}.json").exists():
             write_text(file, json.dumps(questions.asked_in_full[key], ensure_ascii=False))
+            note_asked(folder, load())
 
 
 def answered_questions(record: Mapping[str, Any] | None) -> Mapping[str, str]:
