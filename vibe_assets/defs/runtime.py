@@ -24,7 +24,7 @@ from vibe_assets.stages import runtime
     group_name="runtime",
     kinds={"python", "deltalake"},
     owners=["team:students"],
-    code_version="2",
+    code_version="3",
     tags=FOLLOWS,
     description="The deployed students' labels for every photo of the folder, with confidence; below a label's "
     "threshold they abstain. What no head answers comes from prompts where the encoder reads text, otherwise from the teacher: "

@@ -42,7 +42,7 @@ audited_verdicts = dg.AssetSpec(
     group_name="truth",
     kinds={"python", "deltalake"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     tags=FOLLOWS,
     description="The teacher's answers as labels of the questions of the label file; words that mean no label are counted beside.",
 )
