@@ -23,12 +23,13 @@ from PIL import Image
 
 from tests.defs.world import SETTINGS, World
 from tests.photos.library import save
+from tests.photos.test_folders import earlier_key
 from tests.teacher.conftest import always
 from vibe_assets.defs.drive import report_outside_world
 from vibe_assets.encoders.base import Encoder, load_encoder
 from vibe_assets.encoders.cache import EmbeddingCache
 from vibe_assets.encoders.engine import embed_photos
-from vibe_assets.lake import KEY_PATTERN
+from vibe_assets.lake import is_key
 from vibe_assets.records import ANNOTATIONS, FOLDER_SET, IMAGE_EMBEDDINGS, RAW_PHOTOS
 from vibe_assets.settings import LibrarySettings, Settings, load_settings
 from vibe_assets.stages import gates
@@ -88,6 +89,10 @@ NAMES = [
     b"new\nline\ttab",
     b" lead and trail ",
     b"caf\xe9 \xff",
+    "東京/写真".encode(),
+    "हिन्दी तस्वीरें".encode(),
+    "\u202eצילום".encode(),
+    ("あ" * 80).encode(),
     b"n" * 250,
     b"[2024]*?{x}",
     b"<script>alert(1)</script>"[:20],
@@ -109,7 +114,7 @@ def test_folders_of_any_name_go_through_photos_teacher_and_encoder(tmp_path: Pat
         lake = world.platform.lake
         folders = {bytes(path): key for path, key in lake.read(FOLDER_SET).select("path_bytes", "folder_key").iter_rows()}
         assert set(folders) == set(NAMES)
-        assert all(KEY_PATTERN.fullmatch(key) for key in folders.values())
+        assert all(is_key(key) for key in folders.values())
         assert world.folders() == sorted(folders.values())
         driver = world.driver
         for key in folders.values():
@@ -134,6 +139,30 @@ def test_keys_that_were_made_up_reach_neither_disk_nor_lake(tmp_path: Path) -> N
         assert not world.driver.run(UP_TO_VECTORS[:1], outside)
         assert "no folder '../../etc' in the library; `vibe folders` lists them" in errors_of_last_run(world)
         assert not world.platform.lake.exists(RAW_PHOTOS)
+
+
+@pytest.mark.slow
+def test_a_library_whose_keys_move_asks_nobody_again_and_loses_the_old_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        save(tmp_path / "photos" / f"写真 {number}" / "p.jpg", number)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("vibe_assets.photos.folders.folder_key", earlier_key)
+        with installation(tmp_path, ReplayTeacher(always)) as world:
+            before, lake, driver = world.folders(), world.platform.lake, world.driver
+            for key in before:
+                assert driver.run(UP_TO_VECTORS, key), errors_of_last_run(world)
+            assert world.replay.counts()["photos"] == 3
+            answers = lake.read_live(ANNOTATIONS).drop("folder_key").sort("image_id")
+            earlier.undo()
+            report_outside_world(world.platform, world.instance)
+            for key in world.folders():
+                assert key.startswith("写真-")
+                assert driver.run(UP_TO_VECTORS, key), errors_of_last_run(world)
+            assert len(world.folders()) == 3
+            assert lake.live_folders() == world.folders()
+            assert lake.read_live(ANNOTATIONS).drop("folder_key").sort("image_id").equals(answers)
+            assert lake.read_live(IMAGE_EMBEDDINGS).height == 3
+            assert world.replay.counts()["photos"] == 3
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
