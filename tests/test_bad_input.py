@@ -19,13 +19,16 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from dagster._core.launcher import WorkerStatus
 from PIL import Image
 
 from tests.defs.world import SETTINGS, World
 from tests.photos.library import save
 from tests.photos.test_folders import earlier_key
 from tests.teacher.conftest import always
+from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import report_outside_world
+from vibe_assets.defs.standing import graph_status
 from vibe_assets.encoders.base import Encoder, load_encoder
 from vibe_assets.encoders.cache import EmbeddingCache
 from vibe_assets.encoders.engine import embed_photos
@@ -245,6 +248,28 @@ def test_a_killed_annotation_is_gone_on_with_where_it_ended(tmp_path: Path) -> N
         assert "40 of 40 photos answered" in done.stdout
         assert replay.counts()["requests"] == paid + 40 - kept
     assert len({json.loads(line)["image_id"] for line in output.read_text().splitlines()}) == 40
+
+
+def test_a_run_that_was_killed_is_not_at_work_and_what_it_was_making_is_to_make(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "photos" / f"{number}.jpg", seed=number)
+    replay = ReplayTeacher(always, faults=ReplayFaults(latency_s=60))
+    with installation(tmp_path, replay, VIBE_TEACHER__CONCURRENCY="1", VIBE_TEACHER__TIMEOUT_S="90") as world:
+        command = [sys.executable, "-m", "vibe_assets.cli", "run"]
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: replay.counts()["in_flight"] or process.poll() is not None)
+            before = graph_status(world.instance, defs, world.platform)
+        finally:
+            killed_when(process, lambda: True)
+        after = graph_status(world.instance, defs, world.platform)
+        (run,) = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        assert [(one.assets, one.partition) for one in before.runs] == [("annotations", run.tags["dagster/partition"])]
+        assert not any(line.startswith("annotations") for line in before.to_make)
+        assert after.runs == ()
+        assert any(line.startswith("annotations of 1 folder") for line in after.to_make)
+        health = world.instance.run_launcher.check_run_worker_health(run)
+        assert health.status == WorkerStatus.NOT_FOUND  # so that a daemon that starts then takes it up
 
 
 EMBED = """

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dagster._core.instance import InstanceRef
 
 PROCESS_TAG = ".dagster/vibe_process"  # with this prefix the UI does not show it
+HELD_TAG = ".dagster/vibe_held_by"  # of a run inside a process that makes others too, as `vibe run` does
 IMPORTED = "vibe_assets.operate.warm"  # what the server imports
 PACKAGE = Path(__file__).parents[1]
 BEGAN = re.compile(r"Started process for run \(pid: (\d+)\)")  # Dagster's own words
@@ -48,8 +49,7 @@ class WarmRunLauncher(DefaultRunLauncher):
         process = get_context("forkserver").Process(target=execute, args=arguments, name=f"run {run.run_id}")
         process.start()
         self._processes = (*(one for one in self._processes if one.is_alive()), process)  # is_alive() also buries the dead
-        where = {"host": socket.gethostname(), "pid": process.pid, "started": started(process.pid or 0)}
-        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: json.dumps(where)})
+        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: _named(process.pid or 0)})
         self._run_ids.add(run.run_id)
 
     def _warm(self, context: LaunchRunContext) -> bool:
@@ -85,7 +85,7 @@ class WarmRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether its process lives. A run that ended together with its daemon would otherwise hold its place in the pool for ever."""
-        where = _process_of(run)
+        where = _process_of(run, HELD_TAG)
         if where is None:
             began = self._began(run)
             lost = began is not None and not _still_there(*began)
@@ -116,6 +116,21 @@ def end_lost_starts(instance: DagsterInstance) -> int:
                 instance.report_run_failed(run, "the daemon ended before it had given the run a process")
                 lost += 1
     return lost
+
+
+def held_here() -> dict[str, str]:
+    """Tags of a run that this process makes itself; none where the system does not tell processes apart."""
+    return {HELD_TAG: _named(os.getpid())} if sys.platform == "linux" else {}
+
+
+def is_lost(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether a run that counts as at work is not: the process that it was in has ended, and nobody has said so yet."""
+    if where := _process_of(run, HELD_TAG):
+        return not _lives(where)
+    launcher = instance.run_launcher
+    if not isinstance(launcher, WarmRunLauncher) or not launcher.supports_check_run_worker_health:
+        return False
+    return launcher.check_run_worker_health(run).status == WorkerStatus.NOT_FOUND
 
 
 def execute(run_id: str, ref: InstanceRef, environment: dict[str, str]) -> None:
@@ -158,8 +173,15 @@ def _booted() -> float:
     return float(next(line for line in lines if line.startswith("btime")).split()[1])
 
 
-def _process_of(run: DagsterRun | None) -> dict[str, Any] | None:
-    return json.loads(run.tags[PROCESS_TAG]) if run is not None and PROCESS_TAG in run.tags else None
+def _named(pid: int) -> str:
+    """A process, so that it can be told from a later one of the same id and from those of other machines."""
+    return json.dumps({"host": socket.gethostname(), "pid": pid, "started": started(pid)})
+
+
+def _process_of(run: DagsterRun | None, *others: str) -> dict[str, Any] | None:
+    """Of a run that was given a process here; `others` are further tags that may name it."""
+    tags = run.tags if run is not None else {}
+    return next((json.loads(tags[name]) for name in (PROCESS_TAG, *others) if name in tags), None)
 
 
 def _lives(where: dict[str, Any]) -> bool:
