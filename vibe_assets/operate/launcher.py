@@ -21,6 +21,10 @@ from typing import TYPE_CHECKING, Any
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 
+from vibe_assets.errors import UserError
+from vibe_assets.settings import load_settings
+from vibe_assets.stages.platform import library_questions
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
     from dagster._core.instance import InstanceRef
@@ -36,7 +40,7 @@ CLOCK_S = 2.0  # btime is in whole seconds
 class WarmRunLauncher(DefaultRunLauncher):
     """Dagster's own launcher with a quicker start for runs of this platform. Others, and other systems than Linux, get Dagster's."""
 
-    _code: int | None = None  # when the code of the running server was written
+    _code: object = None  # of the running server: when its code was written, and the heads that its graph has
     _processes: tuple[BaseProcess, ...] = ()
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -53,16 +57,16 @@ class WarmRunLauncher(DefaultRunLauncher):
         self._run_ids.add(run.run_id)
 
     def _warm(self, context: LaunchRunContext) -> bool:
-        """Whether the server can run it: its code is ours, and as it was when the server started (a daemon's restart makes it so)."""
+        """Whether the server can run it: its code is ours, and code and heads are as when it started (a daemon's restart makes it so)."""
         origin = context.job_code_origin
         pointer = origin.repository_origin.code_pointer if origin else None
         if sys.platform != "linux" or not str(getattr(pointer, "module", "")).startswith(f"{PACKAGE.name}."):
             return False
-        written = max(file.stat().st_mtime_ns for file in PACKAGE.rglob("*.py"))
+        code = max(file.stat().st_mtime_ns for file in PACKAGE.rglob("*.py")), _heads()
         if self._code is None:
-            self._code = written
+            self._code = code
             get_context("forkserver").set_forkserver_preload([IMPORTED])
-        return self._code == written
+        return self._code == code
 
     def terminate(self, run_id: str) -> bool:
         """Ask the run to end; it is marked as cancelled when it did."""
@@ -101,6 +105,14 @@ class WarmRunLauncher(DefaultRunLauncher):
         for entry in reversed(self._instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)):
             if found := BEGAN.search(entry.user_message or entry.message):
                 return int(found[1]), entry.timestamp
+        return None
+
+
+def _heads() -> tuple[str, ...] | None:
+    """Of the label file; None where it cannot be read."""
+    try:
+        return library_questions(load_settings()).heads
+    except UserError:
         return None
 
 
