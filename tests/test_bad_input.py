@@ -19,16 +19,20 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from dagster._core.launcher import WorkerStatus
 from PIL import Image
 
 from tests.defs.world import SETTINGS, World
 from tests.photos.library import save
+from tests.photos.test_folders import earlier_key
 from tests.teacher.conftest import always
+from vibe_assets.definitions import defs
 from vibe_assets.defs.drive import report_outside_world
+from vibe_assets.defs.standing import graph_status
 from vibe_assets.encoders.base import Encoder, load_encoder
 from vibe_assets.encoders.cache import EmbeddingCache
 from vibe_assets.encoders.engine import embed_photos
-from vibe_assets.lake import KEY_PATTERN
+from vibe_assets.lake import is_key
 from vibe_assets.records import ANNOTATIONS, FOLDER_SET, IMAGE_EMBEDDINGS, RAW_PHOTOS
 from vibe_assets.settings import LibrarySettings, Settings, load_settings
 from vibe_assets.stages import gates
@@ -88,6 +92,10 @@ NAMES = [
     b"new\nline\ttab",
     b" lead and trail ",
     b"caf\xe9 \xff",
+    "東京/写真".encode(),
+    "हिन्दी तस्वीरें".encode(),
+    "\u202eצילום".encode(),
+    ("あ" * 80).encode(),
     b"n" * 250,
     b"[2024]*?{x}",
     b"<script>alert(1)</script>"[:20],
@@ -109,7 +117,7 @@ def test_folders_of_any_name_go_through_photos_teacher_and_encoder(tmp_path: Pat
         lake = world.platform.lake
         folders = {bytes(path): key for path, key in lake.read(FOLDER_SET).select("path_bytes", "folder_key").iter_rows()}
         assert set(folders) == set(NAMES)
-        assert all(KEY_PATTERN.fullmatch(key) for key in folders.values())
+        assert all(is_key(key) for key in folders.values())
         assert world.folders() == sorted(folders.values())
         driver = world.driver
         for key in folders.values():
@@ -134,6 +142,30 @@ def test_keys_that_were_made_up_reach_neither_disk_nor_lake(tmp_path: Path) -> N
         assert not world.driver.run(UP_TO_VECTORS[:1], outside)
         assert "no folder '../../etc' in the library; `vibe folders` lists them" in errors_of_last_run(world)
         assert not world.platform.lake.exists(RAW_PHOTOS)
+
+
+@pytest.mark.slow
+def test_a_library_whose_keys_move_asks_nobody_again_and_loses_the_old_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        save(tmp_path / "photos" / f"写真 {number}" / "p.jpg", number)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("vibe_assets.photos.folders.folder_key", earlier_key)
+        with installation(tmp_path, ReplayTeacher(always)) as world:
+            before, lake, driver = world.folders(), world.platform.lake, world.driver
+            for key in before:
+                assert driver.run(UP_TO_VECTORS, key), errors_of_last_run(world)
+            assert world.replay.counts()["photos"] == 3
+            answers = lake.read_live(ANNOTATIONS).drop("folder_key").sort("image_id")
+            earlier.undo()
+            report_outside_world(world.platform, world.instance)
+            for key in world.folders():
+                assert key.startswith("写真-")
+                assert driver.run(UP_TO_VECTORS, key), errors_of_last_run(world)
+            assert len(world.folders()) == 3
+            assert lake.live_folders() == world.folders()
+            assert lake.read_live(ANNOTATIONS).drop("folder_key").sort("image_id").equals(answers)
+            assert lake.read_live(IMAGE_EMBEDDINGS).height == 3
+            assert world.replay.counts()["photos"] == 3
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -216,6 +248,28 @@ def test_a_killed_annotation_is_gone_on_with_where_it_ended(tmp_path: Path) -> N
         assert "40 of 40 photos answered" in done.stdout
         assert replay.counts()["requests"] == paid + 40 - kept
     assert len({json.loads(line)["image_id"] for line in output.read_text().splitlines()}) == 40
+
+
+def test_a_run_that_was_killed_is_not_at_work_and_what_it_was_making_is_to_make(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "photos" / f"{number}.jpg", seed=number)
+    replay = ReplayTeacher(always, faults=ReplayFaults(latency_s=60))
+    with installation(tmp_path, replay, VIBE_TEACHER__CONCURRENCY="1", VIBE_TEACHER__TIMEOUT_S="90") as world:
+        command = [sys.executable, "-m", "vibe_assets.cli", "run"]
+        process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: replay.counts()["in_flight"] or process.poll() is not None)
+            before = graph_status(world.instance, defs, world.platform)
+        finally:
+            killed_when(process, lambda: True)
+        after = graph_status(world.instance, defs, world.platform)
+        (run,) = world.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        assert [(one.assets, one.partition) for one in before.runs] == [("annotations", run.tags["dagster/partition"])]
+        assert not any(line.startswith("annotations") for line in before.to_make)
+        assert after.runs == ()
+        assert any(line.startswith("annotations of 1 folder") for line in after.to_make)
+        health = world.instance.run_launcher.check_run_worker_health(run)
+        assert health.status == WorkerStatus.NOT_FOUND  # so that a daemon that starts then takes it up
 
 
 EMBED = """

@@ -175,7 +175,7 @@ def test_every_command_that_prints_a_result_prints_it_as_json() -> None:
 def test_a_json_answer_is_one_document_and_says_what_the_text_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos" / "a").mkdir(parents=True)
     (tmp_path / "photos" / "a" / "one.jpg").write_bytes(b"no photo")
-    assert json.loads(done("init", "photos", "--json")) == {"file": "vibe.toml"}
+    assert json.loads(done("init", "photos", "--json")) == {"file": "vibe.toml", "labels": "labels.yaml", "labels_kept": False}
     (folder,) = json.loads(done("folders", "--json"))["folders"]
     assert (folder["folder"], folder["files"]) == ("a", 1)
     monkeypatch.delenv("QWEN_BASE_URL", raising=False)

@@ -28,10 +28,33 @@ from polars.testing import assert_frame_equal
 import vibe_assets.lake
 from vibe_assets.defs.resources import Warehouse
 from vibe_assets.lake import Lake, LakeError, atomic_file, checked_key, write_text
+from vibe_assets.photos.scan import folder_key
 from vibe_assets.records import ANNOTATIONS, FOLDER_SET, IMAGE_EMBEDDINGS, METRICS, PREDICTIONS, RAW_PHOTOS, TABLES, Table
 
 KEY, OTHER = "a-0", "b-1"
-HOSTILE = ["x' OR '1'='1", "../x", "..", "", "😀", "a\nb", "a b", "A", "-a", "a" * 70, "a/b", "a%2f", "a\0", "é", "a-0\n"]
+HOSTILE = [
+    "x' OR '1'='1",
+    "../x",
+    "..",
+    "",
+    "😀",
+    "a\nb",
+    "a b",
+    "A",
+    "-a",
+    "a" * 70,
+    "a/b",
+    "a%2f",
+    "a\0",
+    "É",
+    "e\u0301",
+    "\u0301a",
+    "\u202ea",
+    "東京_1",
+    "東" * 15,
+    "½",
+    "a-0\n",
+]
 VALUES: dict[str, list[Any]] = {
     "str": ["plain", "", 'it\'s "quoted", 50 %', "emoji 😀\nand a line", None],
     "i64": [0, -1, 2**63 - 1, -(2**63), None],
@@ -118,6 +141,21 @@ def test_a_write_of_one_folder_leaves_the_others_as_they_were(lake: Lake, table:
     replace(lake, table, rows_of(table).head(1))
     assert_frame_equal(lake.read(table, folder_key=OTHER), rows_of(table, OTHER))
     assert_frame_equal(lake.read(table, folder_key=KEY), rows_of(table).head(1))
+
+
+def test_a_folder_is_written_whatever_script_its_key_is_in(lake: Lake) -> None:
+    keys = [folder_key(name.encode()) for name in ("東京/写真" * 30, "Москва", "हिन्दी तस्वीरें", "صور العائلة")]
+    for number in (1, 2):
+        for key in keys:
+            replace(lake, ANNOTATIONS, numbered(key, number), key=key)
+    assert generations(lake.read(ANNOTATIONS)) == dict.fromkeys(keys, 2)
+    assert lake.read(ANNOTATIONS, folder_key=keys[1])["folder_key"].unique().to_list() == [keys[1]]
+    assert {key for (key,) in lake.connect().sql("SELECT DISTINCT folder_key FROM annotations").fetchall()} == set(keys)
+    assert lake.torn() == []
+    replaced = dataclasses.replace(lake, keep_h=0, pinned=dict)
+    replaced._tidy(ANNOTATIONS, replaced._opened(ANNOTATIONS))
+    assert len(list(lake.path(ANNOTATIONS).rglob("*.parquet"))) == len(keys)  # type: ignore[union-attr]
+    assert generations(lake.read(ANNOTATIONS)) == dict.fromkeys(keys, 2)
 
 
 def test_only_live_folders_are_read_live(lake: Lake) -> None:

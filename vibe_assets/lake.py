@@ -11,11 +11,13 @@ import random
 import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
 from vibe_assets import table_files
 from vibe_assets.errors import UserError
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from vibe_assets.questions import Questions
 
 _REGISTERED: set[tuple[Place, str]] = set()  # tables of stores that this process knows to be registered: asking costs a request
-KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9-]{0,68}")
+MOST_KEY_CHARS, MOST_KEY_BYTES = 69, 129  # bytes as they are percent-encoded in names of files
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._~+,@:-]*")
 NO_LAKE_IN = re.compile(r"[\[\]\\^|\x00-\x1f\ud800-\udfff]|%[0-9A-Fa-f]{2}")  # delta-rs takes these for something else, or panics
 COMMIT_TRIES = 100
@@ -243,7 +245,7 @@ class Lake:
         rows = conform(rows, table)
         predicate = None
         if folder_key is not None:
-            predicate = f"{table.key} = '{checked_key(folder_key)}'"  # the only way a key enters a predicate: letters, digits, '-'
+            predicate = f"{table.key} = '{checked_key(folder_key)}'"  # the only way a key enters a predicate: letters, marks, digits, '-'
             foreign = set(rows[table.key].unique()) - {folder_key}
             if foreign:
                 raise ValueError(f"{table.name}: rows of {sorted(map(str, foreign))} in a write of {table.key} {folder_key!r}")
@@ -467,10 +469,25 @@ def warehouse_trouble(file: Path, error: Exception) -> str:
     return f"{file} cannot be used: {said[:300]}. `vibe warehouse rebuild` writes it anew from the lake, whatever holds or damaged it"
 
 
+def is_key(text: str) -> bool:
+    """Whether a text has the shape of partition keys: lowercase letters and digits of any script with their marks, joined by '-'."""
+    categories = [unicodedata.category(char) for char in text.replace("-", "")]
+    return (
+        0 < len(text) <= MOST_KEY_CHARS
+        and all(category[0] in "LM" or category == "Nd" for category in categories)
+        and not text.startswith("-") and not categories[0].startswith("M")
+        and len(quote(text)) <= MOST_KEY_BYTES
+        and unicodedata.normalize("NFC", text.lower()) == text
+    )  # fmt: skip
+
+
 def checked_key(folder_key: str) -> str:
-    """The key itself when it has the shape that partitions.py gives keys. Raises ValueError otherwise."""
-    if not KEY_PATTERN.fullmatch(folder_key):
-        raise ValueError(f"not a folder key: {folder_key!r} (expected lowercase letters, digits and '-', at most 69)")
+    """The key itself when it has the shape that photos.folder_key gives keys. Raises ValueError otherwise."""
+    if not is_key(folder_key):
+        raise ValueError(
+            f"not a folder key: {folder_key!r} (expected lowercase letters and digits of any script and '-', at most {MOST_KEY_CHARS}, "
+            f"percent-encoded at most {MOST_KEY_BYTES} bytes)"
+        )
     return folder_key
 
 
@@ -491,7 +508,7 @@ def _one_line(error: Exception) -> str:
 def _data_files(table: DeltaTable) -> dict[str, int]:
     """Path below the table -> bytes, of the data files of one version."""
     files = table.get_add_actions()
-    return dict(zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True))
+    return dict(zip(map(unquote, files["path"].to_pylist()), files["size_bytes"].to_pylist(), strict=True))
 
 
 def _ensure_space(path: Path, wanted: int) -> None:

@@ -96,16 +96,16 @@ def set_aside(table: Path) -> list[Path]:
 
 
 def delete_data(table: Place, names: Iterable[str]) -> None:
-    """Delete data files, named by their paths below the table as its log has them; what is gone already is no error. Raises OSError."""
+    """Delete data files, named by their paths below the table as a vacuum has them; what is gone already is no error. Raises OSError."""
     if isinstance(table, Url):
         from vibe_assets.storage.objects import filesystem, worded
 
         with worded(table.scheme, str(table)):
             for name in names:
-                filesystem(table.scheme).rm_file(f"{table.bucket}/{table.key}/{unquote(name)}")
+                filesystem(table.scheme).rm_file(f"{table.bucket}/{table.key}/{name}")
         return
     for name in names:
-        (table / unquote(name)).unlink(missing_ok=True)
+        (table / name).unlink(missing_ok=True)
 
 
 def move_aside(table: Path) -> Path:

@@ -16,7 +16,14 @@ from tests.teacher.conftest import ANNOTATION, always, make_library
 from vibe_assets.cli.app import main
 from vibe_assets.operate.instance import open_instance
 from vibe_assets.operate.setup import Finding, examine, write_settings
+from vibe_assets.questions import packaged, packs
 from vibe_assets.settings import Settings, SettingsError, load_settings
+from vibe_assets.stages.library import look_at_folders, scan_folder
+from vibe_assets.stages.platform import Platform
+from vibe_assets.stages.teacher import annotate_folder, unanswered_folders
+from vibe_assets.teacher.annotate import teacher_fingerprint
+from vibe_assets.teacher.journal import Journal
+from vibe_assets.teacher.prompts import load_prompt
 from vibe_assets.teacher.replay import ReplayFaults, ReplayTeacher, running_replay
 
 ORGANS = ["photo root", "home", "lake", "logs", "taxonomy", "teacher", "encoder", "engine", "Dagster home"]
@@ -54,7 +61,7 @@ def the_one_at_fault(findings: dict[str, Finding]) -> Finding:
 
 # -- init --------------------------------------------------------------------------------------------------------------
 def test_a_settings_file_is_not_overwritten_unasked(tmp_path: Path) -> None:
-    file = write_settings(tmp_path / "vibe.toml", root=tmp_path / "photos")
+    file = write_settings(tmp_path / "vibe.toml", root=tmp_path / "photos").settings
     file.write_text(file.read_text() + "# mine\n")
     with pytest.raises(SettingsError, match=r"vibe\.toml exists already; edit it, or use --force"):
         write_settings(file)
@@ -70,13 +77,13 @@ def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_relative_root_is_written_as_the_folder_it_is(tmp_path: Path) -> None:
-    assert load_settings(write_settings(tmp_path / "sub" / "vibe.toml", root=Path("photos"))).root == tmp_path / "photos"
+    assert load_settings(write_settings(tmp_path / "sub" / "vibe.toml", root=Path("photos")).settings).root == tmp_path / "photos"
 
 
 @pytest.mark.parametrize("name", ["\U0001f4f7 Photos", 'a "quoted" \\ name', "tab\tand\x07bell\x7f", "d\u00e9j\u00e0 vu", "#1", "{x}"])
 def test_any_name_of_a_folder_makes_a_file_that_every_command_reads(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    assert load_settings(write_settings(tmp_path / "vibe.toml", root=tmp_path / name)).root == tmp_path / name
+    assert load_settings(write_settings(tmp_path / "vibe.toml", root=tmp_path / name).settings).root == tmp_path / name
 
 
 def test_a_name_that_is_not_utf8_is_refused_with_the_way_round_it(tmp_path: Path) -> None:
@@ -85,6 +92,62 @@ def test_a_name_that_is_not_utf8_is_refused_with_the_way_round_it(tmp_path: Path
     with pytest.raises(SettingsError, match=r"caf\\xe9: not UTF-8, .* ln -s"):
         write_settings(tmp_path / "vibe.toml", root=odd)
     assert not (tmp_path / "vibe.toml").exists()
+    assert not (tmp_path / "labels.yaml").exists()
+
+
+def test_the_labels_lie_beside_the_settings_and_ask_what_the_packaged_ones_ask(tmp_path: Path) -> None:
+    before = Platform(Settings())
+    begun = write_settings(tmp_path / "sub" / "vibe.toml", root=tmp_path / "photos")
+    assert (begun.labels, begun.kept) == (tmp_path / "sub" / "labels.yaml", False)
+    after = Platform(load_settings(begun.settings))
+    assert after.settings.labels.taxonomy == Path("labels.yaml")
+    assert begun.labels.read_text() == packaged()
+    assert after.questions.fingerprint == before.questions.fingerprint
+    assert after.questions.asked_fingerprints == before.questions.asked_fingerprints
+    assert load_prompt(after.settings.teacher.prompt, after.questions) == load_prompt(before.settings.teacher.prompt, before.questions)
+
+
+def test_an_installation_that_gets_the_packaged_labels_as_a_file_asks_nobody_again(base_url: str, tmp_path: Path) -> None:
+    settings = load_settings(config := write_settings(tmp_path / "vibe.toml", root=tmp_path / "photos").settings)
+    config.write_text(config.read_text().replace('taxonomy = "labels.yaml"', "").replace('# base_url = ""', f'base_url = "{base_url}"', 1))
+    asked = []
+    for name in ("", "labels.yaml"):
+        platform = Platform(
+            load_settings(config).model_copy(update={"labels": settings.labels.model_copy(update={"taxonomy": name or None})})
+        )
+        look_at_folders(platform)
+        (key,) = platform.lake.live_folders()
+        scan_folder(platform, key)
+        annotate_folder(platform, key)
+        asked.append(sum(1 for _ in Journal(platform.settings.journal_dir / teacher_fingerprint(platform.settings.teacher), "r").records()))
+        assert unanswered_folders(platform) == {}
+    assert asked == [2, 2]
+
+
+@pytest.mark.parametrize("name", packs())
+def test_a_starter_file_becomes_the_labels(tmp_path: Path, name: str) -> None:
+    said = CliRunner().invoke(main, ["init", "photos", "--labels", name], catch_exceptions=False)
+    assert "wrote labels.yaml" in said.output
+    assert Path("labels.yaml").read_text() == packs()[name]
+    assert Platform(load_settings(Path("vibe.toml").resolve())).questions.file.endswith("labels.yaml")
+
+
+def test_labels_that_are_there_are_kept_and_named(tmp_path: Path) -> None:
+    mine = packs()["shop"] + "# mine\n"
+    Path("labels.yaml").write_text(mine)
+    for arguments in (["photos"], ["photos", "--force"], ["photos", "--output", "other.toml", "--labels", "wildlife"]):
+        said = CliRunner().invoke(main, ["init", *arguments], catch_exceptions=False)
+        assert "kept labels.yaml, which was there" in said.output
+        assert Path("labels.yaml").read_text() == mine
+    CliRunner().invoke(main, ["init", "photos", "--labels", "wildlife", "--force"], catch_exceptions=False)
+    assert Path("labels.yaml").read_text() == packs()["wildlife"]
+
+
+def test_a_starter_file_that_is_not_there_is_refused_with_those_that_are() -> None:
+    said = CliRunner().invoke(main, ["init", "photos", "--labels", "boats"])
+    assert said.exit_code == 2
+    assert f"no starter file 'boats'; there are {', '.join(packs())}" in " ".join(said.output.split())
+    assert not Path("vibe.toml").exists()
 
 
 # -- doctor ------------------------------------------------------------------------------------------------------------

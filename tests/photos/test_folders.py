@@ -3,13 +3,17 @@
 # ruff: noqa: PTH102, PTH118, PTH123 -- paths are bytes here, and pathlib takes text only
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import polars as pl
 import pytest
@@ -17,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.photos.library import save
-from vibe_assets.lake import KEY_PATTERN, Lake
+from vibe_assets.lake import Lake, checked_key
 from vibe_assets.photos.folders import folder_path
 from vibe_assets.photos.scan import Discovery, LibraryVanished, discover_folders, folder_key, next_folder_set
 from vibe_assets.records import FOLDER_SET
@@ -29,16 +33,59 @@ ODD_NAMES = [
 ]  # fmt: skip
 
 
-@given(st.binary(max_size=300))
+@given(st.binary(max_size=300) | st.text(max_size=150).map(lambda text: text.encode("utf-8", "ignore")))
 def test_every_path_gives_a_key_that_the_lake_takes(path_bytes: bytes) -> None:
-    assert KEY_PATTERN.fullmatch(folder_key(path_bytes))
+    key = folder_key(path_bytes)
+    assert checked_key(key) == key
 
 
 def test_keys_read_like_their_folder() -> None:
     assert folder_key(b"2021/Autumn & Wind") == "2021-autumn-wind-" + folder_key(b"2021/Autumn & Wind")[-8:]
-    assert folder_key("Été".encode()).startswith("ete-")
     assert folder_key(b"").startswith("root-")
-    assert folder_key("日本".encode()).startswith("folder-")
+
+
+def slug(path: str) -> str:
+    return folder_key(path.encode()).rpartition("-")[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("東京/写真 2021", "東京-写真-2021"), ("Москва/Лето", "москва-лето"), ("ΟΔΟΣ Αθήνα", "οδος-αθήνα"), ("हिन्दी चित्र", "हिन्दी-चित्र"),
+        ("हिन्दी तस्वीरें", "न्दी-तस्वीरें"),
+        ("صور العائلة", "صور-العائلة"),
+        ("서울", "서울"), ("Straße", "straße"), ("Łódź é", "łódź-é"), ("ﾊﾝｶｸ", "ﾊﾝｶｸ"),
+        (unicodedata.normalize("NFD", "서울 Й"), "서울-й"),  # as macOS names them
+        ("\u202eצילום\u202c \u200fחיפה", "צילום-חיפה"), ("می\u200cخواهم", "میخواهم"), ("葛\U000e0100", "葛"), ("東\ufe0f🏖️京", "東-京"),
+        ("🏖️", "folder"), ("\u3164", "folder"), ("…/—", "folder"), ("\u0301", "folder"), ("東" + "\u0301" * 99, "folder"),
+    ],
+)  # fmt: skip
+def test_letters_of_any_script_stay_in_a_key_and_nothing_else_does(path: str, expected: str) -> None:
+    assert slug(path) == expected
+
+
+def earlier_key(path_bytes: bytes) -> str:
+    """As releases gave keys that took ASCII only."""
+    text = unicodedata.normalize("NFKD", path_bytes.decode("utf-8", "ignore")).encode("ascii", "ignore").decode()
+    kept = re.sub(r"[^a-z0-9]+", "-", text.lower())[-60:].strip("-")
+    return f"{kept or ('folder' if path_bytes else 'root')}-{hashlib.sha256(path_bytes).hexdigest()[:8]}"
+
+
+PLAIN = ["müller", "Été", "Ｆｏｔｏ ①", "a\u200bb ﬁ", "🏖️ 2021", "Å" * 80, "it's", "Wien–Linz", "½ £ ™ ª", "x" * 255]
+
+
+@pytest.mark.parametrize("path_bytes", [*(name for name in ODD_NAMES if name != "日本".encode()), *(path.encode() for path in PLAIN)])
+def test_keys_whose_letters_ascii_holds_are_those_of_earlier_releases(path_bytes: bytes) -> None:
+    assert folder_key(path_bytes) == earlier_key(path_bytes)
+
+
+@pytest.mark.parametrize("letter", ["東", "ж", "𠀀", "कि", "é東"])
+def test_a_key_fits_into_a_file_name_and_is_cut_between_letters(letter: str) -> None:
+    key = folder_key((letter * 70).encode())
+    assert len(quote(f"folder_key={key}")) <= 143
+    assert len(key) <= 69
+    assert key.startswith(tuple(letter) if letter == "é東" else letter)
+    assert folder_key(("あ" * 90 + "/2021").encode()).startswith("ああああああああ")
 
 
 def test_folders_with_the_same_slug_have_different_keys() -> None:
@@ -184,6 +231,22 @@ def test_an_empty_mount_is_refused_with_both_numbers_and_the_remedy(tmp_path: Pa
         _look(tmp_path, known)
     assert str(tmp_path) in str(caught.value)
     assert _look(tmp_path, known, accept=True)["gone_at"].null_count() == 0
+
+
+def test_folders_with_the_keys_of_an_earlier_release_are_not_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(4):
+        save(tmp_path / f"写真{index}" / "p.jpg", index)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("vibe_assets.photos.folders.folder_key", earlier_key)
+        known = _look(tmp_path)
+    now = _look(tmp_path, known, now=LATER)
+    assert now.filter(pl.col("gone_at").is_null())["folder_key"].str.starts_with("写真").to_list() == [True] * 4
+    assert set(now.filter(gone_at=LATER)["folder_key"]) == set(known["folder_key"])
+    shutil.rmtree(tmp_path / "写真0")
+    shutil.rmtree(tmp_path / "写真1")
+    shutil.rmtree(tmp_path / "写真2")
+    with pytest.raises(LibraryVanished, match="3 of 4"):
+        _look(tmp_path, known)
 
 
 def test_more_than_the_share_missing_is_refused_from_three_on(tmp_path: Path) -> None:

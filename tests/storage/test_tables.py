@@ -178,13 +178,14 @@ def test_a_table_that_was_deleted_from_a_bucket_is_missed_and_made_anew(bucket: 
     assert generations(lake) == {KEY: {3}, OTHER: {3}}
 
 
-def test_files_of_replaced_versions_go_from_a_bucket(bucket: Url) -> None:
+@pytest.mark.parametrize("key", [KEY, "東京-हिन्दी-0"])
+def test_files_of_replaced_versions_go_from_a_bucket(bucket: Url, key: str) -> None:
     from vibe_assets.storage.objects import filesystem
 
     lake = Lake(bucket / "lake", keep_h=0, pinned=lambda: {"annotations": {3}})
     for number in range(20):
-        lake.replace(ANNOTATIONS, numbered(KEY, number, 50), folder_key=KEY)
+        lake.replace(ANNOTATIONS, numbered(key, number, 50), folder_key=key)
     left = [name for name in filesystem("s3").find(f"{bucket.bucket}/lake/annotations") if name.endswith(".parquet")]
     assert len(left) <= 4
-    assert generations(lake) == {KEY: {19}}
+    assert generations(lake) == {key: {19}}
     assert set(lake.read(ANNOTATIONS, version=3)["latency_s"]) == {2}

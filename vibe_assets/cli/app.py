@@ -39,6 +39,24 @@ class Number(click.FloatRange):
         return number
 
 
+class Pack(click.ParamType):
+    """The name of a starter file of labels; which there are is looked up when it is asked."""
+
+    name = "pack"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        from vibe_assets.questions import packs
+
+        return f"[{'|'.join(packs())}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from vibe_assets.questions import packs
+
+        if value not in (known := packs()):
+            self.fail(f"no starter file {value!r}; there are {', '.join(known)}", param, ctx)
+        return str(value)
+
+
 class _Leaving(click.exceptions.Exit):
     """The command is over; so is the program, without the interpreter's own end."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import FILE, main, platform, show, tell
+from vibe_assets.cli.app import FILE, Pack, main, platform, show, tell
 
 
 @main.group()
@@ -17,11 +17,7 @@ def labels() -> None:
 
 @labels.command("show")
 @click.option("--file", "as_file", is_flag=True, help="The whole file, to be edited.")
-@click.option(
-    "--pack",
-    metavar="NAME",
-    help="A starter file instead: shop (goods for sale), wildlife (a trail camera), zuhause (a family, in German).",
-)
+@click.option("--pack", type=Pack(), help="A starter file instead: labels for another job.")
 def labels_show(as_file: bool, pack: str | None) -> None:
     """The questions in force.
 
@@ -29,19 +25,15 @@ def labels_show(as_file: bool, pack: str | None) -> None:
     Example: vibe labels show --file > labels.yaml            then [labels] taxonomy = "labels.yaml"
              vibe labels show --pack wildlife > labels.yaml
     """
-    from importlib.resources import files
-
-    from vibe_assets.questions import packs
+    from vibe_assets.questions import packaged, packs
 
     if pack is not None:
-        if pack not in (known := packs()):
-            raise click.UsageError(f"no starter file {pack!r}; there are {', '.join(known)}")
-        return tell(known[pack], file=known[pack])
+        text = packs()[pack]
+        return tell(text, file=text)
     home = platform()
     if as_file:
         path = home.settings.labels.taxonomy
-        packaged = files("vibe_assets.questions").joinpath("labels.yaml")
-        tell((home.settings.base / path if path else packaged).read_text(encoding="utf-8-sig"))
+        tell((home.settings.base / path).read_text(encoding="utf-8-sig") if path else packaged())
         return None
     rows = [
         (question.key, question.type, len(question.labels), question.asked, "yes" if question.trained else "no", home.questions.file)

@@ -8,19 +8,21 @@ from pathlib import Path
 
 import click
 
-from vibe_assets.cli.app import OUT, leave, main, platform, tell
+from vibe_assets.cli.app import OUT, Pack, leave, main, platform, tell
 
 
 @main.command()
 @click.argument("photos", required=False)
 @click.option("--output", type=OUT, default=Path("vibe.toml"), show_default=True)
-@click.option("--force", is_flag=True, help="Write over an existing file.")
-def init(photos: str | None, output: Path, force: bool) -> None:
-    """Write a commented vibe.toml.
+@click.option("--labels", type=Pack(), help="A starter file as labels.yaml, for another job than the packaged labels.")
+@click.option("--force", is_flag=True, help="Write over an existing vibe.toml, and with --labels over labels.yaml.")
+def init(photos: str | None, output: Path, labels: str | None, force: bool) -> None:
+    """Write a commented vibe.toml, and beside it labels.yaml: what photos are asked.
 
     \b
     Examples:
       vibe init ~/Pictures
+      vibe init ~/Pictures --labels wildlife
       vibe init s3://my-bucket/photos
     """
     from vibe_assets.operate.setup import write_settings
@@ -30,8 +32,10 @@ def init(photos: str | None, output: Path, force: bool) -> None:
         root = parse_place(photos) if photos else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="PHOTOS") from error
-    file = write_settings(output, root=root, force=force)
-    tell(f"wrote {file}; look through it, then run `vibe doctor`", file=file)
+    begun = write_settings(output, root=root, labels=labels, force=force)
+    asked = f"kept {begun.labels}, which was there" if begun.kept else f"wrote {begun.labels}: what photos are asked"
+    tell(asked, labels=begun.labels, labels_kept=begun.kept)
+    tell(f"wrote {begun.settings}; look through it, then run `vibe doctor`", file=begun.settings)
 
 
 @main.command()

@@ -28,7 +28,7 @@ from vibe_assets.defs.orders import forget_lost, open_orders
 from vibe_assets.defs.partitions import folders
 from vibe_assets.defs.plan import Cell, plan
 from vibe_assets.operate.instance import claim
-from vibe_assets.operate.launcher import end_lost_starts
+from vibe_assets.operate.launcher import end_lost_starts, held_here
 from vibe_assets.progress import stepped, waiting
 from vibe_assets.stages.library import look_at_folders
 from vibe_assets.stages.platform import Platform
@@ -117,7 +117,7 @@ class Driver:
             asset_selection=keys,
             partition_key=partition,
             raise_on_error=False,
-            tags={**(tags or {}), **LAUNCHED_BY},
+            tags={**(tags or {}), **LAUNCHED_BY, **held_here()},
         )
         names, where = ", ".join(key.to_user_string() for key in keys), f" ({partition})" if partition else ""
         self.tally.runs += 1

@@ -97,13 +97,21 @@ def _notes(instance: dg.DagsterInstance, wanted: Iterable[Cell]) -> dict[Cell, d
 
 
 # -- one look ----------------------------------------------------------------------------------------------------------
-def look(instance: dg.DagsterInstance, graph: Graph, jobs: Mapping[str, Iterable[str]], *, again: Mapping[Cell, str] | None = None) -> Seen:
+def look(
+    instance: dg.DagsterInstance,
+    graph: Graph,
+    jobs: Mapping[str, Iterable[str]],
+    *,
+    again: Mapping[Cell, str] | None = None,
+    lost: Collection[str] = (),
+) -> Seen:
     """What the instance knows now.
 
-    `jobs` are the assets of the jobs whose runs name none; `again` are cells that are to be made once more, with the reason.
+    `jobs` are the assets of the jobs whose runs name none; `again` are cells that are to be made once more, with the reason; `lost` are
+    the ids of runs that count as at work and whose process has ended.
     """
     live = list(instance.get_dynamic_partitions(folders.name or ""))
-    running = _running(instance, jobs, live)  # first, see Seen
+    running = _running(instance, jobs, live, lost)  # first, see Seen
     names = dict.fromkeys([*graph.inputs, *(name for inputs in graph.inputs.values() for name in inputs)])
     records = _records(instance, names, graph.by_folder)
     made = _newest(instance, names, graph.by_folder, live, records)
@@ -116,10 +124,12 @@ def look(instance: dg.DagsterInstance, graph: Graph, jobs: Mapping[str, Iterable
     return Seen(live, made, running, failed, shut, frozenset(unjudged) - failed.keys(), again or {}, time.time())
 
 
-def _running(instance: dg.DagsterInstance, jobs: Mapping[str, Iterable[str]], live: list[str]) -> frozenset[Cell]:
+def _running(instance: dg.DagsterInstance, jobs: Mapping[str, Iterable[str]], live: list[str], lost: Collection[str]) -> frozenset[Cell]:
     """Cells of runs that are not over, those of people's backfills that still hand out runs included."""
     found: set[Cell] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        if run.run_id in lost:
+            continue
         names = [key.to_user_string() for key in run.asset_selection or ()] or list(jobs.get(run.job_name, ()))
         found.update(cell for name in names for cell in _cells_of(name, run.tags, live))
     for backfill in instance.get_backfills(BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED])):

@@ -1,21 +1,25 @@
 """The questions of the label file that the code location was loaded with: the graph has a head for each of them."""
 
+import os
 import re
 import unicodedata
+from pathlib import Path
 
 from vibe_assets.errors import UserError
 from vibe_assets.fingerprints import fingerprint
+from vibe_assets.operate.follow import KEPT_ENV
 from vibe_assets.questions import Questions, load
 from vibe_assets.settings import load_settings
 from vibe_assets.stages.platform import library_questions
 
 
 def _loaded() -> Questions:
-    """Those in force; the packaged ones where settings or file are wrong, which every stage says when it runs."""
+    """Those in force; where settings or file are wrong, as every stage says when it runs, those that `vibe ui` last read, or the packaged."""
     try:
         return library_questions(load_settings())
     except UserError:
-        return load()
+        kept = os.environ.get(KEPT_ENV, "")
+        return load(Path(kept) if Path(kept).is_file() else None)
 
 
 def head_name(kind: str) -> str:

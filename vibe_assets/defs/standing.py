@@ -17,6 +17,7 @@ from vibe_assets.defs.plan import HOLD_NOTHING_UP, Cell, Graph, State, Status, p
 from vibe_assets.defs.retries import Retry, paused
 from vibe_assets.errors import UserError
 from vibe_assets.operate.instance import daemon_alive
+from vibe_assets.operate.launcher import is_lost
 from vibe_assets.stages.library import folders_as_they_lie
 from vibe_assets.stages.platform import Platform
 from vibe_assets.words import some
@@ -63,6 +64,7 @@ def graph_status(instance: dg.DagsterInstance, defs: dg.Definitions, platform: P
     """Ask the instance and, of a `platform`, what moved since the instance last heard of it; nothing is changed."""
     graph = defs.resolve_asset_graph()
     records = instance.get_run_records(dg.RunsFilter(statuses=list(AT_WORK)), limit=LISTED)
+    lost = {record.dagster_run.run_id for record in records if is_lost(instance, record.dagster_run)}
     kept = graph_of(graph)
     known = [record for record in instance.get_asset_records([dg.AssetKey(name) for name in kept.inputs]) if _made(record)]
     again, moved, refused = dict[Cell, str](), list[str](), ""
@@ -73,10 +75,10 @@ def graph_status(instance: dg.DagsterInstance, defs: dg.Definitions, platform: P
             again = rejected_for_now(platform)
         except UserError as error:
             refused = str(error)
-    statuses = plan(kept, look(instance, kept, JOBS, again=again))
+    statuses = plan(kept, look(instance, kept, JOBS, again=again, lost=lost))
     return GraphStatus(
         daemon=daemon_alive(instance),
-        runs=tuple(_run(record) for record in records),
+        runs=tuple(_run(record) for record in records if record.dagster_run.run_id not in lost),
         queued=instance.get_runs_count(dg.RunsFilter(statuses=list(IN_QUEUE))),
         gates=tuple(shut_gates(instance, graph)),
         retries=tuple(paused(instance, statuses)),

@@ -30,7 +30,14 @@ def main(arguments: list[str]) -> None:
     with DagsterInstance.get() as instance:
         end_lost_starts(instance)
     sys.argv = ["dagster-daemon", *arguments]
-    run()
+    try:
+        run()
+    except SystemExit as end:
+        if end.code not in (0, None):
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # its threads have ended in order; the interpreter's own end would wait for every run that was started, and these go on
 
 
 if __name__ == "__main__":

@@ -21,11 +21,16 @@ from typing import TYPE_CHECKING, Any
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 
+from vibe_assets.errors import UserError
+from vibe_assets.settings import load_settings
+from vibe_assets.stages.platform import library_questions
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance, DagsterRun
     from dagster._core.instance import InstanceRef
 
 PROCESS_TAG = ".dagster/vibe_process"  # with this prefix the UI does not show it
+HELD_TAG = ".dagster/vibe_held_by"  # of a run inside a process that makes others too, as `vibe run` does
 IMPORTED = "vibe_assets.operate.warm"  # what the server imports
 PACKAGE = Path(__file__).parents[1]
 BEGAN = re.compile(r"Started process for run \(pid: (\d+)\)")  # Dagster's own words
@@ -35,7 +40,7 @@ CLOCK_S = 2.0  # btime is in whole seconds
 class WarmRunLauncher(DefaultRunLauncher):
     """Dagster's own launcher with a quicker start for runs of this platform. Others, and other systems than Linux, get Dagster's."""
 
-    _code: int | None = None  # when the code of the running server was written
+    _code: object = None  # of the running server: when its code was written, and the heads that its graph has
     _processes: tuple[BaseProcess, ...] = ()
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -48,21 +53,20 @@ class WarmRunLauncher(DefaultRunLauncher):
         process = get_context("forkserver").Process(target=execute, args=arguments, name=f"run {run.run_id}")
         process.start()
         self._processes = (*(one for one in self._processes if one.is_alive()), process)  # is_alive() also buries the dead
-        where = {"host": socket.gethostname(), "pid": process.pid, "started": started(process.pid or 0)}
-        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: json.dumps(where)})
+        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: _named(process.pid or 0)})
         self._run_ids.add(run.run_id)
 
     def _warm(self, context: LaunchRunContext) -> bool:
-        """Whether the server can run it: its code is ours, and as it was when the server started (a daemon's restart makes it so)."""
+        """Whether the server can run it: its code is ours, and code and heads are as when it started (a daemon's restart makes it so)."""
         origin = context.job_code_origin
         pointer = origin.repository_origin.code_pointer if origin else None
         if sys.platform != "linux" or not str(getattr(pointer, "module", "")).startswith(f"{PACKAGE.name}."):
             return False
-        written = max(file.stat().st_mtime_ns for file in PACKAGE.rglob("*.py"))
+        code = max(file.stat().st_mtime_ns for file in PACKAGE.rglob("*.py")), _heads()
         if self._code is None:
-            self._code = written
+            self._code = code
             get_context("forkserver").set_forkserver_preload([IMPORTED])
-        return self._code == written
+        return self._code == code
 
     def terminate(self, run_id: str) -> bool:
         """Ask the run to end; it is marked as cancelled when it did."""
@@ -85,7 +89,7 @@ class WarmRunLauncher(DefaultRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Whether its process lives. A run that ended together with its daemon would otherwise hold its place in the pool for ever."""
-        where = _process_of(run)
+        where = _process_of(run, HELD_TAG)
         if where is None:
             began = self._began(run)
             lost = began is not None and not _still_there(*began)
@@ -104,6 +108,14 @@ class WarmRunLauncher(DefaultRunLauncher):
         return None
 
 
+def _heads() -> tuple[str, ...] | None:
+    """Of the label file; None where it cannot be read."""
+    try:
+        return library_questions(load_settings()).heads
+    except UserError:
+        return None
+
+
 def end_lost_starts(instance: DagsterInstance) -> int:
     """Mark runs as failed that a daemon was about to start when it ended; how many. For whoever starts runs next, before the first.
 
@@ -116,6 +128,21 @@ def end_lost_starts(instance: DagsterInstance) -> int:
                 instance.report_run_failed(run, "the daemon ended before it had given the run a process")
                 lost += 1
     return lost
+
+
+def held_here() -> dict[str, str]:
+    """Tags of a run that this process makes itself; none where the system does not tell processes apart."""
+    return {HELD_TAG: _named(os.getpid())} if sys.platform == "linux" else {}
+
+
+def is_lost(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether a run that counts as at work is not: the process that it was in has ended, and nobody has said so yet."""
+    if where := _process_of(run, HELD_TAG):
+        return not _lives(where)
+    launcher = instance.run_launcher
+    if not isinstance(launcher, WarmRunLauncher) or not launcher.supports_check_run_worker_health:
+        return False
+    return launcher.check_run_worker_health(run).status == WorkerStatus.NOT_FOUND
 
 
 def execute(run_id: str, ref: InstanceRef, environment: dict[str, str]) -> None:
@@ -158,8 +185,15 @@ def _booted() -> float:
     return float(next(line for line in lines if line.startswith("btime")).split()[1])
 
 
-def _process_of(run: DagsterRun | None) -> dict[str, Any] | None:
-    return json.loads(run.tags[PROCESS_TAG]) if run is not None and PROCESS_TAG in run.tags else None
+def _named(pid: int) -> str:
+    """A process, so that it can be told from a later one of the same id and from those of other machines."""
+    return json.dumps({"host": socket.gethostname(), "pid": pid, "started": started(pid)})
+
+
+def _process_of(run: DagsterRun | None, *others: str) -> dict[str, Any] | None:
+    """Of a run that was given a process here; `others` are further tags that may name it."""
+    tags = run.tags if run is not None else {}
+    return next((json.loads(tags[name]) for name in (PROCESS_TAG, *others) if name in tags), None)
 
 
 def _lives(where: dict[str, Any]) -> bool:

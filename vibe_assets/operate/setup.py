@@ -1,4 +1,4 @@
-"""`vibe init` and `vibe doctor`: a commented settings file out; a set-up in, what is wrong with it out."""
+"""`vibe init` and `vibe doctor`: commented settings and labels out; a set-up in, what is wrong with it out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from vibe_assets.errors import UserError
 from vibe_assets.lake import Lake, LakeError, write_text
+from vibe_assets.questions import packaged, packs
 from vibe_assets.settings import CandidateSettings, Settings, SettingsError, TeacherSettings
 from vibe_assets.storage import Place, Url
 from vibe_assets.strangers import shortened
@@ -28,13 +29,25 @@ HEADER = """\
 """
 
 
-def settings_template(root: Place | None = None) -> str:
-    """A vibe.toml with every setting, commented, with its meaning and default."""
+LABELS = "labels.yaml"  # beside vibe.toml
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What `vibe init` wrote."""
+
+    settings: Path
+    labels: Path
+    kept: bool  # the labels were there before, and stay as they were
+
+
+def settings_template(root: Place | None = None, *, labels: str | None = None) -> str:
+    """A vibe.toml with every setting, commented, with its meaning and default; `root` and the label file are set where they are given."""
     parts = [HEADER]
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
-            chosen = {"root": str(root)} if name == "library" and root else {}
+            chosen = {"root": str(root)} if name == "library" and root else {"taxonomy": labels} if name == "labels" and labels else {}
             parts.append(f"[{name}]\n" + "".join(_lines(section, chosen)))
         if name == "teacher":
             parts.append('# A teacher on trial; what is not given is as in [teacher].\n# [teacher.candidate]\n# model = "..."\n')
@@ -64,8 +77,11 @@ def _toml(value: Any) -> str:
     return tomlkit.item(str(value)).as_string() if isinstance(value, str | Path) else str(value)
 
 
-def write_settings(path: Path, *, root: Place | None = None, force: bool = False) -> Path:
-    """Write a commented settings file. Raises SettingsError when there is one already."""
+def write_settings(path: Path, *, root: Place | None = None, labels: str | None = None, force: bool = False) -> Begun:
+    """Write a commented settings file, and beside it the label file: the packaged one, or the starter file `labels`.
+
+    A label file that is there is kept, but for `force` with `labels`. Raises SettingsError when there is a settings file already.
+    """
     if path.exists() and not force:
         raise SettingsError(f"{path} exists already; edit it, or use --force to write it anew")
     if isinstance(root, Path):
@@ -77,7 +93,11 @@ def write_settings(path: Path, *, root: Place | None = None, force: bool = False
         except UnicodeEncodeError as error:
             shown = os.fsencode(root).decode("utf-8", "backslashreplace")
             raise SettingsError(f"{shown}: not UTF-8, no settings file can hold it; rename it, or give a link: ln -s ... photos") from error
-    return write_text(path, settings_template(root))
+    file = path.with_name(LABELS)
+    kept = file.exists() and not (force and labels)
+    if not kept:
+        write_text(file, packs()[labels] if labels else packaged())
+    return Begun(write_text(path, settings_template(root, labels=LABELS)), file, kept)
 
 
 HANDCRAFTED = (

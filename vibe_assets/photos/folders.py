@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from vibe_assets.errors import UserError
 from vibe_assets.photos.decode import looks_like_image, suffix
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from vibe_assets.storage.objects import Entry
 
 SLUG_LENGTH = 60
+SLUG_BYTES = 120  # percent-encoded, as tables name the folder of a partition: encrypted home folders take names of 143 bytes, not 255
+UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 MIN_MISSING_FOLDERS = 3  # fewer are an everyday clean-up, whatever their share
 UNREADABLE = "unreadable"
 I64 = 1 << 63  # what the lake's columns of sizes and times can hold
@@ -90,11 +93,43 @@ def hidden(name: bytes) -> bool:
 def folder_key(path_bytes: bytes) -> str:
     """Partition key of a relative path: readable slug, '-', 8 hex digits of the SHA-256 of its bytes.
 
-    The end of a long path is kept: that is where siblings differ.
+    The slug is ASCII where that keeps every letter and digit (a mark may go: müller is muller), else it has the letters, digits and marks
+    of the path's own script, in lower case and NFC. The end of a long path is kept: that is where siblings differ.
     """
-    text = unicodedata.normalize("NFKD", path_bytes.decode("utf-8", "ignore")).encode("ascii", "ignore").decode()
-    slug = re.sub(r"[^a-z0-9]+", "-", text.lower())[-SLUG_LENGTH:].strip("-")
+    text = "".join(char for char in path_bytes.decode("utf-8", "ignore") if not _is_unseen(char))
+    plain = unicodedata.normalize("NFKD", text)
+    if any(_is_letter(char) for char in plain if not char.isascii()):
+        slug = _slug(text)
+    else:
+        slug = re.sub(r"[^a-z0-9]+", "-", plain.encode("ascii", "ignore").decode().lower())[-SLUG_LENGTH:].strip("-")
     return f"{slug or ('folder' if path_bytes else 'root')}-{hashlib.sha256(path_bytes).hexdigest()[:8]}"
+
+
+def _slug(text: str) -> str:
+    """Letters with their marks, anything else as '-'; as much of the end as has room, a letter never without its marks."""
+    parts: list[str] = []
+    for char in unicodedata.normalize("NFC", text.lower()):
+        if _is_letter(char):
+            parts.append(char)
+        elif parts and parts[-1] != "-":
+            parts[-1:] = [parts[-1] + char] if unicodedata.category(char).startswith("M") else [parts[-1], "-"]
+    slug = ""
+    for part in reversed(parts):
+        if len(part + slug) > SLUG_LENGTH or len(quote(part + slug)) > SLUG_BYTES:
+            break
+        slug = part + slug
+    return slug.strip("-")
+
+
+def _is_letter(char: str) -> bool:
+    """A letter or digit of any script."""
+    category = unicodedata.category(char)
+    return category.startswith("L") or category == "Nd"
+
+
+def _is_unseen(char: str) -> bool:
+    """What shows nothing of its own: controls of direction and joining, variation selectors, fillers."""
+    return unicodedata.category(char) == "Cf" or UNSEEN.match(char) is not None
 
 
 def folder_path(root: Place, path_bytes: bytes) -> bytes:
@@ -232,8 +267,9 @@ def next_folder_set(
 ) -> pl.DataFrame:
     """FOLDER_SET rows after this look: gone folders stay as tombstones, returning ones are revived, sorted by key.
 
-    A folder at or below an unreadable directory is not gone: its last row stays. Raises LibraryVanished when the root itself
-    cannot be read, and (unless `accept_missing`) when no folder is left or too many are missing.
+    A folder at or below an unreadable directory is not gone: its last row stays. One that is there under another key, as an earlier
+    release gave keys, is gone under the old one, and not missing. Raises LibraryVanished when the root itself cannot be read, and
+    (unless `accept_missing`) when no folder is left or too many are missing.
     """
     import polars as pl
 
@@ -244,7 +280,9 @@ def next_folder_set(
     live = [row for row in known.values() if row["gone_at"] is None]
     missing = [row for row in live if row["folder_key"] not in rows and not _covered(row["path_bytes"], unread)]
     if not accept_missing:
-        _refuse_vanished(discovery.root, len(rows), len(missing), len(live), max_missing_share)
+        there = {folder.path_bytes for folder in discovery.folders}
+        vanished = sum(row["path_bytes"] not in there for row in missing)
+        _refuse_vanished(discovery.root, len(rows), vanished, len(live), max_missing_share)
     gone = {row["folder_key"] for row in missing}
     for key, row in known.items():
         rows.setdefault(key, {**row, "gone_at": now} if key in gone else row)

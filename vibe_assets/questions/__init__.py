@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vibe_assets.questions.file import LabelFileError, load, packs
+from vibe_assets.questions.file import LabelFileError, load, packaged, packs
 from vibe_assets.questions.questions import Questions
 from vibe_assets.questions.rules import Rule
 from vibe_assets.questions.types import Field, Label, ManyOf, OneOf, Question, Rating, Told, YesNo
@@ -10,5 +10,5 @@ from vibe_assets.questions.words import normalise
 
 __all__ = [
     "Field", "Label", "LabelFileError", "ManyOf", "OneOf", "Question", "Questions", "Rating", "Rule", "Told", "YesNo", "load", "normalise",
-    "packs",
+    "packaged", "packs",
 ]  # fmt: skip

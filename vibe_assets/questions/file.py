@@ -51,12 +51,17 @@ def load(path: Path | None = None) -> Questions:
     """The packaged questions, or those of the file at `path`. Raises LabelFileError."""
     name = str(path) if path else "packaged labels"
     try:
-        text = path.read_text(encoding="utf-8-sig") if path else files(__package__).joinpath("labels.yaml").read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig") if path else packaged()
         return _read(name, text)
     except OSError as error:
         raise LabelFileError(f"{name}: {error.strerror}; correct [labels] taxonomy, or leave it out for the packaged one") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise LabelFileError(f"{name}: not valid YAML: {error}") from error
+
+
+def packaged() -> str:
+    """Text of the packaged file."""
+    return files(__package__).joinpath("labels.yaml").read_text(encoding="utf-8")
 
 
 def packs() -> dict[str, str]:

@@ -59,8 +59,8 @@ def ingest(platform: Platform, batch: str, order: Order, *, now: datetime | None
     """Fill one batch; photos of other batches are left out. Raises VlmError when nothing new came, unless that is allowed."""
     import polars as pl
 
-    if len(checked_key(batch)) > MAX_BATCH_CHARS:
-        raise VlmError(f"{batch!r}: a batch has at most {MAX_BATCH_CHARS} characters")
+    if len(checked_key(batch)) > MAX_BATCH_CHARS or not batch.isascii():
+        raise VlmError(f"{batch!r}: a batch is named by at most {MAX_BATCH_CHARS} of a to z, 0 to 9 and '-'")
     now = now or datetime.now(UTC)
     pruned = prune(platform, now=now)
     others = platform.lake.scan(TAGGED_PHOTOS).filter((pl.col("batch") != batch) & pl.col("reason").is_null()).collect()
