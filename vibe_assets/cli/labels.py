@@ -20,7 +20,8 @@ def labels() -> None:
 @click.option(
     "--pack",
     metavar="NAME",
-    help="A starter file instead: shop (goods for sale), wildlife (a trail camera), zuhause (a family, in German).",
+    help="A starter file instead: shop (goods for sale), wildlife (a trail camera), zuhause (a family, in German), "
+    "first_version (the objects of the platform's first version).",
 )
 def labels_show(as_file: bool, pack: str | None) -> None:
     """The questions in force.
