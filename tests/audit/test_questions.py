@@ -16,15 +16,21 @@ from tests.audit.library import log_lines, open_at
 from tests.audit.says import said
 from tests.support.questions import PACKAGED
 from vibe_assets.audit.blind import scene_agreement
+from vibe_assets.audit.desk import Desk
 from vibe_assets.audit.figures import audit_figures
 from vibe_assets.audit.judgements import judgement_rows
 from vibe_assets.audit.label_studio import TaskPhoto, labelling_config, read_export, tasks
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.audit.settle import truth_rows, verdict_rows
 from vibe_assets.audit.vocabulary import vocabulary
+from vibe_assets.evaluate.compare import estimate_shares
+from vibe_assets.evaluate.flow import label_flow
+from vibe_assets.export.choice import choose
 from vibe_assets.questions import Questions, load
-from vibe_assets.records import Labels
-from vibe_assets.stages.audit import desk_app
+from vibe_assets.records import AUTO_GROUND_TRUTH, Labels
+from vibe_assets.stages.audit import desk_app, open_desk
+from vibe_assets.stages.truth import accept_audited, audited_version, draw_audit_sample, export_audited, sample_file, settle_audit
+from vibe_assets.stages.verdicts import mark_done
 
 MORE = """
 version: 1
@@ -89,6 +95,9 @@ def test_further_questions_settle_and_agree_by_their_type(questions: Questions) 
     ]
     (row,) = truth_rows(verdicts, questions).iter_rows(named=True)
     assert (row["film"], row["worth_it"], row["wall"], row["themes"]) == ("film.phone", True, False, ["themes.sea", "themes.family"])
+    further = ["film", "worth_it", "wall", "themes"]
+    assert not {*further} & {*row["unasked"]}, "somebody was asked"
+    assert truth_rows(verdicts[3:], questions)["unasked"][0].to_list()[-4:] == further
     teacher = pl.DataFrame({"image_id": [verdicts[0].image_id]}, schema={"image_id": pl.String}).with_columns(
         pl.lit(None, pl.String).alias(name) for name in questions.columns
     )
@@ -173,4 +182,69 @@ def test_label_studio_has_a_control_for_each_and_brings_its_answers_back(questio
     annotation["result"] = older["predictions"][0]["result"]
     file.write_text(json.dumps([{**older, "annotations": [annotation]}]))
     (verdict,) = read_export(file, questions=questions, known_ids=[image_id])
-    assert (verdict.act, verdict.labels.values["worth_it"], verdict.labels.values["film"]) == ("accepted", None, None)
+    assert verdict.act == "accepted"
+    assert not {"worth_it", "film", "themes"} & verdict.labels.values.keys(), "nobody was asked"
+
+
+def test_what_people_were_never_asked_is_told_apart_from_what_they_could_not_tell(built: Path, tmp_path: Path) -> None:
+    """Two photos were checked before there was `film`, a third after it; its person could not tell."""
+    home = Path(shutil.copytree(built, tmp_path / "home"))
+    before = open_at(home)
+    desk = open_desk(before)
+    first, second, third = list(desk.photos)[:3]
+
+    def judge(desk: Desk, at: int, image_id: str, **more: object) -> None:
+        labels = {"scene": "scene.food", "attributes": {}, "objects": [], **more}
+        said = {"verdict_id": f"verdict-{at}", "image_id": image_id, "annotator": "ann", "act": "label", "spent_ms": 1, "labels": labels}
+        desk.take(said)
+
+    judge(desk, 1, first)
+    judge(desk, 2, second)
+    mark_done(before)
+    version = audited_version(before)
+    assert settle_audit(before)["unasked"].to_list() == [None, None]
+    labels_file(home)
+    (home / "vibe.toml").write_text((home / "vibe.toml").read_text() + '\n[labels]\ntaxonomy = "labels.yaml"\n')
+    platform = open_at(home)
+    auto = platform.lake.read(AUTO_GROUND_TRUTH).with_columns(film=pl.lit("film.drone"), themes=pl.lit(["themes.sea"]))
+    platform.lake.replace(platform.lake.of(AUTO_GROUND_TRUTH), auto)
+    stale = open_desk(platform)
+    judge(stale, 3, third, film=None, print={}, themes=[])
+    mark_done(platform)
+    assert audited_version(platform) != version, "the table is made anew from the log"
+    people = settle_audit(platform)
+    unasked = dict(people.select("image_id", "unasked").iter_rows())
+    assert unasked == {first: ["film", "worth_it", "wall", "themes"], second: ["film", "worth_it", "wall", "themes"], third: None}
+
+    best = choose("best", {"people": people, "teacher": auto}, platform.questions)
+    chosen = {row["image_id"]: row for row in best.iter_rows(named=True)}
+    assert [(chosen[photo]["film"], chosen[photo]["film_source"]) for photo in (first, third)] == [("film.drone", "teacher"), (None, None)]
+    assert (chosen[first]["themes"], chosen[third]["themes"]) == (["themes.sea"], [])
+    assert chosen[first]["scene_source"] == "people"
+    shares = estimate_shares(
+        people.with_columns(themes=pl.when(pl.col("image_id") == third).then(["themes.sea"])), questions=platform.questions
+    )
+    assert (shares["themes.sea"].value, shares["themes.sea"].n) == (1.0, 1), "of those who were asked"
+    flow = label_flow(people, auto, questions=platform.questions, resamples=10)
+    assert (flow.agreement["film"].value, flow.agreement["film"].n, flow.agreement["themes"].n) == (0.0, 1, 1)
+
+    draw_audit_sample(platform)
+    drawn = {photo["image_id"]: photo for photo in json.loads(sample_file(platform).read_text(encoding="utf-8"))}
+    assert (drawn[first]["film"], drawn[third]["film"]) == ("film.drone", None), "only who was asked left it open"
+    assert drawn[first]["scene"] == ["scene.food"]
+    file = tmp_path / "people.json"
+    export_audited(platform, file)
+    photos = json.loads(file.read_text(encoding="utf-8"))
+    assert ["film" in photo for photo in sorted(photos, key=lambda photo: [first, second, third].index(photo["image_id"]))] == [
+        False, False, True,
+    ]  # fmt: skip
+    accept_audited(platform, file, part=True)
+    assert len(log_lines(platform)) == 3, "nothing new is said"
+    for photo in photos:
+        photo |= {"film": None} if photo["image_id"] == second else {}
+        del photo["attributes"]
+    file.write_text(json.dumps(photos), encoding="utf-8")
+    accept_audited(platform, file, part=True)
+    assert len(log_lines(platform)) == 4, "that it cannot be told is new; a question left out takes nothing away"
+    unasked = dict(settle_audit(platform).select("image_id", "unasked").iter_rows())
+    assert "film" not in unasked[second]

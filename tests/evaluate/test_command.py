@@ -14,6 +14,7 @@ from tests.evaluate.rows import PACKAGED, library
 from vibe_assets.eval.labels import main
 from vibe_assets.labels.files import write_audited, write_labels
 from vibe_assets.lake import Lake
+from vibe_assets.questions import packs
 from vibe_assets.records import AUDITED_GROUND_TRUTH, AUTO_GROUND_TRUTH, FOLDER_SET, PHOTO_GROUPS, PREDICTIONS, Table
 from vibe_assets.settings import CONFIG_ENV
 
@@ -144,3 +145,35 @@ def test_the_students_own_file_is_not_judged_on_what_trained_them(home: Path, tm
     assert main(["--gt", "human.json", "--pred", "own.jsonl", "--split", "all", "--resamples", "20"]) == 1
     assert "trained on photos of the other splits" in capsys.readouterr().err
     assert main(["--gt", "human.json", "--pred", "teacher.jsonl", "--split", "all", "--resamples", "20"]) == 0
+
+
+def test_files_of_the_first_version_are_judged_with_its_starter_file(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keys, and none of the packaged file's alone; a wrong key is still named."""
+    keys = [
+        "electronics.console", "electronics.console.controller", "electronics.disk", "electronics.circuit_board", "electronics.charger",
+        "electronics.mini_pc", "electronics.mini_pc.mac_mini", "electronics.peripheral.hub", "electronics.storage.usb_drive",
+        "electronics.phone.iphone", "food.cake", "food.hotpot", "drink.milk_tea", "document.paper", "dailystuff.backpack",
+        "dailystuff.packaging",
+    ]  # fmt: skip
+    attributes = {"attr.has_person": False, "attr.has_text": True, "attr.is_document": False, "attr.is_screenshot": False}
+    photos = [
+        {"image_id": f"{at:032x}", "scene": ["scene.product"], "attributes": attributes, "objects": [f"object.{key}"]}
+        for at, key in enumerate(keys)
+    ]
+    (tmp_path / "first.yaml").write_text(packs()["first_version"], encoding="utf-8")
+    (tmp_path / "human.json").write_text(json.dumps(photos), encoding="utf-8")
+    said = [photo | {"objects": ["object.electronics"]} if at == 0 else photo for at, photo in enumerate(photos)]
+    (tmp_path / "auto.jsonl").write_text("".join(f"{json.dumps(photo)}\n" for photo in said), encoding="utf-8")
+    command = ["--gt", "human.json", "--auto", "auto.jsonl", "--resamples", "20", "--json"]
+    assert main(command) == 1, "the packaged file has other keys"
+    assert "did you mean" in capsys.readouterr().err
+    monkeypatch.setenv("VIBE_LABELS__TAXONOMY", str(tmp_path / "first.yaml"))
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)[0]
+    by_label = {score["label"]: score for score in told["labels"]}
+    assert {f"object.{key}" for key in keys} <= by_label.keys()
+    assert by_label["object.electronics.console"]["support"] == 2, "the controller's parent too"
+    assert by_label["object.electronics.console"]["predicted"] == 1
+    assert by_label["object.dailystuff.packaging"]["f1"]["value"] == 1.0

@@ -89,7 +89,8 @@ def test_photos_that_people_left_unknown_are_fine(sample, sample_file):
     sample_file.write_text(json.dumps(photos), encoding="utf-8")
     rows = audited(sample_file, sample)
     assert rows["scene"].to_list() == [None, None, "scene.people"]
-    assert rows["objects"].to_list() == [[], [], []]
+    assert rows["objects"].to_list() == [[], [], None], "the last photo's line says nothing of objects: nobody was asked"
+    assert [set(names or ()) for names in rows["unasked"].to_list()] == [set(), set(), {*PACKAGED.columns} - {"scene"}]
     assert rows["has_text"].null_count() == 3
     assert rows["annotator"].to_list() == [None, None, "Lee"]
 

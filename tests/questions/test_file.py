@@ -304,3 +304,28 @@ def test_a_starter_file_is_read_and_asked(name: str, tmp_path: Path) -> None:
     if name == "zuhause":
         assert "bei welcher Gelegenheit" in prompt
         assert questions["anlass"].labels[1].name("en") == "Party"
+
+
+OWN = {
+    "paper_document": "object.document.paper", "disk": "object.electronics.disk", "circuit_board": "object.electronics.circuit_board",
+    "mini_pc": "object.electronics.mini_pc", "hub": "object.electronics.peripheral.hub",
+    "controller": "object.electronics.console.controller", "charger": "object.electronics.charger",
+    "game_console": "object.electronics.console", "packaging": "object.dailystuff.packaging",
+}  # fmt: skip
+
+
+def test_the_first_version_s_words_land_on_labels_of_their_own(tmp_path: Path) -> None:
+    file = written(tmp_path, packs()["first_version"])
+    questions = load(file)
+    objects = questions["objects"]
+    assert isinstance(objects, ManyOf)
+    for word, key in OWN.items():
+        answer = {"objects": [{"name_free": word, "coarse_type": word, "is_main": True, "confidence": 0.9}]}
+        told = questions.tell(answer, min_confidence=0.7, include_non_main=False)
+        assert (told.values["objects"], told.strange) == ([key], ())
+        assert word in objects.words_offered
+    dropped = {word for word in objects.words_offered if word.replace("_", " ") not in objects.words}
+    assert dropped == {"other_object", "unknown"}, "every other word that the teacher may use means a label"
+    other = [{"name_free": "x", "coarse_type": "other_object", "is_main": True, "confidence": 0.9}]
+    assert questions.tell({"objects": other}, min_confidence=0.7, include_non_main=False).strange == ()
+    assert (questions["scene"], questions["attributes"], questions.rules) == (PACKAGED["scene"], PACKAGED["attributes"], PACKAGED.rules)

@@ -8,7 +8,7 @@ from pathlib import Path
 import vibe_assets
 from tests.support.questions import ATTRIBUTES
 
-MAY = ("questions/labels.yaml", "demo/")  # the packaged file, and photos that are rendered for it
+MAY = ("questions/labels.yaml", "questions/packs/", "demo/")  # label files, and photos that are rendered for the packaged one
 
 
 def test_no_module_names_a_label_of_the_packaged_file() -> None:

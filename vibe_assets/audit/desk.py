@@ -194,7 +194,8 @@ class Desk:
     def _labels(self, image_id: str, said: object) -> Labels:
         if not isinstance(said, dict):
             raise Refused(f"labels: expected an object with {', '.join(question.key for question in self.questions)}")
-        return Labels(image_id, {column: value for question in self.questions for column, value in _told(question, said).items()})
+        asked = [question for question in self.questions if question.key in said]  # a page of before knows no question that came since
+        return Labels(image_id, {column: value for question in asked for column, value in _told(question, said).items()})
 
     def _shown(self, said: Mapping[str, Any], photo: DeskPhoto, blind: bool) -> dict[str, Any]:
         """What stood on the page. A page from before a restart may have shown other answers than the ones at hand now."""

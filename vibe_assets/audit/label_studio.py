@@ -227,14 +227,13 @@ class _Reader:
         values: dict[str, Any] = {}
         for name, control in self.controls.items():
             question, said = control.question, keys[name]
-            if control.unknown:
-                continue
+            if control.unknown or (filled is not None and name not in filled and not said):
+                continue  # a task of before the question was asked
             if isinstance(question, YesNo):
                 left = unknown[question.key]
                 if both := sorted({key.partition(".")[2] for key in said} & {key.partition(".")[2] for key in left}):
                     self.fault(element, (*place, name), f"{question.key}: {', '.join(both)} ticked as true and as cannot tell")
-                asked = filled is None or name in filled  # a task of before the question was asked
-                values |= {label.word: None if label.key in left or not asked else label.key in said for label in question.labels}
+                values |= {label.word: None if label.key in left else label.key in said for label in question.labels}
             elif isinstance(question, ManyOf):
                 values[question.key] = _in_filled_order(control, said, filled)
             else:

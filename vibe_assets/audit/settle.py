@@ -51,6 +51,11 @@ def answer(labels: Labels | None, field: Field) -> Any:
     return value if isinstance(value, TYPES[field.dtype]) else None
 
 
+def was_asked(labels: Labels, field: Field) -> bool:
+    """Whether the labels speak of a column, if only as unknown. What they say as another type was the answer to another question."""
+    return field.name in labels.values and isinstance(labels.values[field.name], TYPES[field.dtype] | None)
+
+
 def verdict_rows(verdicts: Iterable[Verdict], questions: Questions) -> pl.DataFrame:
     """One row per (image_id, annotator) as it stands, sorted by both; skipped photos have null labels.
 
@@ -104,8 +109,9 @@ def counted_answers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
 
 
 def truth_version(rows: pl.DataFrame) -> str:
-    """16 hex digits over the settled rows: who asked again or undid a slip moves nothing."""
-    return fingerprint({"rows": [list(row.values()) for row in rows.iter_rows(named=True)]})
+    """16 hex digits over the settled rows: who asked again or undid a slip moves nothing. Nothing unasked is no part of it, as ever."""
+    told = [[value for name, value in row.items() if name != "unasked" or value] for row in rows.iter_rows(named=True)]
+    return fingerprint({"rows": told})
 
 
 def settled_part(verdicts: Sequence[Verdict], *, now: datetime, quiet_s: float, done_at: datetime | None = None) -> list[Verdict]:
@@ -138,12 +144,14 @@ def _settled(image_id: str, said: Sequence[Verdict], questions: Questions) -> di
     for field in questions.fields:
         answers = [one for person in people if (one := answer(person, field)) is not None]
         values[field.name] = _named_by_most(answers) if field.dtype == "list[str]" else _majority(answers)
+    unasked = [field.name for field in questions.fields if not any(was_asked(person, field) for person in people)]
     newest = sorted(said, key=moment, reverse=True)
     probabilities = [verdict.shown["inclusion_probability"] for verdict in newest if verdict.shown.get("inclusion_probability") is not None]
     return {
         **Labels(image_id, values).row(),
         "inclusion_probability": probabilities[0] if probabilities else None,
         "annotator": " + ".join(sorted(verdict.annotator for verdict in said)),
+        "unasked": unasked or None,
     }
 
 

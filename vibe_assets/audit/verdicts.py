@@ -39,7 +39,7 @@ class Verdict:
 
     def line(self, questions: Questions) -> dict[str, Any]:
         """The record as it stands in the log: plain JSON values."""
-        labels = None if self.labels is None else plain(self.labels, questions)
+        labels = None if self.labels is None else _mentioned(self.labels, questions)
         return {
             "verdict_id": self.verdict_id, "at": self.at, "image_id": self.image_id, "annotator": self.annotator, "act": self.act,
             "labels": labels, "blind": self.blind, "spent_ms": self.spent_ms, "shown": dict(self.shown), "reason": self.reason,
@@ -80,6 +80,12 @@ def plain(labels: Labels, questions: Questions) -> dict[str, Any]:
         else:
             said[question.key] = labels.values.get(question.key)
     return said
+
+
+def _mentioned(labels: Labels, questions: Questions) -> dict[str, Any]:
+    """`plain` of the questions that the labels hold: one that nobody was asked is not kept as one that nobody could answer."""
+    held = {questions.owner[name].key for name in labels.values if name in questions.owner}
+    return {key: said for key, said in plain(labels, questions).items() if key in held}
 
 
 def _labels(image_id: str, said: Mapping[str, Any]) -> Labels:

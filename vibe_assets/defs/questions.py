@@ -14,7 +14,7 @@ from vibe_assets.stages.platform import library_questions
 
 
 def _loaded() -> Questions:
-    """Those in force; where settings or file are wrong, as every stage says when it runs, those that `vibe ui` last read, or the packaged."""
+    """Those in force; where settings or file are wrong, those that `vibe ui` last read, or the packaged."""
     try:
         return library_questions(load_settings())
     except UserError:

@@ -217,7 +217,7 @@ def _show(evaluation: Evaluation, plain: Evaluation) -> None:
     """Headline figures with those of the same photos unweighted beside them, then every label, then the confusion matrix."""
     from rich.table import Table
 
-    from vibe_assets.evaluate.figures import headline_titles
+    from vibe_assets.evaluate.figures import capital, headline_titles, in_words
     from vibe_assets.evaluate.report import TRUTHS, percent
     from vibe_assets.progress import print_table
 
@@ -232,6 +232,10 @@ def _show(evaluation: Evaluation, plain: Evaluation) -> None:
         baseline = "" if e.baseline is None else percent(e.baseline)
         beside = [percent(unweighted[name].value) if name in unweighted else ""] if evaluation.weighted else []
         table.add_row(titles.get(name, name), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}")
+    for kind, found in evaluation.ordinals.items():
+        for title, value, interval, base, n in found.words():
+            beside = [{name: said for name, said, *_ in plain.ordinals[kind].words()}.get(title, "")] if evaluation.weighted else []
+            table.add_row(f"{capital(in_words(kind))} {title}", value, interval, *beside, base, f"{n:,}")
     print_table(table)
     _show_labels(evaluation)
     _show_confusion(evaluation)

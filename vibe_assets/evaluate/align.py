@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vibe_assets.records import AUTO_GROUND_TRUTH
+from vibe_assets.records.answers import asked_of_people
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,6 +39,13 @@ class Aligned:
         if column not in self.predicted.columns:
             return np.full(len(self.ids), np.nan)
         return self.predicted[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+    def asked(self, column: str) -> NDArray[np.bool_]:
+        """(n,) whether both sides were asked for the column: people were not on photos that they checked before there was the question."""
+        every = np.ones(len(self.ids), dtype=bool)
+        for rows in (self.truth, self.predicted):
+            every &= rows.select(asked_of_people(column)).to_series().to_numpy() if "unasked" in rows.columns else True
+        return every
 
 
 def align(

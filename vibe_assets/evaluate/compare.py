@@ -257,8 +257,8 @@ def estimate_shares(
             marks |= {key: (one == key, one != "") for key in sorted(set(one.tolist()) - {""})}
         else:
             many = [set(keys or ()) for keys in side.truth[question.key].to_list()]
-            everywhere = np.ones(len(many), dtype=bool)
-            marks |= {key: (np.array([key in has for has in many]), everywhere) for key in sorted(set().union(*many))}
+            asked = side.truth[question.key].is_not_null().to_numpy()
+            marks |= {key: (np.array([key in has for has in many]), asked) for key in sorted(set().union(*many))}
     shared: dict[str, Any] = {"weights": side.weights, "groups": side.groups, "finite": finite and side.known_chances}
     found = {}
     for label, (has, known) in marks.items():

@@ -88,23 +88,30 @@ class _Part:
 def _part(question: Question, side: Aligned, resamples: int) -> _Part:
     before, after = side.truth, side.predicted
     if isinstance(question, OneOf):
-        one, other = before[question.key].to_list(), after[question.key].to_list()
+        asked, unlike = side.asked(question.key), np.zeros(len(side.ids))
+        if not asked.any():
+            return _Part(unlike)
+        one, other = (rows[question.key].filter(asked).to_list() for rows in (before, after))
         same = np.array([x == y for x, y in zip(one, other, strict=True)])
         contrary = np.array([x != y and x is not None and y is not None for x, y in zip(one, other, strict=True)])
+        unlike[asked] = 10.0 * ~same + 5 * contrary
         moves = _one_of_moves(question.head, one, other)
-        return _Part(10.0 * ~same + 5 * contrary, moves, weighted_share(same, groups=side.groups), _table(one, other))
+        return _Part(unlike, moves, weighted_share(same, groups=side.groups[asked]), _table(one, other))
     if isinstance(question, YesNo):
-        moves, same = [], np.ones(len(side.ids), dtype=bool)
+        moves, same, seen = [], np.ones(len(side.ids), dtype=bool), np.zeros(len(side.ids), dtype=bool)
         for label in question.labels:
-            one, other = before[label.word].to_list(), after[label.word].to_list()
+            asked = side.asked(label.word)
+            one, other = (rows[label.word].filter(asked).to_list() for rows in (before, after))
+            seen |= asked
             if not any(x is not None for x in one) or not any(x is not None for x in other):
                 continue  # one side is never asked
-            same &= np.array([x == y for x, y in zip(one, other, strict=True)])
+            same[asked] &= np.array([x == y for x, y in zip(one, other, strict=True)])
             moves.append(_yes_no_move(question.head, label.key, one, other))
-        return _Part(2.0 * ~same, moves, weighted_share(same, groups=side.groups))
-    moves = _many_of_moves(question.head, before[question.key].to_list(), after[question.key].to_list())
+        return _Part(2.0 * ~same, moves, weighted_share(same[seen], groups=side.groups[seen]) if seen.any() else None)
+    asked = side.asked(question.key)
+    moves = _many_of_moves(question.head, *(rows[question.key].filter(asked).to_list() for rows in (before, after)))
     overlap = photo_scores(side, question.head)  # (n,) Jaccard, nan where a says nothing
-    seen = np.isfinite(overlap)
+    seen = np.isfinite(overlap) & asked
     if not seen.any():
         return _Part(np.zeros(len(side.ids)), moves)
     agreement = cluster_bootstrap(overlap[seen], side.groups[seen], resamples=resamples)

@@ -21,7 +21,8 @@ from vibe_assets.evaluate.combined import combined_share
 from vibe_assets.evaluate.figures import Expand, expansion, headline_titles
 from vibe_assets.evaluate.intervals import RESAMPLES, weighted_share
 from vibe_assets.evaluate.metrics import Confusion, Curve, LabelScore, Reliability
-from vibe_assets.questions import ManyOf, OneOf, Question, Questions, YesNo
+from vibe_assets.evaluate.ordinal import Ordinal, ordinal
+from vibe_assets.questions import ManyOf, OneOf, Question, Questions, Rating, YesNo
 from vibe_assets.records import METRICS, Estimate
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Evaluation:
     mistakes: tuple[Mistake, ...] = field(repr=False)
     questions: Questions = field(repr=False, compare=False)
     slices: tuple[SliceScore, ...] = ()
+    ordinals: Mapping[str, Ordinal] = field(default_factory=dict)  # kind -> how far ratings lie apart, of questions with a scale
 
     def table(self, kind: str) -> tuple[LabelScore, ...]:
         """The scores of one kind."""
@@ -94,6 +96,7 @@ class Evaluation:
             named += [(metric, score.label, getattr(score, metric)) for metric in ("precision", "recall", "f1")]
         named += [("average_precision", label, curve.average_precision) for label, curve in self.curves.items()]
         named += [("abstained", label, estimate) for label, estimate in self.abstained.items()]
+        named += [(metric, kind, estimate) for kind, found in self.ordinals.items() for metric, _, estimate in found.figures()]
         shared = {"at": at, "run_id": run_id, "subject": self.subject, "version": version, "truth": self.truth_kind}
         kept = ("value", "low", "high", "n", "baseline")
         rows = [
@@ -110,6 +113,8 @@ class Evaluation:
         further = {kind: table for kind, table in self.confusions.items() if table is not self.confusion}
         if further:
             told["further"] = {kind: {"confusion": table, "reliability": self.reliabilities.get(kind)} for kind, table in further.items()}
+        if self.ordinals:
+            told["ordinal"] = self.ordinals
         return json.dumps(_finite(told), ensure_ascii=False, indent=1)
 
 
@@ -168,6 +173,7 @@ def evaluate_labels(
         confusions={kind: part.confusion for kind, part in parts.items() if part.confusion is not None},
         curves={label: curve for part in every for label, curve in part.curves.items()},
         reliabilities={kind: part.reliability for kind, part in parts.items() if part.reliability is not None},
+        ordinals={kind: part.ordinal for kind, part in parts.items() if part.ordinal is not None},
         abstained={name: share for part in every for name, share in part.abstained.items()},
         mistakes=_sorted_mistakes([mistake for part in every for mistake in part.mistakes]),
         questions=questions,
@@ -225,6 +231,7 @@ class _Part:
     mistakes: Sequence[Mistake] = ()
     confusion: Confusion | None = None
     reliability: Reliability | None = None
+    ordinal: Ordinal | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
@@ -276,6 +283,7 @@ def _one_of_part(question: OneOf, side: Aligned, options: Mapping[str, Any]) -> 
             for i, k in enumerate(at) if not right[i]
         ],
         confusion=metrics.confusion(truth, guess, list(classes), shared["weights"]),
+        ordinal=ordinal(question, truth, guess, **shared, **options) if isinstance(question, Rating) else None,
         reliability=calibrated.reliability,
     )  # fmt: skip
 

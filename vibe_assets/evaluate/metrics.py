@@ -154,7 +154,7 @@ def label_scores(
             n=int(known[:, k].sum()),
             groups=len(np.unique(group[touched])),
             baseline=baseline,
-            unseen=_unseen(weight, touched, finite),
+            unseen=unseen_part(weight, touched, finite),
         )
         hits = truth[:, k] & predicted[:, k]
         scores.append(
@@ -167,7 +167,7 @@ def label_scores(
         if truth[:, k].any():
             f1_draws.append(np.where(true_sum > 0, draws, np.nan))  # a draw without the label cannot judge it
             baselines.append(baseline)
-    unseen = _unseen(weight, np.ones(n, dtype=bool), finite)
+    unseen = unseen_part(weight, np.ones(n, dtype=bool), finite)
     return scores, _macro(f1_draws, n=n, groups=len(np.unique(group)), baselines=baselines, unseen=unseen)
 
 
@@ -179,7 +179,7 @@ def _macro(draws: list[Floats], *, n: int, groups: int, baselines: list[float], 
     return score_estimate(mean, n=n, groups=groups, baseline=float(np.mean(baselines)), unseen=unseen)
 
 
-def _unseen(weight: Floats, among: Bools, finite: bool) -> float:
+def unseen_part(weight: Floats, among: Bools, finite: bool) -> float:
     """The share that was not seen of what these photos stand for; 1 of a population without end."""
     part = weight[among]
     return float((part * unseen_share(part)).sum() / part.sum()) if finite and len(part) else 1.0
@@ -264,7 +264,7 @@ def curve(
         n=n,
         groups=len(np.unique(codes[truth])),
         baseline=prior,
-        unseen=_unseen(weight, np.ones(n, dtype=bool), finite),
+        unseen=unseen_part(weight, np.ones(n, dtype=bool), finite),
         like_a_share=True,
     )
     if precision is None:
@@ -305,7 +305,7 @@ def brier(
         n=len(squares),
         groups=len(squares if groups is None else np.unique(np.asarray(groups))),
         baseline=baseline,
-        unseen=_unseen(weight, np.ones(len(squares), dtype=bool), finite),
+        unseen=unseen_part(weight, np.ones(len(squares), dtype=bool), finite),
     )
     if estimate is None:
         raise ValueError("expected at least one photo, got 0")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
-from vibe_assets.evaluate.figures import headline_titles, main_words
+from vibe_assets.evaluate.figures import capital, headline_titles, in_words, main_words
 from vibe_assets.evaluate.labels import Evaluation
 from vibe_assets.evaluate.metrics import LabelScore
 from vibe_assets.evaluate.page import TRUTHS, percent, worth
@@ -24,6 +24,9 @@ def headline_markdown(evaluation: Evaluation) -> str:
         baseline = "" if estimate.baseline is None else percent(estimate.baseline)
         interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
         lines.append(f"| {titles[name]} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} | {worth(estimate)} |")
+    for kind, found in evaluation.ordinals.items():
+        for title, value, interval, base, n in found.words():
+            lines.append(f"| {capital(in_words(kind))} {title} | **{value}** | {interval.replace('–', 'to')} | {base} | {n:,} | |")
     missing = f"; {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
     lines += ["", f"Against {TRUTHS.get(evaluation.truth_kind, evaluation.truth_kind)}, {evaluation.n:,} photos{missing}."]
     return "\n".join(lines)

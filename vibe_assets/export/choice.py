@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vibe_assets.questions import Field, ManyOf, OneOf, Questions
-from vibe_assets.records.answers import source_of, without_teacher
+from vibe_assets.records.answers import asked_of_people, source_of, without_teacher
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,8 +40,9 @@ def choose(source: str, voices: Mapping[str, pl.DataFrame], questions: Questions
     """The labels of `source` (a key of SOURCES): image_id, the columns of the questions, and a source, version and confidence for each.
 
     `voices` maps people, students and teacher to AUDITED_GROUND_TRUTH, PREDICTIONS and AUTO_GROUND_TRUTH rows; absent ones say nothing.
-    People's labels of a photo are taken whole: what they left unknown stays unknown. A student answers a field that it did not leave
-    open (and names at least one of many); what it is less sure of than `min_confidence` counts as left open. The teacher fills the rest.
+    People's labels of a photo are taken whole: what they left unknown stays unknown, unless they were never asked. A student answers a
+    field that it did not leave open (and names at least one of many); what it is less sure of than `min_confidence` counts as left open.
+    The teacher fills the rest.
     The confidence of a list is a list beside it. Photos of which nothing at all is known are not among the rows.
     """
     import polars as pl
@@ -111,7 +112,7 @@ def _voice(name: str, rows: pl.DataFrame, questions: Questions, min_confidence: 
             pl.when(known).then(pl.lit(name)).alias(source),
             pl.when(known).then(version).alias(versions),
             pl.lit(None, dtype=_types_of(field)[confidence]).alias(confidence),
-            (pl.lit(True) if whole else known).alias(f"{value}_says"),
+            (known | asked_of_people(value) if whole else known).alias(f"{value}_says"),
         ]
     return rows.select(columns)
 

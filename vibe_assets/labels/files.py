@@ -18,6 +18,7 @@ from vibe_assets.labels.positions import Element, FileFault, split_elements
 from vibe_assets.lake import write_text
 from vibe_assets.questions import ManyOf, Question, Questions, YesNo, normalise
 from vibe_assets.records import AUDITED_GROUND_TRUTH, Labels
+from vibe_assets.records.answers import unasked_questions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,15 +65,16 @@ def write_labels(rows: pl.DataFrame, path: Path, questions: Questions) -> Path:
 
 
 def write_audited(rows: pl.DataFrame, path: Path, questions: Questions) -> Path:
-    """AUDITED_GROUND_TRUTH rows -> pretty JSON list that `read_audited` reads back without the sample at hand."""
-    extra = ("inclusion_probability", "annotator")
-    photos = [
-        {
-            **labels_to_json(Labels.from_row(row, questions.columns), questions, with_unknown=True),
-            **{name: row[name] for name in extra},
-        }
-        for row in rows.iter_rows(named=True)
-    ]
+    """AUDITED_GROUND_TRUTH rows -> pretty JSON list that `read_audited` reads back without the sample at hand.
+
+    A question that nobody was asked has no member.
+    """
+    photos = []
+    for row in rows.iter_rows(named=True):
+        labels = labels_to_json(Labels.from_row(row, questions.columns), questions, with_unknown=True)
+        for key in unasked_questions(row, questions):
+            del labels[key]
+        photos.append({**labels, **{name: row[name] for name in ("inclusion_probability", "annotator")}})
     return write_text(path, json.dumps(photos, ensure_ascii=False, indent=2) + "\n")
 
 
@@ -104,7 +106,8 @@ def read_audited(
 
     `known_ids` are the library's photos. With `sample_rows` (AUDIT_SAMPLE) the file must hold exactly the sample's photos, and
     inclusion probabilities come from the sample, whatever the file says. Without it they are read from the file, which suits
-    only a file that `write_audited` wrote. `annotator` names who did it where the file does not.
+    only a file that `write_audited` wrote. `annotator` names who did it where the file does not. A question without a member was not
+    asked (a file of before there was the question); one with null was, and nobody could tell.
     Raises AuditedFileError naming every wrong line; then nothing was accepted.
     """
     import polars as pl
@@ -119,7 +122,9 @@ def read_audited(
         elif drawn is not None and labels.image_id not in drawn:
             check.fault(element, ("image_id",), f"{labels.image_id!r} is not in the sample; remove it, or audit the current sample")
         probability = drawn.get(labels.image_id) if drawn is not None else check.probability(element)
-        rows.append({**labels.row(), "inclusion_probability": probability, "annotator": check.annotator(element) or annotator})
+        unasked = [field.name for question in questions if question.key not in element.value for field in question.fields]
+        row = {**labels.row(), **dict.fromkeys(unasked), "unasked": unasked or None}
+        rows.append({**row, "inclusion_probability": probability, "annotator": check.annotator(element) or annotator})
     if drawn is not None and not check.unread:
         for image_id in sorted(drawn.keys() - check.seen.keys()):
             check.fault_at_end(f"photo {image_id!r} of the sample is missing; put it back (labels may be left unknown)")

@@ -32,7 +32,7 @@ TEMPLATES = {
 RESERVED = frozenset({  # columns that tables have beside the questions'
     "image_id", "folder_key", "rel_path", "path_bytes", "annotator", "inclusion_probability", "teacher", "mapping", "source", "heads",
     "encoder", "abstained", "overruled", "stratum", "group_id", "group_size", "draw", "at", "seed", "act", "blind", "spent_ms",
-    "reason", "margins", "provenance", "labels", "split", "link", "format", "width", "height", "bytes", "mtime_ns", "frames",
+    "reason", "margins", "unasked", "provenance", "labels", "split", "link", "format", "width", "height", "bytes", "mtime_ns", "frames",
     "orientation", "taken_at", "offset_min", "latitude", "longitude", "camera", "phash", "file_name", "path_uri", "detail",
     "stored_share", "tries", "tried_at", "measured_by", "embedding", "annotation", "model", "questions",
 })  # fmt: skip

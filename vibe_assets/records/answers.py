@@ -1,9 +1,9 @@
-"""Which source answered each question of a row of PREDICTIONS: the column `source`, written, read, and filled from the teacher."""
+"""Who answered each question of a row: of PREDICTIONS (`source`, written, read, and filled from the teacher), and of what people say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vibe_assets.questions.rules import settle
 
@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from vibe_assets.questions import Questions
 
 NOBODY, TEACHER = "none", "teacher"
+
+
+def asked_of_people(column: str) -> pl.Expr:
+    """Whether people were asked for this column of labels, in rows of AUDITED_GROUND_TRUTH: what they left null they could not tell."""
+    import polars as pl
+
+    return pl.col("unasked").list.contains(column).fill_null(False).not_()
+
+
+def unasked_questions(row: Mapping[str, Any], questions: Questions) -> list[str]:
+    """Keys of the questions of which people were asked nothing at all, of a row of AUDITED_GROUND_TRUTH."""
+    unasked = row["unasked"] or ()
+    return [question.key for question in questions if all(field.name in unasked for field in question.fields)]
 
 
 def source_text(sources: Mapping[str, str], questions: Questions) -> str:

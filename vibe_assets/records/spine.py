@@ -130,6 +130,7 @@ AUDITED_GROUND_TRUTH = Table(
         **LABELS,
         "inclusion_probability": Column("f64", "chance of this photo to be in the sample; null where unknown, weight 1"),
         "annotator": Column("str", "who"),
+        "unasked": Column("list[str]", "columns of labels that nobody was asked for, null for none; in the others null means: cannot tell"),
     },
     of_library=True,
 )

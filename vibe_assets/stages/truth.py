@@ -19,7 +19,7 @@ from vibe_assets.records import (
     PREDICTIONS,
     fingerprint,
 )
-from vibe_assets.records.answers import without_teacher
+from vibe_assets.records.answers import asked_of_people, without_teacher
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.verdicts import counted_verdicts, log_file_rows, mark_done, verdict_log
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vibe_assets.audit.verdicts import Verdict
+    from vibe_assets.questions import Questions
 
 
 def groups_of(platform: Platform) -> dict[str, str]:
@@ -100,9 +101,16 @@ def draw_audit_sample(platform: Platform, *, now: datetime | None = None) -> pl.
     rows = sample_rows(record, truth, paths, lake.of(AUDIT_SAMPLE))
     keep_draw(platform, record, now=now)
     lake.replace(AUDIT_SAMPLE, rows, commit=platform.commit)
-    people = lake.read_live(AUDITED_GROUND_TRUTH).select("image_id", *platform.questions.columns)
     # Who hands the file in must not undo what was checked, nor answer what people left open.
-    write_sample(rows.update(people, on="image_id", include_nulls=True), sample_file(platform), platform.questions)
+    write_sample(_with_people(rows, lake.read_live(AUDITED_GROUND_TRUTH), platform.questions), sample_file(platform), platform.questions)
+    return rows
+
+
+def _with_people(rows: pl.DataFrame, audited: pl.DataFrame, questions: Questions) -> pl.DataFrame:
+    """The rows with what people say in place of their labels, unknown as well; what nobody was asked stays."""
+    for name in questions.columns:
+        said = audited.filter(asked_of_people(name)).select("image_id", name)
+        rows = rows.update(said, on="image_id", include_nulls=True)
     return rows
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vibe_assets.audit.log import VerdictLog
 from vibe_assets.audit.settle import settled_part, truth_rows
 from vibe_assets.audit.verdicts import Act, Verdict
 from vibe_assets.records import AUDIT_DRAWS, AUDIT_SAMPLE, Labels
+from vibe_assets.records.answers import unasked_questions
 from vibe_assets.stages.platform import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import polars as pl
+
+    from vibe_assets.questions import Questions
 
 UNNAMED = "file"  # who said it, where an accepted file names nobody
 
@@ -56,7 +60,8 @@ def done_at(platform: Platform) -> datetime | None:
 def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     """Keep AUDITED_GROUND_TRUTH rows of an accepted file as verdicts; how many said something new.
 
-    A row that says what is settled already is left out: exporting, correcting three photos and handing in logs three verdicts.
+    A row that says what is settled already is left out: exporting, correcting three photos and handing in logs three verdicts. So is one
+    that says no more but leaves out a question: a file of before there was that question takes no answer to it away.
     """
     log, questions = verdict_log(platform), platform.questions
     settled = {row["image_id"]: row for row in truth_rows(log.verdicts(), questions).iter_rows(named=True)}
@@ -68,9 +73,9 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     for row in rows.iter_rows(named=True):
         unsaid = recorded if row["annotator"] else {**recorded, "annotator": None}  # a sample as it was written names nobody
         row["annotator"] = row["annotator"] or UNNAMED
-        if row["image_id"] in settled and {**row, **unsaid} == {**settled[row["image_id"]], **unsaid}:
+        if row["image_id"] in settled and _nothing_new(row, settled[row["image_id"]], unsaid, questions):
             continue
-        labels = Labels.from_row(row, questions.columns)
+        labels = Labels.from_row(row, [name for name in questions.columns if name not in (row["unasked"] or ())])
         act: Act = "accepted" if labels == filled.get(labels.image_id) else "corrected"
         shown = {"file": file, "inclusion_probability": row["inclusion_probability"]}
         verdicts.append(
@@ -81,6 +86,13 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     log.append_many(verdicts)
     log.close()
     return len(verdicts)
+
+
+def _nothing_new(row: Mapping[str, Any], settled: Mapping[str, Any], unsaid: Mapping[str, Any], questions: Questions) -> bool:
+    """Whether a file's row says what is settled already, as far as it speaks of it; of a question that was open "unknown" is new, too."""
+    unsaid = {**unsaid, **dict.fromkeys([*(row["unasked"] or ()), "unasked"])}
+    asked_first = set(unasked_questions(settled, questions)) - set(unasked_questions(row, questions))
+    return not asked_first and {**row, **unsaid} == {**settled, **unsaid}
 
 
 def _done_file(platform: Platform) -> Path:
