@@ -26,7 +26,7 @@ class StageError(UserError, RuntimeError):
 
 
 def library_questions(settings: Settings) -> Questions:
-    """The questions of the label file in force, the packaged ones without one, with names in the language in force. Raises LabelFileError."""
+    """The questions of the label file (or packaged), with names in the language in force. Raises LabelFileError."""
     path = settings.labels.taxonomy
     questions = load(None if path is None else settings.base / path)
     try:
