@@ -179,7 +179,7 @@ def test_any_questions_are_chosen_with_their_own_heads_and_confidences(others: Q
 
 def test_labels_of_any_questions_are_words_and_tags(others: Questions) -> None:
     row = row_of(others)
-    assert _labels(row, others) == "night, oak, moss, wood"
+    assert _labels(row, others).shown == "night, oak, moss, wood"
     assert label_tags(row, others) == ("oak", "tree", "moss", "wood", "night")
     assert label_tags({**row, "place": "place.elsewhere"}, others) == ("oak", "tree", "moss", "night"), "elsewhere says nothing"
     meaning = Meaning(others)

@@ -235,7 +235,7 @@ questions:
     assert found.columns == ("φωτογραφία", "有_人", "ist_größer")
     assert found["φωτογραφία"].keys == ("φωτογραφία.σπίτι", "φωτογραφία.straße")
     person, bigger = found["标签"].labels
-    assert (person.name("ar"), person.name("zh"), person.name("en")) == ("شخص", '有"人"', "شخص")
+    assert (person.name("ar"), person.name("zh"), person.name("en")) == ("شخص", '有"人"', "شخص"), "without one of its own, the first"
     assert bigger.name("en") == "*Bigger* | `x` [a](b) <b>", "names are kept as they are; who writes them escapes them"
     assert json.loads(json.dumps(found.schema)) == found.schema
     told = found.tell({"φωτογραφία": "ΣΠΊΤΙ", "有_人": True}, min_confidence=0.5, include_non_main=False)

@@ -140,11 +140,12 @@ class Desk:
         held = [verdict for image_id, verdict in self.held(annotator).items() if image_id in self.photos]
         skipped = sum(verdict.act == "skipped" for verdict in held)
         known, main = self._precision(), self.questions.main
+        about = "" if main is None else self.questions.name(main.key, main.key.replace("_", " "))
         told = known.n >= FEW or known.n == known.population
         return {
             "photos": len(self.photos), "judged": len(held) - skipped, "skipped": skipped,
             "half_width": None if known.share is None else known.half_width, "target": known.target,
-            "sentence": known.sentence(f"{main.key.replace('_', ' ')} accuracy") if main is not None and told else "",
+            "sentence": known.sentence(f"{about} accuracy") if about and told else "",
         }  # fmt: skip
 
     # -- what is said --------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The audit sample -> tasks and labelling config for Label Studio; its JSON and JSON-MIN exports -> verdicts.
 
 A task's `data` holds what the way back needs: image_id, the chance of being drawn, and the labels that were filled in (none: blind).
-Choices are written without the prefix of their keys, for people: food, has_smile, electronics.display.monitor. A yes or no that is not
-ticked is false, one ticked under "cannot tell" is unknown. Formats: https://labelstud.io/guide/task_format and guide/predictions.
+Choices are written without the prefix of their keys, for people: food, has_smile, electronics.display.monitor. Where the label file gives a
+label a name, people see that, and the key is the choice's alias, which stands in predictions and exports. A yes or no that is not ticked is
+false, one ticked under "cannot tell" is unknown. Formats: https://labelstud.io/guide/task_format, guide/predictions and tags/choice.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from xml.etree import ElementTree as ET
 from vibe_assets.audit.verdicts import Act, Verdict
 from vibe_assets.labels.files import MAX_FAULTS, AuditedFileError
 from vibe_assets.labels.positions import Element, FileFault, split_elements
-from vibe_assets.questions import ManyOf, OneOf, Question, YesNo
+from vibe_assets.questions import Label, ManyOf, OneOf, Question, YesNo
 from vibe_assets.records import Labels
+from vibe_assets.strangers import xml_text
 
 if TYPE_CHECKING:
     from vibe_assets.questions import Questions
@@ -92,15 +94,31 @@ def labelling_config(questions: Questions) -> str:
     view = ET.Element("View")
     ET.SubElement(view, "Image", name="image", value="$image", zoom="true", zoomControl="true", rotateControl="true")
     for control in controls(questions):
-        asked = f"{control.question.text(questions.languages[0])}{': what cannot be told?' if control.unknown else ''}"
-        ET.SubElement(view, "Header", value=TITLES.get(control.name, asked))
+        ET.SubElement(view, "Header", value=_title(control, questions))
         kind = {"choice": "single" if isinstance(control.question, OneOf) else "multiple"}
         kind |= {"required": "true"} if control.question is questions.main else {}
         box = ET.SubElement(view, "Choices", {"name": control.name, "toName": "image", "showInline": "true", **kind})
+        names = questions.distinct(control.question.keys)
         for label in control.question.labels:
-            ET.SubElement(box, "Choice", value=label.word)
+            ET.SubElement(box, "Choice", _choice(label, names.get(label.key)))
     ET.indent(view)
     return ET.tostring(view, encoding="unicode") + "\n"
+
+
+def _title(control: Control, questions: Questions) -> str:
+    given = questions.name(control.question.key, "")
+    asked = given or control.question.text(questions.language)
+    text = f"{asked}: what cannot be told?" if control.unknown else asked
+    return _shown(text) if given else TITLES.get(control.name, text)
+
+
+def _choice(label: Label, name: str | None) -> dict[str, str]:
+    return {"value": label.word} if name is None else {"value": _shown(name), "alias": label.word}
+
+
+def _shown(text: str) -> str:
+    """Text of an attribute: with `$` Label Studio would look for a member of the task."""
+    return xml_text(text).replace("$", "\N{FULLWIDTH DOLLAR SIGN}")
 
 
 def tasks(

@@ -20,7 +20,7 @@ def vocabulary(questions: Questions) -> list[dict[str, Any]]:
 
     `hotkey` is one stroke, two, or empty: of a label; of a question it is unknown (one_of) or goes to its search (many_of).
     """
-    language, keys, drawn = questions.languages[0], _hotkeys(questions), set[str]()
+    language, keys, drawn = questions.language, _hotkeys(questions), set[str]()
     found = []
     for question in questions:
         first = question.learnt_as not in drawn
@@ -29,7 +29,9 @@ def vocabulary(questions: Questions) -> list[dict[str, Any]]:
         label = "label" if isinstance(question, ManyOf) and question.head == question.key else question.head  # one of several
         found.append({
             "key": question.key, "type": question.learnt_as, "id": IDS[question.learnt_as] if first else f"q-{question.key}",
-            "noun": question.key.replace("_", " "), "title": _title(question, language), "label": label.replace("_", " "),
+            "noun": questions.name(question.key, question.key.replace("_", " ")),
+            "title": questions.name(question.key, _title(question, language)),
+            "label": questions.name(question.key, label.replace("_", " ")),
             "main": question is questions.main, "searched": searched, "asked": question.asked, "hotkey": keys.get(question.key, ""),
             "labels": [_label(question, label, language, keys, searched) for label in question.labels],
         })  # fmt: skip
@@ -38,7 +40,7 @@ def vocabulary(questions: Questions) -> list[dict[str, Any]]:
 
 def _label(question: Question, label: Label, language: str, keys: dict[str, str], searched: bool) -> dict[str, Any]:
     known = {"key": label.key, "word": label.word, "name": _name(question, label, language), "hotkey": keys.get(label.key, "")}
-    return {**known, "words": list(label.words)} if searched else known
+    return {**known, "words": list(dict.fromkeys((*label.words, *label.names.values())))} if searched else known
 
 
 def _title(question: Question, language: str) -> str:
@@ -50,7 +52,7 @@ def _title(question: Question, language: str) -> str:
 
 def _name(question: Question, label: Label, language: str) -> str:
     """has_smile -> Smile, where the file names it no better."""
-    if not isinstance(question, YesNo) or language in label.names:
+    if not isinstance(question, YesNo) or label.given(language):
         return label.name(language)
     return re.sub(r"^(has|is)_", "", label.word).replace("_", " ").capitalize()
 
@@ -61,7 +63,7 @@ def _hotkeys(questions: Questions) -> dict[str, str]:
     Those of the file come first, then digits for the main question and letters of their names for yes and no; what is left of a question
     shares a first stroke.
     """
-    language, main = questions.languages[0], questions.main
+    language, main = questions.language, questions.main
     keys: dict[str, str] = {}
     singles, leaders = set(COMMANDS), set[str]()
 

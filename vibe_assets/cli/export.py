@@ -14,6 +14,7 @@ from vibe_assets.words import some
 
 if TYPE_CHECKING:
     from vibe_assets.export.sidecar_files import Outcome
+    from vibe_assets.questions import Questions
     from vibe_assets.stages.sidecars import Qualification
 
 SHOWN = 20  # rows of a table of what was left out
@@ -39,7 +40,9 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Whose labels; best: people's where they looked, else the students' answer, else the teacher's.",
             ),
             click.option("--folder", "folders", multiple=True, metavar="KEY", help="Only this folder (see `vibe folders`); repeatable."),
-            click.option("--scene", "scenes", multiple=True, metavar="SCENE", help="Only photos with this scene, say food; repeatable."),
+            click.option(
+                "--scene", "scenes", multiple=True, metavar="SCENE", help="Only photos with this scene, say food (or its name); repeatable."
+            ),
             click.option(
                 "--min-confidence", type=Number(0, 1), metavar="P",
                 help="Labels that the students are less sure of count as left open. People and teacher state no confidence.",
@@ -139,13 +142,13 @@ def xmp(
     selection = Selection(labels, folders, scenes, min_confidence)
     check_selection(home, selection)
     qualified = qualify(home, selection)
-    _table(qualified)
+    _table(qualified, home.questions)
     show_outcomes(write_sidecars(home, selection, qualified, into=into, dry_run=dry_run), dry_run=dry_run)
     if not any(one.qualifies for one in qualified):
         nothing("no label qualifies for sidecars: the table says why; more audited photos narrow the intervals")
 
 
-def _table(qualified: list[Qualification]) -> None:
+def _table(qualified: list[Qualification], questions: Questions) -> None:
     """Labels that may be written first; then the others, the most frequent first."""
     own = [one for one in qualified if one.precision is None and one.qualifies]
     if own:
@@ -153,8 +156,11 @@ def _table(qualified: list[Qualification]) -> None:
         said = f"{some(len(own), 'label')} of people themselves ({photos} times on photos) may be written as they are"
         tell(said, labels_of_people=len(own))
     judged = sorted((one for one in qualified if one not in own), key=lambda one: (not one.qualifies, -one.photos, one.label))
+    columns = ["label", "from", "precision [95 %]", "n", "photos", "written"]
     rows = [(one.label, one.source, *_figures(one), one.photos, "yes" if one.qualifies else f"no: {one.why}") for one in judged]
-    show("Labels of machines, against people", ["label", "from", "precision [95 %]", "n", "photos", "written"], rows, name="labels")
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    named = [(questions.name(label), *rest) for label, *rest in rows]
+    show("Labels of machines, against people", columns, named, name="labels", records=records)
 
 
 def _figures(one: Qualification) -> tuple[str, int]:

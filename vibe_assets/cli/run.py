@@ -59,7 +59,7 @@ def run(assets: tuple[str, ...], folders: tuple[str, ...]) -> None:
         raise (stopped or error) from None
     keep(status=as_facts(found))
     if document() is None:
-        print_status(found)
+        print_status(found, home.questions)
     if why := [str(stopped)] if stopped else not_done(found, tally.failed):
         click.echo(f"Error: {visible('; '.join(why))}", err=True)
     leave(1 if why else 0)

@@ -34,7 +34,7 @@ def search(text: str | None, like: Path | None, top: int, every: bool, in_browse
         (number, f"{shot.cosine:.3f}", shot.rel_path + (f" (+{shot.alike} alike)" if shot.alike else ""), shot.labels)
         for number, shot in enumerate(found.shots, 1)
     ]
-    records = [{"photo": shot.rel_path, "cosine": shot.cosine, "alike": shot.alike, "labels": shot.labels} for shot in found.shots]
+    records = [{"photo": shot.rel_path, "cosine": shot.cosine, "alike": shot.alike, "labels": shot.keys} for shot in found.shots]
     show("Nearest photos", ["", "cosine", "photo", "labels"], rows, name="photos", records=records)
     if found.skipped:
         tell(f"{some(found.skipped, 'photo')} passed over: without a vector of the current encoder", skipped=found.skipped)

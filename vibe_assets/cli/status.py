@@ -18,6 +18,7 @@ from vibe_assets.words import some
 if TYPE_CHECKING:
     from vibe_assets.defs.retries import Retry
     from vibe_assets.defs.standing import GraphStatus
+    from vibe_assets.questions import Questions
     from vibe_assets.stages.platform import Platform
     from vibe_assets.stages.status import LibraryStatus
 
@@ -58,11 +59,12 @@ def status(as_json: bool) -> None:
     \b
     Example: vibe status --json
     """
-    found = read_status(platform())
+    home = platform()
+    found = read_status(home)
     if as_json:
         click.echo(json.dumps(as_facts(found), indent=2, ensure_ascii=False))
     else:
-        print_status(found)
+        print_status(found, home.questions)
 
 
 def read_status(home: Platform) -> Status:
@@ -173,8 +175,8 @@ def next_step(home: Platform, library: LibraryStatus, graph: GraphStatus) -> Nex
 
 
 # -- for people --------------------------------------------------------------------------------------------------------
-def print_status(found: Status) -> None:
-    """A screen of lines."""
+def print_status(found: Status, questions: Questions | None = None) -> None:
+    """A screen of lines; columns of `questions` have the names that people read."""
     library, graph = found.library, found.graph
     _head("Library")
     _line("photos", found.root or "not named yet")
@@ -185,7 +187,7 @@ def print_status(found: Status) -> None:
     _line("heads", ", ".join(library.heads.values()) or "none in force")
     for kind, reason in library.headless.items():
         _line("", f"{kind}: {reason}")
-    _line("labels", _by_whom(library.labelled) or "none yet")
+    _line("labels", _by_whom(library.labelled, questions) or "none yet")
     cost = library.cost
     spent = f"{some(cost.answers, 'answer')}, {some(cost.tokens, 'token')}, {_duration(cost.teacher_s)} of the teacher's time"
     _line("cost", spent + (f", {cost.usd:.2f} US dollars for the tag benchmark" if cost.usd is not None else ""))
@@ -210,12 +212,13 @@ def print_status(found: Status) -> None:
     _line(found.next.command, found.next.why)
 
 
-def _by_whom(labelled: dict[str, dict[str, int]]) -> str:
+def _by_whom(labelled: dict[str, dict[str, int]], questions: Questions | None) -> str:
     """Who answers how many photos, questions with the same figures together."""
     alike: dict[str, list[str]] = {}
+    name = str if questions is None else questions.name
     for question, by in labelled.items():
-        alike.setdefault(", ".join(f"{photos:,} by {who.replace('_', '-')}" for who, photos in by.items()), []).append(question)
-    return "; ".join(f"{', '.join(questions)}: {figures}" for figures, questions in alike.items())
+        alike.setdefault(", ".join(f"{photos:,} by {who.replace('_', '-')}" for who, photos in by.items()), []).append(name(question))
+    return "; ".join(f"{', '.join(names)}: {figures}" for figures, names in alike.items())
 
 
 def _head(text: str) -> None:

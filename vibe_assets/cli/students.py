@@ -67,7 +67,7 @@ def classify(paths: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         sys.stdout.write(rows.write_ndjson())
     else:
-        columns = ["photo", *(question.key for question in home.questions), "note"]
+        columns = ["photo", *(home.questions.name(question.key) for question in home.questions), "note"]
         show("Labels", columns, [_labels_line(row, home.questions) for row in rows.iter_rows(named=True)])
     if rows["reason"].null_count() == 0:
         nothing(f"no photo could be read: {rows['detail'][0]}" if rows.height else "no photo in what was given")
@@ -87,22 +87,24 @@ def _check_kind(home: Platform, kind: str) -> None:
 def _labels_line(row: dict[str, Any], questions: Questions) -> tuple[Any, ...]:
     from vibe_assets.records.answers import source_in_words
 
-    said = [", ".join(_said(row, question)) for question in questions]
+    said = [", ".join(_said(row, question, questions)) for question in questions]
     return (row["rel_path"], *said, row["reason"] or source_in_words(row["source"]))
 
 
-def _said(row: dict[str, Any], question: Question) -> list[str]:
+def _said(row: dict[str, Any], question: Question, questions: Questions) -> list[str]:
     """The labels of a question that hold, with their confidence."""
     from vibe_assets.questions import ManyOf, OneOf
 
     match question:
         case OneOf():
             (field,) = question.fields
-            return [_sure((row[field.name] or "open").removeprefix(f"{question.prefix}."), row[field.confidence])]
+            key = row[field.name] or "open"
+            return [_sure(questions.name(key, key.removeprefix(f"{question.prefix}.")), row[field.confidence])]
         case ManyOf():
             (field,) = question.fields
-            return [pair.removeprefix(f"{question.prefix}.").replace("=", " ") for pair in row[field.confidence] or ()]
-    return [_sure(field.name, row[field.confidence]) for field in question.fields if row[field.name]]
+            pairs = (pair.rpartition("=") for pair in row[field.confidence] or ())
+            return [f"{questions.name(key, key.removeprefix(f'{question.prefix}.'))} {sure}" for key, _, sure in pairs]
+    return [_sure(questions.name(field.name), row[field.confidence]) for field in question.fields if row[field.name]]
 
 
 def _sure(word: str, confidence: float | None) -> str:

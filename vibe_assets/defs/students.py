@@ -10,7 +10,7 @@ from vibe_assets.defs.orders import taken_over
 from vibe_assets.defs.questions import QUESTIONS, head_name
 from vibe_assets.defs.reports import teacher_report
 from vibe_assets.defs.resources import Installation
-from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth
+from vibe_assets.defs.truth import audited_ground_truth, auto_ground_truth, named
 from vibe_assets.questions import Question
 from vibe_assets.stages import students
 
@@ -57,9 +57,9 @@ def head_asset(question: Question) -> dg.AssetsDefinition:
                 "labels": len(card.labels),
                 "photos in training": trained.n_train,
                 "seconds": round(trained.seconds, 2),
-                "left out (too few positives)": counts_table("label", dict(card.left_out)),
+                "left out (too few positives)": counts_table("label", named(dict(card.left_out), platform.questions)),
                 "file": dg.MetadataValue.path(str(trained.path)),
-                "left open": "; ".join(f"{label}: {why}" for label, why in card.open.items()) or "no label",
+                "left open": "; ".join(f"{platform.questions.name(label)}: {why}" for label, why in card.open.items()) or "no label",
                 "new folders": str(card.carry_over.get("note", "")),
                 "test split": dg.MetadataValue.md(students.scores_markdown(trained)),
             },

@@ -1,6 +1,6 @@
 """Annotations -> [truth]: automatic labels, the sample that people check, and what they say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 import polars as pl
@@ -113,14 +113,22 @@ def label_counts(rows: pl.DataFrame, questions: Questions) -> dict[str, dg.Metad
     for question in questions:
         columns = [field.name for field in question.fields]
         if isinstance(question, YesNo):
-            found[question.key] = counts_table(f"{question.head} (true)", {name: int(rows[name].sum() or 0) for name in columns})
+            counts = {name: int(rows[name].sum() or 0) for name in columns}
         elif isinstance(question, ManyOf):
             said = rows[question.key].explode().drop_nulls().value_counts(sort=True).head(MOST_SHOWN)
-            found[question.key] = counts_table(question.head, {str(name): count for name, count in said.iter_rows()})
+            counts = {str(name): count for name, count in said.iter_rows()}
         else:
             one = rows[question.key].value_counts(sort=True)
-            found[question.key] = counts_table(question.head, {str(name or "(none)"): count for name, count in one.iter_rows()})
+            counts = {str(name or "(none)"): count for name, count in one.iter_rows()}
+        title = markdown_cell(questions.name(question.key, question.head)) + (" (true)" if isinstance(question, YesNo) else "")
+        found[question.key] = counts_table(title, named(counts, questions))
     return found
+
+
+def named(counts: Mapping[str, int], questions: Questions) -> dict[str, int]:
+    """The counts by the names that people read; where two are the same, with the key behind."""
+    names = questions.distinct(list(counts))
+    return {names.get(key, key): count for key, count in counts.items()}
 
 
 def strange_table(words: Sequence[tuple[str, str, int, str]]) -> dg.MetadataValue:

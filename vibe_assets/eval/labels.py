@@ -28,6 +28,7 @@ from vibe_assets.records import (
 from vibe_assets.records.answers import without_teacher
 from vibe_assets.settings import Settings, load_settings
 from vibe_assets.storage import below
+from vibe_assets.strangers import visible
 
 if TYPE_CHECKING:
     import polars as pl
@@ -216,8 +217,9 @@ def judge(sources: Sources, *, seed: int = 0, resamples: int = 2000, use_weights
 def _show(evaluation: Evaluation, plain: Evaluation) -> None:
     """Headline figures with those of the same photos unweighted beside them, then every label, then the confusion matrix."""
     from rich.table import Table
+    from rich.text import Text
 
-    from vibe_assets.evaluate.figures import capital, headline_titles, in_words
+    from vibe_assets.evaluate.figures import headline_titles, kind_title
     from vibe_assets.evaluate.report import TRUTHS, percent
     from vibe_assets.progress import print_table
 
@@ -227,15 +229,20 @@ def _show(evaluation: Evaluation, plain: Evaluation) -> None:
     table = Table(title=title, title_justify="left")
     for name in ("figure", "value", "95 % interval", *(["unweighted"] if evaluation.weighted else []), "baseline", "n"):
         table.add_column(name, justify="left" if name == "figure" else "right")
-    unweighted, titles = _figures(plain), headline_titles(evaluation.questions)
+    questions, unweighted = evaluation.questions, _figures(plain)
+    titles = headline_titles(questions)
+    titles |= {f"{score.label} F1": f"{questions.name(score.label)} F1" for score in evaluation.labels}
+    titles |= {f"{column} left open": f"{questions.name(column)} left open" for column in evaluation.abstained}
     for name, e in _figures(evaluation).items():
         baseline = "" if e.baseline is None else percent(e.baseline)
         beside = [percent(unweighted[name].value) if name in unweighted else ""] if evaluation.weighted else []
-        table.add_row(titles.get(name, name), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}")
+        table.add_row(
+            Text(visible(titles.get(name, name))), percent(e.value), f"{percent(e.low)} – {percent(e.high)}", *beside, baseline, f"{e.n:,}"
+        )
     for kind, found in evaluation.ordinals.items():
         for title, value, interval, base, n in found.words():
             beside = [{name: said for name, said, *_ in plain.ordinals[kind].words()}.get(title, "")] if evaluation.weighted else []
-            table.add_row(f"{capital(in_words(kind))} {title}", value, interval, *beside, base, f"{n:,}")
+            table.add_row(Text(visible(f"{kind_title(kind, evaluation.questions)} {title}")), value, interval, *beside, base, f"{n:,}")
     print_table(table)
     _show_labels(evaluation)
     _show_confusion(evaluation)
@@ -251,6 +258,7 @@ def _figures(evaluation: Evaluation) -> dict[str, Estimate]:
 def _show_labels(evaluation: Evaluation) -> None:
     """Precision, recall and F1 of every label that truth or prediction has."""
     from rich.table import Table
+    from rich.text import Text
 
     from vibe_assets.evaluate.report import percent
     from vibe_assets.progress import print_table
@@ -261,14 +269,16 @@ def _show_labels(evaluation: Evaluation) -> None:
     for score in evaluation.labels:
         if score.support or score.predicted:
             figures = ["" if e is None else percent(e.value) for e in (score.precision, score.recall, score.f1)]
-            table.add_row(score.label, f"{score.support:,}", f"{score.predicted:,}", *figures)
+            table.add_row(Text(visible(evaluation.questions.name(score.label))), f"{score.support:,}", f"{score.predicted:,}", *figures)
     if table.row_count:
         print_table(table)
 
 
 def _show_confusion(evaluation: Evaluation) -> None:
     """Photos by true and predicted label of each question with one answer, counted, not weighted."""
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from vibe_assets.evaluate.figures import plural
     from vibe_assets.evaluate.report_parts import seen_only
@@ -277,13 +287,18 @@ def _show_confusion(evaluation: Evaluation) -> None:
     for question in evaluation.questions:
         if (confusion := evaluation.confusions.get(question.head)) is None:
             continue
-        shown, prefix = seen_only(confusion), f"{question.prefix}."
-        table = Table(title=f"{plural(question)}, photos: truth in rows, prediction in columns", title_justify="left")
+        shown, questions = seen_only(confusion), evaluation.questions
+        title = escape(visible(plural(question, questions)))
+        table = Table(title=f"{title}, photos: truth in rows, prediction in columns", title_justify="left")
+        columns, rows = (
+            [Text(visible(questions.name(label, label.removeprefix(f"{question.prefix}.")))) for label in labels]
+            for labels in (shown.columns, shown.rows)
+        )
         table.add_column("truth")
-        for label in shown.columns:
-            table.add_column(label.removeprefix(prefix), justify="right")
-        for label, photos in zip(shown.rows, shown.photos, strict=True):
-            table.add_row(label.removeprefix(prefix), *(f"{n:,}" if n else "" for n in photos))
+        for name in columns:
+            table.add_column(name, justify="right")
+        for name, photos in zip(rows, shown.photos, strict=True):
+            table.add_row(name, *(f"{n:,}" if n else "" for n in photos))
         print_table(table)
 
 

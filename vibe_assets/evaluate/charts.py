@@ -9,19 +9,24 @@ import base64
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unicodedata import bidirectional
 
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Curve, LabelScore, Reliability
 from vibe_assets.records import Estimate
+from vibe_assets.strangers import shortened
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LONGEST = 24  # characters of a name in a picture
+Name = Callable[[str], str]  # key of a label -> what people read
 INK, MUTED, LINE, ACCENT, WARM = "#010101", "#010102", "#010103", "#010104", "#010105"
 VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", ACCENT: "var(--accent)", WARM: "var(--warm)"}
 PLAIN = {INK: "#333333", MUTED: "#6b6f74", LINE: "#dddddd", ACCENT: "#0b6e69", WARM: "#b4540a"}  # on white paper
@@ -48,19 +53,34 @@ def short(label: str) -> str:
     return label.rpartition(".")[2].replace("_", " ")
 
 
-def precision_recall(curve: Curve, chosen: LabelScore | None = None) -> str:
+def _drawn(label: str, name: Name) -> str:
+    """The name where the font of the pictures has its letters, and they run from left to right; else the key, in words."""
+    text, there = name(label), _letters()
+    if text == short(label) or not all(ord(letter) in there and bidirectional(letter) not in ("R", "AL") for letter in text):
+        return short(label)
+    return shortened(text, LONGEST)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+
+
+def precision_recall(curve: Curve, chosen: LabelScore | None = None, name: Name = short) -> str:
     """SVG of precision over recall: the sweep, the label's share as baseline, and the point where the labels in use stand."""
     with _drawing(3.1, 2.5) as (figure, (axes,)):
         _draw_curve(axes, curve, chosen)
-        return _svg(figure, f"Precision over recall of {short(curve.label)}")
+        return _svg(figure, f"Precision over recall of {name(curve.label)}")
 
 
-def curves_png(curves: Sequence[tuple[Curve, LabelScore | None]]) -> str:
+def curves_png(curves: Sequence[tuple[Curve, LabelScore | None]], name: Name = short) -> str:
     """Data URL of a PNG with one such square per label, for places that show only images."""
     with _drawing(2.3 * len(curves), 2.4, columns=len(curves)) as (figure, panels):
         for axes, (curve, chosen) in zip(panels, curves, strict=True):
             _draw_curve(axes, curve, chosen)
-            axes.set_title(short(curve.label), fontsize=9)
+            axes.set_title(_drawn(curve.label, name), fontsize=9, parse_math=False)
         return _png(figure)
 
 
@@ -81,12 +101,12 @@ def calibration(before: Reliability | None, after: Reliability | None) -> str:
         return _svg(figure, "Calibration: share right over confidence")
 
 
-def calibration_png(pairs: Mapping[str, tuple[Reliability | None, Reliability | None]]) -> str:
+def calibration_png(pairs: Mapping[str, tuple[Reliability | None, Reliability | None]], name: Name = short) -> str:
     """Data URL of a PNG with one such square per label, for places that show only images."""
     with _drawing(2.4 * len(pairs), 2.6, columns=len(pairs)) as (figure, panels):
         for axes, (label, (before, after)) in zip(panels, pairs.items(), strict=True):
             _draw_calibration(axes, before, after)
-            axes.set_title(short(label), fontsize=9)
+            axes.set_title(_drawn(label, name), fontsize=9, parse_math=False)
         return _png(figure)
 
 
@@ -164,7 +184,7 @@ def history(title: str, at: Sequence[datetime], estimates: Sequence[Estimate], c
         return _svg(figure, title)
 
 
-def confusion_png(confusion: Confusion) -> str:
+def confusion_png(confusion: Confusion, name: Name = short) -> str:
     """Data URL of a small PNG: row shares of the confusion matrix, for places that show only images."""
     with _drawing(0.42 * len(confusion.columns) + 1.7, 0.36 * len(confusion.rows) + 1.3) as (figure, (axes,)):
         totals = [sum(row) or 1 for row in confusion.shares]
@@ -176,8 +196,9 @@ def confusion_png(confusion: Confusion) -> str:
                 if photos:
                     colour = "white" if cells[r][c] > 0.5 else "#333333"
                     axes.text(c, r, str(photos), ha="center", va="center", color=colour, fontsize=7)
-        axes.set_xticks(range(len(confusion.columns)), [short(label) for label in confusion.columns], rotation=45, ha="right")
-        axes.set_yticks(range(len(confusion.rows)), [short(label) for label in confusion.rows])
+        columns, rows = ([_drawn(label, name) for label in labels] for labels in (confusion.columns, confusion.rows))
+        axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(len(rows)), rows, parse_math=False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("truth")
         return _png(figure)

@@ -146,6 +146,7 @@ def render_drift(
     moved = sorted({key for drift in shown for key, change in drift.deltas.items() if change}, key=lambda key: (key == none, key))
     return render(
         "drift.html",
+        questions,
         title="What has moved?",
         subtitle="Every headline figure since the first report, and the labels' shares by folder",
         generated_at=generated_at,
@@ -199,8 +200,8 @@ def series_markdown(series: Sequence[Series], questions: Questions) -> str:
         last, shown = one.estimates[-1], _chart(one, titles[one.metric], drawn=False)
         change = "" if shown["change"] is None else signed(shown["change"])
         interval = f"{percent(last.low)} – {percent(last.high)}"
-        of, points = SUBJECTS[(one.subject, one.truth)], len(one.estimates)
-        lines.append(f"| {of} | {titles[one.metric]} | {percent(last.value)} | {interval} | {last.n:,} | {change} | {points} |")
+        of, name, points = SUBJECTS[(one.subject, one.truth)], markdown_cell(titles[one.metric]), len(one.estimates)
+        lines.append(f"| {of} | {name} | {percent(last.value)} | {interval} | {last.n:,} | {change} | {points} |")
     return "\n".join(lines)
 
 

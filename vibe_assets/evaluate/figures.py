@@ -45,16 +45,16 @@ def headline_titles(questions: Questions) -> dict[str, str]:
     return in_headline_order(questions, _figures, _calibration)
 
 
-def in_headline_order(questions: Questions, *texts: Callable[[Question], dict[str, str]]) -> dict[str, str]:
+def in_headline_order(questions: Questions, *texts: Callable[[Question, Questions], dict[str, str]]) -> dict[str, str]:
     """What `texts` say of headline figures: of the first question of each type, text by text, then of the further ones."""
     found: dict[str, str] = {}
     for text in texts:
         for question in questions:
             if question is questions.of_type(type(question))[0]:
-                found |= text(question)
+                found |= text(question, questions)
     for question in questions:
         for text in texts:
-            found |= text(question)
+            found |= text(question, questions)
     return found
 
 
@@ -63,8 +63,8 @@ def lower_is_better(figure: str) -> bool:
     return figure.endswith(LOWER)
 
 
-def _figures(question: Question) -> dict[str, str]:
-    key, name, one = question.key, capital(in_words(question.key)), in_words(question.head)
+def _figures(question: Question, questions: Questions) -> dict[str, str]:
+    key, name, one = question.key, _title(question, questions), one_of(question, questions)
     if isinstance(question, OneOf):
         return {
             f"{key}_accuracy_blind": f"{name} accuracy by blind answers",
@@ -83,10 +83,10 @@ def _figures(question: Question) -> dict[str, str]:
     return {f"{key}_macro_f1": f"{name} macro-F1"}
 
 
-def _calibration(question: Question) -> dict[str, str]:
+def _calibration(question: Question, questions: Questions) -> dict[str, str]:
     if not isinstance(question, OneOf):
         return {}
-    name = capital(in_words(question.key))
+    name = _title(question, questions)
     return {f"{question.key}_ece": f"{name} calibration error", f"{question.key}_brier": f"{name} Brier score"}
 
 
@@ -106,31 +106,50 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def noun(question: Question) -> str:
+def _title(question: Question, questions: Questions) -> str:
+    return questions.name(question.key, capital(in_words(question.key)))
+
+
+def kind_title(kind: str, questions: Questions) -> str:
+    """Title of a figure of the question that a head answers."""
+    return _title(question_of(kind, questions), questions)
+
+
+def one_of(question: Question, questions: Questions) -> str:
+    """What one of its labels is called: scene, attribute, object; a given name stands for one and for several."""
+    return questions.name(question.key, in_words(question.head))
+
+
+def noun(question: Question, questions: Questions) -> str:
     """What an answer is, in a sentence: the scene, the attributes, the objects."""
-    return in_words(question.head if isinstance(question, OneOf) else question.key)
+    return questions.name(question.key, in_words(question.head if isinstance(question, OneOf) else question.key))
 
 
-def plural(question: Question) -> str:
+def plural(question: Question, questions: Questions) -> str:
     """Several of them: scenes, attributes, objects."""
-    return noun(question) + ("s" if isinstance(question, OneOf) else "")
+    return questions.name(question.key, f"{in_words(question.head)}s" if isinstance(question, OneOf) else in_words(question.key))
+
+
+def title(question: Question, questions: Questions) -> str:
+    """Title of its part of a page: Scenes, Attributes, Objects."""
+    return questions.name(question.key, capital(plural(question, questions)))
 
 
 def titles(questions: Questions) -> dict[str, str]:
-    """Kind -> title of its part of a page: Scenes, Attributes, Objects."""
-    return {question.head: capital(plural(question)) for question in questions}
+    """Kind -> title of its part of a page."""
+    return {question.head: title(question, questions) for question in questions}
 
 
 def main_words(questions: Questions) -> tuple[str, str]:
     """One label and several of the question in headlines: scene, scenes."""
-    return ("label", "labels") if questions.main is None else (noun(questions.main), plural(questions.main))
+    return ("label", "labels") if questions.main is None else (noun(questions.main, questions), plural(questions.main, questions))
 
 
-def about(question: Question) -> str:
+def about(question: Question, questions: Questions) -> str:
     """What it asks, as a report says it under the question's title."""
     if question.key in ABOUT:
         return ABOUT[question.key]
-    text = capital(question.text("en").rstrip("."))
+    text = capital(question.text(questions.language).rstrip("."))
     tree = isinstance(question, ManyOf) and any("." in label.word for label in question.labels)
     if not isinstance(question, ManyOf):
         return text

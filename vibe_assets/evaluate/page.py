@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.labels import Mistake
+from vibe_assets.questions import Questions
 from vibe_assets.records import Estimate
 
 TRUTHS = {"human": "people's labels", "auto": "the teacher's labels"}
@@ -57,23 +58,31 @@ def check_pictures(thumbnails: Mapping[str, str]) -> None:
             raise ValueError(f"thumbnail of {image_id}: expected a data URL of a PNG, JPEG, WebP or GIF, got {url[:40]!r}")
 
 
-def _says(mistake: Mistake) -> str:
-    """What was said, in words: an attribute's value stands for the attribute itself."""
-    return "left open" if mistake.predicted is None else ", ".join(charts.short(part) for part in mistake.predicted.split(", "))
+def render(template: str, questions: Questions | None = None, **shown: Any) -> str:
+    """One page: HTML that loads nothing and runs nothing. Everything shown is escaped; SVG comes from charts.py alone.
+
+    Labels of `questions` have the names that people read.
+    """
+    return str(_environment(charts.short if questions is None else questions.short).get_template(template).render(**shown))
 
 
-def _truly(mistake: Mistake) -> str:
-    return ", ".join(charts.short(part) for part in mistake.truth.split(", "))
-
-
-def render(template: str, **shown: Any) -> str:
-    """One page: HTML that loads nothing and runs nothing. Everything shown is escaped; SVG comes from charts.py alone."""
-    return str(_environment().get_template(template).render(**shown))
-
-
-def _environment() -> Any:
+def _environment(name: Callable[[str], str]) -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup, escape
+
+    def isolated(text: str) -> Markup:
+        """A name of any script inside a sentence, whose own direction it leaves alone."""
+        return escape(text) if text.isascii() else Markup("<bdi>{}</bdi>").format(text)
+
+    def short(label: str) -> Markup:
+        return isolated(name(label))
+
+    def says(mistake: Mistake) -> Markup | str:
+        """What was said, in words: an attribute's value stands for the attribute itself."""
+        return "left open" if mistake.predicted is None else Markup(", ").join(map(short, mistake.predicted.split(", ")))
+
+    def truly(mistake: Mistake) -> Markup:
+        return Markup(", ").join(map(short, mistake.truth.split(", ")))
 
     def breakable(path: str) -> Markup:
         """A path that may break a line after its separators, not within its words."""
@@ -83,7 +92,7 @@ def _environment() -> Any:
         loader=PackageLoader("vibe_assets.evaluate"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
     environment.filters.update(
-        pct=percent, bar=bar, worth=worth, signed=signed, short=charts.short, says=_says, truly=_truly, breakable=breakable
+        pct=percent, bar=bar, worth=worth, signed=signed, short=short, isolated=isolated, says=says, truly=truly, breakable=breakable
     )
     number = count(1)
     environment.filters["svg"] = lambda drawn: Markup(charts.numbered(drawn, next(number)))  # noqa: S704 - only what charts.py drew passes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
-from vibe_assets.evaluate.figures import main_words, noun, titles
+from vibe_assets.evaluate.figures import capital, main_words, noun, titles
 from vibe_assets.evaluate.labels import Evaluation
 from vibe_assets.evaluate.mistakes import error_lists, worst_photos
 from vibe_assets.evaluate.page import TRUTHS, check_pictures, percent, render
@@ -82,6 +82,7 @@ def render_report(
     last = previous.headline if isinstance(previous, Evaluation) else previous or {}
     return render(
         "report.html",
+        questions,
         title=title,
         subtitle=subtitle,
         generated_at=generated_at,
@@ -96,6 +97,7 @@ def render_report(
         shares=share_rows(shares or {}, questions),
         titles=titles(questions),
         one=one,
+        accuracy=capital(one),
         many=many,
         coverage=coverage or {},
         coverage_svg=charts.risk_coverage(coverage) if coverage else "",
@@ -123,7 +125,7 @@ def summary(evaluation: Evaluation) -> str:
     question = evaluation.questions.main
     if question is None:
         return ""
-    key, one = question.key, noun(question)
+    key, one = question.key, noun(question, evaluation.questions)
     named = (f"{key}_accuracy_blind", f"{key}_accuracy_forced", f"{key}_accuracy")
     main = next((evaluation.headline[name] for name in named if name in evaluation.headline), None)
     if main is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.compare import Comparison
-from vibe_assets.evaluate.figures import capital, headline_titles, in_words, main_words
+from vibe_assets.evaluate.figures import headline_titles, kind_title, main_words, question_of
 from vibe_assets.evaluate.labels import Evaluation
 from vibe_assets.evaluate.metrics import LabelScore
 from vibe_assets.evaluate.page import TRUTHS, percent, worth
@@ -20,26 +20,28 @@ def headline_markdown(evaluation: Evaluation) -> str:
     """Markdown table of the headline figures, for asset metadata."""
     lines = ["| figure | value | 95 % interval | baseline | n | worth |", "|---|---:|---:|---:|---:|---:|"]
     titles = headline_titles(evaluation.questions)
-    for name, estimate in evaluation.headline.items():
-        baseline = "" if estimate.baseline is None else percent(estimate.baseline)
+    for figure, estimate in evaluation.headline.items():
+        name, baseline = markdown_cell(titles[figure]), "" if estimate.baseline is None else percent(estimate.baseline)
         interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
-        lines.append(f"| {titles[name]} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} | {worth(estimate)} |")
+        lines.append(f"| {name} | **{percent(estimate.value)}** | {interval} | {baseline} | {estimate.n:,} | {worth(estimate)} |")
     for kind, found in evaluation.ordinals.items():
+        what = markdown_cell(kind_title(kind, evaluation.questions))
         for title, value, interval, base, n in found.words():
-            lines.append(f"| {capital(in_words(kind))} {title} | **{value}** | {interval.replace('–', 'to')} | {base} | {n:,} | |")
+            lines.append(f"| {what} {title} | **{value}** | {interval.replace('–', 'to')} | {base} | {n:,} | |")
     missing = f"; {evaluation.n_missing} without a prediction" if evaluation.n_missing else ""
     lines += ["", f"Against {TRUTHS.get(evaluation.truth_kind, evaluation.truth_kind)}, {evaluation.n:,} photos{missing}."]
     return "\n".join(lines)
 
 
-def changes_markdown(comparisons: Sequence[Comparison]) -> str:
+def changes_markdown(comparisons: Sequence[Comparison], questions: Questions) -> str:
     """Markdown table of the paired comparison with the last version; empty for none."""
     if not comparisons:
         return ""
     lines = ["| what | photos | better before | better now | difference | p | |", "|---|---:|---:|---:|---:|---:|---|"]
     for c in comparisons:
         delta = "" if c.delta is None else f"{100 * c.delta.value:+.1f} [{100 * c.delta.low:+.1f}, {100 * c.delta.high:+.1f}]"
-        lines.append(f"| {c.what} | {c.n:,} | {c.n_only_a_right} | {c.n_only_b_right} | {delta} | {c.p_two_sided:.3g} | {c.test} |")
+        what = markdown_cell(questions.name(question_of(c.what, questions).key, c.what))
+        lines.append(f"| {what} | {c.n:,} | {c.n_only_a_right} | {c.n_only_b_right} | {delta} | {c.p_two_sided:.3g} | {c.test} |")
     return "\n".join(lines)
 
 
@@ -54,13 +56,13 @@ def labels_markdown(evaluation: Evaluation, *, most: int = 12) -> str:
     lines = ["| label | true | said | precision | recall | F1 |", "|---|---:|---:|---:|---:|---:|"]
     for score in shown:
         figures = " | ".join(_with_interval(figure) for figure in (score.precision, score.recall, score.f1))
-        lines.append(f"| {markdown_cell(score.label)} | {score.support:,} | {score.predicted:,} | {figures} |")
+        lines.append(f"| {markdown_cell(evaluation.questions.name(score.label))} | {score.support:,} | {score.predicted:,} | {figures} |")
     return "\n".join(lines) if shown else ""
 
 
 def slices_markdown(evaluation: Evaluation, *, most: int = 8) -> str:
     """Markdown table of the weakest parts of the library, by every cut; empty where there is one part only."""
-    lines = [f"| by | part | photos | {main_words(evaluation.questions)[0]} accuracy |", "|---|---|---:|---:|"]
+    lines = [f"| by | part | photos | {markdown_cell(main_words(evaluation.questions)[0])} accuracy |", "|---|---|---:|---:|"]
     for table in slice_tables(evaluation):
         weakest = table["rows"][:most]
         by = table["by"]
@@ -73,14 +75,21 @@ def shares_markdown(shares: Shares, questions: Questions, *, most: int = 10) -> 
     lines = ["| label | estimated share | by the checks alone | worth | claimed |", "|---|---:|---:|---:|---:|"]
     for _, rows in share_rows(shares, questions):
         for label, share, alone in rows[:most]:
-            cells = (markdown_cell(label), _with_interval(share), _with_interval(alone), worth(share), percent(share.baseline))
+            cells = (
+                markdown_cell(questions.name(label)),
+                _with_interval(share),
+                _with_interval(alone),
+                worth(share),
+                percent(share.baseline),
+            )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def confusion_markdown(evaluation: Evaluation) -> str:
     """Markdown of the confusion matrices as inline PNGs; empty where no answer is known."""
-    return "\n\n".join(f"![confusion matrix]({charts.confusion_png(seen_only(table))})" for table in evaluation.confusions.values())
+    drawn = [charts.confusion_png(seen_only(table), evaluation.questions.short) for table in evaluation.confusions.values()]
+    return "\n\n".join(f"![confusion matrix]({picture})" for picture in drawn)
 
 
 def curves_markdown(evaluation: Evaluation) -> str:
@@ -88,7 +97,8 @@ def curves_markdown(evaluation: Evaluation) -> str:
     if not evaluation.curves:
         return ""
     chosen = {score.label: score for score in evaluation.labels}
-    return f"![precision over recall]({charts.curves_png([(curve, chosen.get(label)) for label, curve in evaluation.curves.items()])})"
+    curves = [(curve, chosen.get(label)) for label, curve in evaluation.curves.items()]
+    return f"![precision over recall]({charts.curves_png(curves, evaluation.questions.short)})"
 
 
 def coverage_markdown(curves: Mapping[str, charts.Coverage]) -> str:
@@ -96,9 +106,9 @@ def coverage_markdown(curves: Mapping[str, charts.Coverage]) -> str:
     return f"![risk and coverage]({charts.risk_coverage_png(curves)})" if curves else ""
 
 
-def calibration_markdown(pairs: Calibration) -> str:
+def calibration_markdown(pairs: Calibration, questions: Questions) -> str:
     """Markdown of the calibration before and after as one inline PNG; empty for none."""
-    return f"![calibration]({charts.calibration_png(pairs)})" if pairs else ""
+    return f"![calibration]({charts.calibration_png(pairs, questions.short)})" if pairs else ""
 
 
 def _with_interval(estimate: Estimate | None) -> str:

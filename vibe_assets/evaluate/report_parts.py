@@ -10,14 +10,14 @@ import numpy as np
 from vibe_assets.evaluate import charts
 from vibe_assets.evaluate.figures import (
     about,
-    capital,
     headline_titles,
     in_headline_order,
-    in_words,
     lower_is_better,
     noun,
+    one_of,
     plural,
     such_as,
+    title,
 )
 from vibe_assets.evaluate.labels import Evaluation, Mistake
 from vibe_assets.evaluate.metrics import ABSTAINED, Confusion, Reliability
@@ -42,8 +42,8 @@ def card_texts(questions: Questions) -> dict[str, str]:
     return in_headline_order(questions, _card_texts, _card_of_calibration)
 
 
-def _card_texts(question: Question) -> dict[str, str]:
-    key, one = question.key, noun(question)
+def _card_texts(question: Question, questions: Questions) -> dict[str, str]:
+    key, one = question.key, noun(question, questions)
     if isinstance(question, OneOf):
         return {
             f"{key}_accuracy_blind": f"of the photos have the {one} that people give with nothing filled in; filled-in answers flatter the "
@@ -55,14 +55,14 @@ def _card_texts(question: Question) -> dict[str, str]:
         }
     if isinstance(question, YesNo):
         return {f"{key}_macro_f1": f"yes-or-no questions{such_as(question)}, each counting alike"}
-    head = in_words(question.head)
+    head = one_of(question, questions)
     return {
         f"{key}_top1": f"of the photos that show a known {head}: the first {head} named is the main one, the most specific name of it",
-        f"{key}_top3": f"the same, for the first three {noun(question)} named",
+        f"{key}_top3": f"the same, for the first three {noun(question, questions)} named",
     }
 
 
-def _card_of_calibration(question: Question) -> dict[str, str]:
+def _card_of_calibration(question: Question, _: Questions) -> dict[str, str]:
     text = "how far the stated confidence is from the share that is right"
     return {f"{question.key}_ece": text} if isinstance(question, OneOf) else {}
 
@@ -143,10 +143,10 @@ def _plain(questions: Questions) -> list[str]:
 
 def _table(question: Question, evaluation: Evaluation, thresholds: Mapping[str, float]) -> dict[str, Any]:
     """What the template shows of one question."""
-    scores = list(evaluation.table(question.head))
+    questions, scores = evaluation.questions, list(evaluation.table(question.head))
     shown: dict[str, Any] = {
-        "type": question.learnt_as, "title": capital(plural(question)), "about": about(question), "one": in_words(question.head),
-        "many": plural(question),
+        "type": question.learnt_as, "title": title(question, questions), "about": about(question, questions),
+        "one": one_of(question, questions), "many": plural(question, questions),
     }  # fmt: skip
     if isinstance(question, ManyOf):
         ranked = sorted(scores, key=lambda score: (-score.support, -score.predicted, score.label))
@@ -154,7 +154,7 @@ def _table(question: Question, evaluation: Evaluation, thresholds: Mapping[str, 
     if isinstance(question, YesNo):
         chosen = {score.label: score for score in scores}
         curves = [
-            {"curve": curve, "svg": charts.precision_recall(curve, chosen[label]), "at": thresholds.get(label)}
+            {"curve": curve, "svg": charts.precision_recall(curve, chosen[label], questions.short), "at": thresholds.get(label)}
             for label, curve in evaluation.curves.items()
             if label in chosen
         ]
@@ -245,5 +245,5 @@ def share_rows(shares: Shares, questions: Questions) -> list[tuple[str, list[tup
     found = []
     for question in questions:
         rows = [(label, *both) for label, both in shares.items() if label.startswith(f"{question.prefix}.")]
-        found.append((capital(plural(question)), sorted(rows, key=lambda row: -row[1].value)))
+        found.append((title(question, questions), sorted(rows, key=lambda row: -row[1].value)))
     return [(name, rows[:SHOWN_OBJECTS]) for name, rows in found if rows]

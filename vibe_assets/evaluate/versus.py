@@ -29,8 +29,8 @@ def agreement_words(kind: str, questions: Questions) -> tuple[str, str]:
     elif isinstance(question, YesNo):
         about = "all of them, where both sides are asked"
     else:
-        about = f"{noun(question)} that both name, as a share of those that either names; mean over the photos"
-    return f"Same {noun(question)}", about
+        about = f"{noun(question, questions)} that both name, as a share of those that either names; mean over the photos"
+    return f"Same {noun(question, questions)}", about
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ def render_comparison(
     first = judged[0][1] if judged else None
     return render(
         "compare.html",
+        questions,
         title="What is different?",
         a=a,
         b=b,
@@ -91,8 +92,8 @@ def render_comparison(
         ],
         tables=[
             {
-                "one": noun(question),
-                "many": plural(question),
+                "one": noun(question, questions),
+                "many": plural(question, questions),
                 "columns": table.columns,
                 "heat": charts.heat(table),
                 "frequent": frequent_moves(table),
@@ -113,13 +114,13 @@ def render_comparison(
 
 def verdict(flow: Flow, comparisons: Sequence[Comparison], questions: Questions) -> str:
     """The comparison in two sentences."""
-    kinds = {question.head: noun(question) for question in questions}
+    kinds = {question.head: noun(question, questions) for question in questions}
     same = [f"the same {kinds[kind]} on {percent(share.value, 0)}" for kind, share in flow.agreement.items()]
     text = f"Of {flow.n:,} photos, A and B give {', '.join(same)}." if same else "No photo has labels on both sides."
     if not comparisons:
         return text
-    said = comparisons[0].verdict
-    return f"{text} Against people, {plural(question_of(comparisons[0].what, questions))}: {said[:1].lower()}{said[1:]}"
+    said, many = comparisons[0].verdict, plural(question_of(comparisons[0].what, questions), questions)
+    return f"{text} Against people, {many}: {said[:1].lower()}{said[1:]}"
 
 
 def _figures(evaluations: Sequence[Evaluation], questions: Questions) -> list[dict[str, Any]]:

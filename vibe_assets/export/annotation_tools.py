@@ -21,7 +21,8 @@ NOTE = (
 def write_coco(items: Iterable[Item], folder: Path, questions: Questions, *, labels: Sequence[str], at: datetime) -> None:
     """annotations.json in COCO's layout (https://cocodataset.org/#format-data): info, licenses, images, annotations, categories.
 
-    `labels` are the label file's keys; category ids follow their order from 1. COCO knows boxes, not whole images: see NOTE, which the
+    `labels` are the label file's keys; category ids follow their order from 1. `name` is the given name, with
+    the key in `key` beside it; without one it is the key. COCO knows boxes, not whole images: see NOTE, which the
     file carries in info.description. `score` is the confidence where one is known.
     """
     category = {label: number for number, label in enumerate(labels, 1)}
@@ -40,9 +41,14 @@ def write_coco(items: Iterable[Item], folder: Path, questions: Questions, *, lab
     head = {"info": {"description": NOTE, "version": "1.0", "year": at.year, "date_created": at.isoformat()}, "licenses": []}
     kinds = {question.prefix: question.head for question in questions}
     prefixes = {label: label.partition(".")[0] for label in labels}
+    names = questions.distinct(labels)
     categories = [
-        {"id": number, "name": label, "supercategory": kinds.get(prefixes[label], prefixes[label])} for label, number in category.items()
-    ]
+        {
+            "id": number, "name": names.get(label, label), "supercategory": kinds.get(prefixes[label], prefixes[label]),
+            **({"key": label} if label in names else {}),
+        }
+        for label, number in category.items()
+    ]  # fmt: skip
     with (folder / "annotations.json").open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1])
         for name, place in zip(("images", "annotations"), places, strict=True):

@@ -19,6 +19,7 @@ class Shot:
     labels: str = ""
     alike: int = 0  # further photos of its group that are not shown
     share: float = 0.0  # length of the bar, 0..100
+    keys: str = ""  # the labels as programs read them
 
 
 def render_sheet(shots: Sequence[Shot], *, title: str, subtitle: str, footer: str, example: str | None = None) -> str:

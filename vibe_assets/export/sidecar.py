@@ -2,13 +2,15 @@
 
 Fields as in the XMP specification part 1 (https://developer.adobe.com/xmp/docs/): dc:subject is flat, lr:hierarchicalSubject has '|',
 digiKam:TagsList has '/'. What we added, and why, stands in properties of our own namespace, `vibe`:
-`Added...` the values that were not there before, `Lists` the fields that we began, `Labels` label, source, version, precision.
+`Added...` the values that were not there before, `Lists` the fields that we began, `Labels` label, source, version, precision. Labels stand
+there by key; `Keyword` is the path that one was written as where the label file names it, so that a tag which somebody took out stays out
+under another name or in another language.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
@@ -63,12 +65,18 @@ class Entry:
     n: int | None  # audited photos behind it
     kind: str = ""  # what people call the question's labels, where it is not the beginning of the key
     yes_no: bool = False
+    names: tuple[str, ...] = ()  # what people call the question and each part of the label; none: as the key has it
 
     @property
-    def path(self) -> str:
+    def key_path(self) -> str:
         """scene/food, attribute/has person, object/animals/dog."""
         kind, _, rest = self.label.partition(".")
         return "/".join([self.kind or kind, *rest.split(".")]).replace("_", " ")
+
+    @property
+    def path(self) -> str:
+        """What the label is called, below its question and its parents: シーン/料理. Separators within a name become their wide twins."""
+        return "/".join(_part(name) for name in self.names) or self.key_path
 
     def value(self, field: Field) -> str:
         """What the label is called in a field."""
@@ -77,7 +85,12 @@ class Entry:
         if field is HIERARCHICAL:
             return self.path.replace("/", "|")
         leaf = self.path.rpartition("/")[2]
-        return leaf.removeprefix("has ").removeprefix("is ") if self.yes_no else leaf
+        as_key = self.yes_no and leaf == self.key_path.rpartition("/")[2]
+        return leaf.removeprefix("has ").removeprefix("is ") if as_key else leaf
+
+
+def _part(name: str) -> str:
+    return xml_text(" ".join(name.split())).replace("/", "\N{FULLWIDTH SOLIDUS}").replace("|", "\N{FULLWIDTH VERTICAL LINE}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class Memory:
 
     date: str = ""
     created: bool = False  # the file is ours
-    declined: tuple[str, ...] = ()  # paths that we wrote and somebody took out
+    declined: tuple[str, ...] = ()  # what we wrote and somebody took out: labels by key where they had names, else paths
 
 
 def merged(existing: bytes | None, entries: Iterable[Entry], *, min_precision: float, today: str) -> bytes | None:
@@ -96,7 +109,7 @@ def merged(existing: bytes | None, entries: Iterable[Entry], *, min_precision: f
     """
     base, memory = (None, Memory(created=True)) if existing is None else _without_ours(existing)
     declined = frozenset(memory.declined)
-    chosen = [entry for entry in dict.fromkeys(entries) if entry.path not in declined]
+    chosen = [entry for entry in dict.fromkeys(entries) if declined.isdisjoint((entry.label, entry.key_path, entry.path))]
     if not chosen and not memory.declined:
         return base
 
@@ -126,7 +139,8 @@ def _without_ours(data: bytes) -> tuple[bytes | None, Memory]:
         for field in FIELDS:
             for prop in about.all(field.name):
                 gone += _of_us(prop, ours[field], whole=field.qualified in begun)
-    memory = Memory(simple.get("Date", ""), CREATED in simple, _declined(rdf, ours, listed(notes.get("Declined"))))
+    declined = _declined(rdf, ours, listed(notes.get("Declined")), _keywords(notes.get("Labels")))
+    memory = Memory(simple.get("Date", ""), CREATED in simple, declined)
     return without(data, rdf, LABELS, gone, ours=memory.created), memory
 
 
@@ -141,12 +155,26 @@ def _of_us(prop: Element, values: Sequence[str], *, whole: bool) -> list[Element
     return [prop] if whole and len(mine) == len(items) else mine
 
 
-def _declined(rdf: Element, ours: dict[Field, tuple[str, ...]], before_now: tuple[str, ...]) -> tuple[str, ...]:
+def _keywords(labels: Element | None) -> dict[str, str]:
+    """Path -> key, of labels that were written by name; other tools may have turned our simple facts into attributes."""
+    found = {}
+    for item in (item for container in (labels.children if labels else ()) for item in container.children):
+        facts: dict[str, str] = {}
+        for about in (item, *item.all(f"{RDF} Description")):
+            facts |= about.attributes | {child.name: child.text for child in about.children}
+        if (path := facts.get(f"{LABELS} Keyword")) and (key := facts.get(f"{LABELS} Label")):
+            found[path] = key
+    return found
+
+
+def _declined(
+    rdf: Element, ours: dict[Field, tuple[str, ...]], before_now: tuple[str, ...], keywords: Mapping[str, str]
+) -> tuple[str, ...]:
     """Paths of ours that are in neither hierarchical field any more: somebody took them out, and not a tool that drops one field."""
     tags, subjects = (_present(rdf, field) for field in (TAGS_LIST, HIERARCHICAL))
     noted = dict.fromkeys([*ours[TAGS_LIST], *(path.replace("|", "/") for path in ours[HIERARCHICAL])])
     missing = [path for path in noted if path not in tags and path.replace("/", "|") not in subjects]
-    return tuple(sorted({*before_now, *missing}))
+    return tuple(sorted({*before_now, *(keywords.get(path, path) for path in missing)}))
 
 
 # -- putting in --------------------------------------------------------------------------------------------------------
@@ -210,6 +238,7 @@ def _evidence(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
         facts = {
             "Label": entry.label,
+            "Keyword": entry.path if entry.names else None,
             "Source": entry.source,
             "Version": entry.version,
             "Confidence": None if entry.confidence is None else f"{entry.confidence:.4f}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -100,11 +101,22 @@ class Questions:
         return self if language == self.shown_in else replace(self, shown_in=language)
 
     def name(self, of: str, otherwise: str | None = None) -> str:
-        """What people read for the key of a label, a column or a question: its name in the file, else `otherwise`, else `of` itself."""
-        return self._given.get(of) or (of if otherwise is None else otherwise)
+        """What people read for the key of a label, a column or a question: the given name, else `otherwise`, else `of` itself."""
+        return self.names.get(of) or (of if otherwise is None else otherwise)
+
+    def short(self, key: str) -> str:
+        """What people read for the key of a label, or for a head: the given name, else the last part of the key with blanks."""
+        question = self.of_head(key)
+        return self.name(key if question is None else question.key, key.rpartition(".")[2].replace("_", " "))
+
+    def distinct(self, keys: Sequence[str]) -> dict[str, str]:
+        """Key of a label -> the name that the file gives it, with the key behind it where another of `keys` is shown as the same."""
+        shown = Counter(self.name(key) for key in keys)
+        return {key: name if shown[name] == 1 else f"{name} ({key})" for key in keys if (name := self.names.get(key))}
 
     @cached_property
-    def _given(self) -> dict[str, str]:
+    def names(self) -> Mapping[str, str]:
+        """The names that the file gives, in the language in force: by key of a label, a column or a question."""
         given: dict[str, str | None] = {}
         for question in self:
             for label in question.labels:

@@ -383,10 +383,10 @@ class ManyOf(Question):
     def tell(self, annotation: Mapping[str, Any], *, min_confidence: float, include_non_main: bool) -> Told:
         """Keys, main ones first, then by falling confidence; equal ones stay in the answer's order."""
         found, strange = [], []
-        values = annotation.get(self.key)
-        if not isinstance(values, list):
+        if self.key not in annotation:
             return Told({self.key: None})  # not asked yet, which is not the same as "nothing of the kind"
-        for value in values:
+        values = annotation[self.key]
+        for value in values if isinstance(values, list) else []:
             if not isinstance(value, dict):
                 continue
             word, main, sure = value.get("coarse_type"), value.get("is_main") is True, confidence(value.get("confidence"))

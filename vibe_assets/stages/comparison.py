@@ -69,7 +69,7 @@ def compare_versions(platform: Platform, name_a: str, name_b: str, *, what: str 
         questions=questions,
         flow=flow,
         comparisons=comparisons,
-        scope=f"{', '.join(question.key for question in questions if question.head in kinds)} of {flow.n:,} photos"
+        scope=f"{', '.join(questions.name(question.key) for question in questions if question.head in kinds)} of {flow.n:,} photos"
         + (" of the test split" if learned else ""),
         truth_note=note,
         thumbnails=thumbnails(platform, shown),

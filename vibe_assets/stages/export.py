@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TABLES = (RAW_PHOTOS, PHOTO_GROUPS, AUTO_GROUND_TRUTH, AUDITED_GROUND_TRUTH, PREDICTIONS)
 
+NAMED = ("coco", "label-studio")  # formats that people read names in: written anew when those change
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -80,12 +82,14 @@ def select_rows(platform: Platform, selection: Selection) -> pl.DataFrame:
 
 
 def known_scenes(platform: Platform, names: Sequence[str]) -> list[str]:
-    """Label keys of the main question, of names given with or without its prefix. Raises StageError naming those there are."""
+    """Label keys of the main question, of keys with or without its prefix or names. Raises StageError naming those there are."""
     if not names:
         return []
     question = headline(platform)
+    known = {name: label.key for label in question.labels for name in label.names.values()}
+    known |= {word: label.key for label in question.labels for word in (label.word, label.key)}  # keys win
     lead = f"{question.prefix}."
-    keys = [name if name.startswith(lead) else f"{lead}{name}" for name in names]
+    keys = [known.get(name, name if name.startswith(lead) else f"{lead}{name}") for name in names]
     if unknown := sorted(set(keys) - set(question.keys)):
         raise StageError(f"no {question.head} {', '.join(unknown)}; there are {', '.join(label.word for label in question.labels)}")
     return keys
@@ -158,9 +162,11 @@ def export_labels(
     bom = name == "csv" and (platform.settings.export.csv_bom if bom is None else bom)
     asked = {"format": name, "layout": LAYOUT, "photos": mode, **_asked(selection), **({"bom": True} if bom else {})}
     labels = _label_keys(platform, rows)
-    version = fingerprint(
-        {**asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": labels}
-    )
+    names = platform.questions.names if name in NAMED else {}
+    version = fingerprint({
+        **asked, "rows": items.fingerprint(), "root": str(platform.settings.root), "shard": shard_bytes, "labels": labels,
+        **({"names": names} if names else {}),
+    })  # fmt: skip
     if is_current(folder, version):
         counts = (read_manifest(folder) or {})["counts"]
         return Written(folder, counts["photos"], (), counts["labels_from"], written=False)

@@ -91,7 +91,7 @@ def _files(folder: Path, questions: Questions) -> list[dict[str, str]]:
         f"{LABELS_FILE}.jsonl": "the same with every confidence, one JSON object a line",
         **{
             f"{name}_errors/{question.head}_errors.jsonl": (
-                f"{plural(question)} that the {name.removesuffix('_report')} got wrong, the surest first"
+                f"{plural(question, questions)} that the {name.removesuffix('_report')} got wrong, the surest first"
             )
             for name in ("student_report", "teacher_report")
             for question in questions

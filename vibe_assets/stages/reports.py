@@ -74,7 +74,7 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
     truth, evaluation = platform.lake.read_live(AUTO_GROUND_TRUTH), evaluate_teacher(platform)
     version = str(truth["teacher"][0]) if truth.height else "none"
     audit = figures_of_audit(platform)
-    sections = [gate_section(platform), *([] if audit is None else [audit_section(audit)]), *sections]
+    sections = [gate_section(platform), *([] if audit is None else [audit_section(audit, platform.questions)]), *sections]
     report = _write(
         platform,
         "teacher_report",
@@ -87,7 +87,9 @@ def report_teacher(platform: Platform, *, now: datetime | None = None, sections:
         sections=sections,
         now=now,
     )
-    return report if audit is None else replace(report, tables={**report.tables, "the audit itself": audit_markdown(audit)})
+    if audit is None:
+        return report
+    return replace(report, tables={**report.tables, "the audit itself": audit_markdown(audit, platform.questions)})
 
 
 def _weighted_to(platform: Platform) -> str:
@@ -161,7 +163,7 @@ def who_answers(platform: Platform) -> Section:
     for question, head, note in questions:
         shares = rows.select(source_of(question).alias("source"))["source"].value_counts(sort=True).iter_rows()
         sources = ", ".join(f"{source.replace('_', '-')} {n:,}" for source, n in shares)
-        cells = (question, head or "none", *([note] if noted else []), sources)
+        cells = (platform.questions.name(question), head or "none", *([note] if noted else []), sources)
         lines += Markup("<tr>{}</tr>").format(Markup().join(Markup("<td>{}</td>").format(cell) for cell in cells))
     names = ("question", "head in force", *(["why there is no newer one"] if noted else []), "photos by who answers")
     head_line = Markup("<tr>{}</tr>").format(Markup().join(Markup("<th>{}</th>").format(name) for name in names))
@@ -257,11 +259,11 @@ def _tables(evaluation: Evaluation, before: Before, shares: Shares, calibration:
     from vibe_assets.evaluate import report_markdown as as_markdown
 
     found = {
-        "changed since the last version": as_markdown.changes_markdown(before.comparisons),
+        "changed since the last version": as_markdown.changes_markdown(before.comparisons, evaluation.questions),
         "by label": as_markdown.labels_markdown(evaluation),
         "confusion": as_markdown.confusion_markdown(evaluation),
         "precision over recall": as_markdown.curves_markdown(evaluation),
-        "calibration": as_markdown.calibration_markdown(calibration),
+        "calibration": as_markdown.calibration_markdown(calibration, evaluation.questions),
         "risk and coverage": as_markdown.coverage_markdown(coverage),
         "weakest parts": as_markdown.slices_markdown(evaluation),
         "shares of the library": as_markdown.shares_markdown(shares, evaluation.questions),

@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vibe_assets.export.contact_sheet import Shot
 from vibe_assets.lake import checked_key, write_text
-from vibe_assets.questions import ManyOf, OneOf, Questions
+from vibe_assets.questions import ManyOf, OneOf, Questions, normalise
 from vibe_assets.records import FOLDER_SET, IMAGE_EMBEDDINGS, PHOTO_GROUPS, PREDICTIONS, RAW_PHOTOS, PhotoRef
 from vibe_assets.stages.library import accepted_photos
 from vibe_assets.stages.platform import Platform, StageError
@@ -49,7 +49,7 @@ class Found:
 
 
 def query_text(platform: Platform, text: str) -> Query:
-    """A query in words. Raises StageError where the encoder knows no words."""
+    """A query in words, or by a label of the file. Raises StageError where the encoder knows no words."""
     from vibe_assets.encoders.base import load_encoder
 
     encoder = load_encoder(platform.settings.encoder)
@@ -60,7 +60,21 @@ def query_text(platform: Platform, text: str) -> Query:
         )
     if not text.strip():
         raise StageError("nothing to search for: give some words, or `--like PHOTO`")
-    return Query(f"“{text}”", encoder.encode_text([text])[0], encoder)
+    return Query(f"“{text}”", _in_words(text, encoder, platform.questions), encoder)
+
+
+def _in_words(text: str, encoder: Encoder, questions: Questions) -> NDArray[np.float32]:
+    """(d,) The vector of a text; of the name, key or alias of a label that the file names, which the encoder may not know, that of the
+    label's texts for zero-shot.
+    """
+    import numpy as np
+
+    wanted = normalise(text)
+    for label in questions.labels.values():
+        if label.names and label.prompts and wanted in map(normalise, (*label.names.values(), label.key, label.word, *label.words)):
+            mean = np.mean(encoder.encode_text(list(label.prompts)), axis=0)  # (d,)
+            return mean / np.linalg.norm(mean)
+    return encoder.encode_text([text])[0]
 
 
 def query_photo(platform: Platform, path: Path) -> Query:
@@ -182,6 +196,7 @@ def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:
     pictures = thumbnails({image_id: ref.path for image_id, ref in refs.items()}, library=platform.settings.library)
     said = platform.lake.live(PREDICTIONS, platform.lake.scan(PREDICTIONS)).filter(pl.col("image_id").is_in(wanted)).collect()
     labels = {row["image_id"]: _labels(row, platform.questions) for row in said.iter_rows(named=True)}
+    nothing = Said("", "")
     sizes = dict(members.join(photos.select("image_id"), on="image_id").group_by("group_id").len().iter_rows())
     group_of = dict(shown.iter_rows())
     highest = max((hit.cosine for hit in hits), default=1.0)
@@ -191,25 +206,34 @@ def _shots(platform: Platform, hits: list[Hit], *, every: bool) -> list[Shot]:
             refs[hit.image_id].rel_path if hit.image_id in refs else hit.image_id,
             hit.cosine,
             pictures.get(hit.image_id),
-            labels.get(hit.image_id, ""),
+            labels.get(hit.image_id, nothing).shown,
             0 if every else sizes.get(group_of.get(hit.image_id), 1) - 1,
             round(8 + 92 * (hit.cosine - lowest) / (highest - lowest), 1) if highest > lowest else 100.0,
+            labels.get(hit.image_id, nothing).keys,
         )
         for hit in hits
     ]
 
 
-def _labels(row: dict[str, Any], questions: Questions) -> str:
-    """All labels that hold, in words; those that follow from another question would only say it twice."""
-    words: list[str] = []
+class Said(NamedTuple):
+    """The labels of a photo in words: as people read them, and as their keys have them."""
+
+    shown: str
+    keys: str
+
+
+def _labels(row: dict[str, Any], questions: Questions) -> Said:
+    """All labels that hold; those that follow from another question would only say it twice."""
+    found: dict[str, str] = {}
     for column in questions.columns:
         match questions.owner[column]:
             case OneOf() | ManyOf():
                 said = row[column] or ()
-                words += [key.rpartition(".")[2].replace("_", " ") for key in ([said] if isinstance(said, str) else said)]
+                found |= {key: key.rpartition(".")[2].replace("_", " ") for key in ([said] if isinstance(said, str) else said)}
             case _ if row[column] and column not in questions.follows:
-                words.append(column.removeprefix("has_").removeprefix("is_").replace("_", " "))
-    return ", ".join(dict.fromkeys(words))
+                found[column] = column.removeprefix("has_").removeprefix("is_").replace("_", " ")
+    names = (questions.name(key, word) for key, word in found.items())
+    return Said(", ".join(dict.fromkeys(names)), ", ".join(dict.fromkeys(found.values())))
 
 
 def _write_sheet(platform: Platform, query: Query, shots: list[Shot], *, searched: int, every: bool) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_assets.export.sidecar_files import Outcome
-from vibe_assets.questions import Questions, YesNo
+from vibe_assets.questions import Question, Questions, YesNo
 from vibe_assets.records import AUDITED_GROUND_TRUTH, RAW_PHOTOS, Estimate
 from vibe_assets.stages.export import Selection, known_scenes, select_rows, voices
 from vibe_assets.stages.platform import Platform, StageError
@@ -158,9 +158,17 @@ def _entries(row: Mapping[str, object], allowed: Mapping[tuple[str, str], Qualif
         if said.value and evidence is not None:
             score, question = evidence.precision, questions.owner[said.column]
             numbers: tuple[float | None, float | None, int | None] = (score.value, score.low, score.n) if score else (None, None, None)
-            how = (question.head, isinstance(question, YesNo))
+            how = (question.head, isinstance(question, YesNo), _names(said.label, question, questions))
             found.append(Entry(said.label, said.source, said.version, said.confidence, *numbers, *how))
     return found
+
+
+def _names(label: str, question: Question, questions: Questions) -> tuple[str, ...]:
+    """What people call the question, the label's parents and the label; nothing where the label file names none of them."""
+    parts = [*(reversed(questions.parents(label)) if questions.known(label) else ()), label]
+    if questions.names.keys().isdisjoint((question.key, *parts)):
+        return ()
+    return (questions.name(question.key, question.head.replace("_", " ")), *map(questions.short, parts))
 
 
 def _files(platform: Platform, selection: Selection) -> pl.DataFrame:

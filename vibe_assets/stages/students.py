@@ -515,7 +515,7 @@ def standing(platform: Platform) -> list[tuple[str, str, str]]:
         elif head is not None and isinstance(question, YesNo) and column in head.card.open:
             note, head = f"left open: {head.card.open[column]}", None
         elif head is not None and isinstance(question, ManyOf) and head.card.open:
-            note = "; ".join(part for part in (note, f"left open: {', '.join(head.card.open)}") if part)
+            note = "; ".join(part for part in (note, f"left open: {', '.join(map(questions.name, head.card.open))}") if part)
         found.append((column, head.version if head else "", note))
     return found
 

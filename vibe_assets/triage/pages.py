@@ -29,7 +29,7 @@ def render(template: str, **shown: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(pct=percent, bar=bar, short=charts.short, says=str, truly=str, breakable=str, signed=str)
+    environment.filters.update(pct=percent, bar=bar, short=charts.short, isolated=str, says=str, truly=str, breakable=str, signed=str)
     environment.filters["points"] = lambda value: f"{value:+.1f}".replace("-", "−")
     return environment.get_template(template).render(**shown)
 

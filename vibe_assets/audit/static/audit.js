@@ -76,7 +76,7 @@ function drawChoices(question, item, labels) {
     const chosen = one === null ? current.said.has(key) && labels[key] === null : labels[key] === one;
     const said = [one !== null && teacher?.[key] === one ? "" : null, one !== null && student?.[key] === one ? sure(confidence?.[key]) : null];
     const button = element("button", { className: "choice", type: "button", title: one ?? `no ${question.label} can be told`, tabIndex: index === first ? 0 : -1 },
-      badge(stroke), element("span", { textContent: nameOf(question, one) }), marks(...said));
+      badge(stroke), element("span", { textContent: nameOf(question, one), dir: "auto" }), marks(...said));
     button.setAttribute("role", "radio");
     if (stroke.length === 1) button.setAttribute("aria-keyshortcuts", stroke);
     button.setAttribute("aria-checked", chosen);
@@ -92,7 +92,7 @@ function drawToggles(question, { teacher, student, confidence }, labels) {
     const state = yesNo(labels[key][word]) ?? "unknown", share = confidence?.[word];
     const guess = yesNo(student?.[key]?.[word]);
     const said = [yesNo(teacher?.[key]?.[word]), guess && `${guess} ${sure(guess === "no" && share !== undefined ? 1 - share : share)}`.trim()];
-    const button = element("button", { className: "tri", type: "button" }, badge(label.hotkey), element("span", { textContent: label.name }),
+    const button = element("button", { className: "tri", type: "button" }, badge(label.hotkey), element("span", { textContent: label.name, dir: "auto" }),
       shown("em", "", state === "unknown" ? "?" : state), heard(`: ${state}`), marks(...said));
     if (label.hotkey.length === 1) button.setAttribute("aria-keyshortcuts", label.hotkey);
     button.dataset.state = state;
@@ -106,7 +106,7 @@ function drawTags(question, { teacher, student }, labels) {
   const about = (one) => [teacher?.[key]?.includes(one) ? "" : null, student?.[key]?.includes(one) ? "" : null];
   box(question).replaceChildren(...chosen.map((one, index) => {
     const name = nameOf(question, one);
-    const main = element("button", { type: "button", className: "name", title: index ? `${one}: make it the main ${question.label}` : one }, name, marks(...about(one)));
+    const main = element("button", { type: "button", className: "name", title: index ? `${one}: make it the main ${question.label}` : one }, element("bdi", { textContent: name }), marks(...about(one)));
     main.onclick = () => change(() => chosen.unshift(...chosen.splice(index, 1)));
     const off = element("button", { type: "button", className: "off", textContent: "×" });
     off.setAttribute("aria-label", `remove ${name}`);
@@ -115,7 +115,7 @@ function drawTags(question, { teacher, student }, labels) {
   }));
   const others = [...new Set([...(teacher?.[key] ?? []), ...(student?.[key] ?? [])])].filter((one) => !chosen.includes(one));
   searches.get(key).suggested.replaceChildren(...others.map((one) => {
-    const add = element("button", { type: "button", className: "suggestion", title: `add ${one}` }, element("span", { textContent: `+ ${nameOf(question, one)}` }), marks(...about(one)));
+    const add = element("button", { type: "button", className: "suggestion", title: `add ${one}` }, element("span", {}, "+ ", element("bdi", { textContent: nameOf(question, one) })), marks(...about(one)));
     add.onclick = () => change(() => chosen.push(one));
     return add;
   }));

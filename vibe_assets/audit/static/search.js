@@ -40,7 +40,7 @@ export class Search {
     this.input.setAttribute("aria-expanded", Boolean(text));
     found.replaceChildren(...(hits.length ? hits.map(({ key, name, words }, index) => {
       const alias = words.find((word) => word.toLowerCase().includes(text) && word !== name);
-      const option = element("li", { id: `${found.id}-${index}`, title: key }, element("b", { textContent: name }),
+      const option = element("li", { id: `${found.id}-${index}`, title: key }, element("b", { textContent: name, dir: "auto" }),
         element("span", { textContent: alias ? `${alias} · ${short(key)}` : short(key) }));
       option.setAttribute("role", "option");
       option.setAttribute("aria-selected", index === this.at);
