@@ -186,6 +186,19 @@ def test_label_studio_has_a_control_for_each_and_brings_its_answers_back(questio
     assert not {"worth_it", "film", "themes"} & verdict.labels.values.keys(), "nobody was asked"
 
 
+def test_a_photo_says_which_questions_are_switched_off_where_it_lies(built: Path, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(built, tmp_path / "home"))
+    folder = next(iter(open_desk(open_at(home)).photos.values())).name.partition("/")[0]
+    file = labels_file(home)
+    file.write_text(
+        file.read_text(encoding="utf-8").replace("type: yes_no", f"type: yes_no\n    not_in: ['{folder}']", 1), encoding="utf-8"
+    )
+    (home / "vibe.toml").write_text((home / "vibe.toml").read_text() + '\n[labels]\ntaxonomy = "labels.yaml"\n')
+    desk = open_desk(open_at(home))
+    for photo in desk.photos.values():
+        assert desk.item(photo, "ann").get("off") == (["attributes"] if photo.name.startswith(f"{folder}/") else None)
+
+
 def test_what_people_were_never_asked_is_told_apart_from_what_they_could_not_tell(built: Path, tmp_path: Path) -> None:
     """Two photos were checked before there was `film`, a third after it; its person could not tell."""
     home = Path(shutil.copytree(built, tmp_path / "home"))

@@ -19,6 +19,7 @@ from tests.audit.library import build, log_lines, open_at
 from tests.e2e.auditor import Person
 from tests.e2e.browser import chromium, text_of, why_not
 from tests.e2e.processes import VIBE, Process, running, until
+from vibe_assets.questions import packaged
 from vibe_assets.stages.platform import Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
@@ -105,6 +106,27 @@ def test_twenty_photos_by_keyboard_with_undo_correction_skip_and_blind_ones(
         assert "object.dailystuff.mug" in again["labels"]["objects"]
         assert (skipped["act"], skipped["image_id"], skipped["reason"]) == ("skipped", here, "too dark, blurred or broken")
         assert all(line["spent_ms"] >= 0 for line in log_lines(place.platform))
+        assert not [entry for entry in ann.driver.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+
+
+def test_a_question_that_is_switched_off_where_a_photo_lies_is_not_on_its_page_and_nothing_is_said_of_it(
+    place: Place, browsers: tuple[webdriver.Chrome, webdriver.Chrome]
+) -> None:
+    file, config = place.folder / "labels.yaml", place.folder / "vibe.toml"
+    file.write_text(packaged().replace("    type: one_of\n", "    type: one_of\n    not_in: ['**', '.']\n", 1), encoding="utf-8")
+    config.write_text(config.read_text() + '\n[labels]\ntaxonomy = "labels.yaml"\n')
+    with place.served() as server:
+        until(lambda: "the audit page is at" in server.said, seconds=60, what="the server", process=server)
+        ann = Person(browsers[0], place.address, "ann")
+        ann.sit_down()
+        there = "return [...document.querySelectorAll('[data-question]')].filter(s => s.offsetParent).map(s => s.dataset.question)"
+        assert ann.driver.execute_script(there) == ["attributes", "objects"]
+        first = ann.sees()
+        ann.press("5", "n", Keys.ENTER)  # 5 would be a scene
+        ann.sees(other_than=first)
+        ann.saved()
+        (line,) = log_lines(place.platform)
+        assert sorted(line["labels"]) == ["attributes", "objects"]
         assert not [entry for entry in ann.driver.get_log("browser") if entry["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
 
 

@@ -116,6 +116,8 @@ class Desk:
             "image_id": photo.image_id, "name": photo.name.rpartition("/")[2] if blind else photo.name,
             "width": photo.width, "height": photo.height, "blind": blind,
         }  # fmt: skip
+        if off := [question.key for question in self.questions if question.is_off(photo.name)]:
+            known["off"] = off
         if blind:
             return known
         return {**known, **self._answers(photo), "seen": photo.seen}

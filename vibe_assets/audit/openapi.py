@@ -114,7 +114,8 @@ def _schemas(desk: Desk) -> dict[str, Any]:
             vocabulary={"type": "array", "items": {"type": "object", "description": "a question as the page draws it"}},
         ),
         "Item": _object(
-            "image_id name width height blind", image_id=image_id, name=text, width=count, height=count, blind=flag, seen=text, **answers
+            "image_id name width height blind", image_id=image_id, name=text, width=count, height=count, blind=flag, seen=text,
+            off={"type": "array", "items": text, "description": "questions that are switched off where the photo lies"}, **answers
         ),
         "Queue": _object("items left progress", items={"type": "array", "items": {"$ref": "#/components/schemas/Item"}}, left=count,
                          progress=progress),

@@ -36,6 +36,7 @@ const yesNo = (value) => (value === true ? "yes" : value === false ? "no" : null
 const ofType = (type) => questions.filter((question) => question.type === type);
 const mainQuestion = () => questions.find((question) => question.main);
 const nameOf = (question, key) => (key === null ? "unknown" : question.labels.find((label) => label.key === key)?.name ?? leaf(key));
+const asked = (question, { off }) => !off?.includes(question.key); // questions are switched off where some photos lie
 const box = (question) => $(question.id);
 const badge = (key) => (key ? shown("kbd", "", key) : null);
 
@@ -55,8 +56,11 @@ function draw() {
   const { item, labels } = current;
   const held = document.activeElement?.closest(".choices, .toggles");
   const place = held ? [...held.children].indexOf(document.activeElement) : -1;
-  for (const question of questions) ({ one_of: drawChoices, yes_no: drawToggles, many_of: drawTags })[question.type](question, item, labels);
-  const changed = !item.blind && current.before !== content(labels);
+  for (const question of questions) {
+    box(question).closest("section").hidden = !asked(question, item);
+    ({ one_of: drawChoices, yes_no: drawToggles, many_of: drawTags })[question.type](question, item, labels);
+  }
+  const changed = !item.blind && current.before !== content(labels, item);
   if (place >= 0) held.children[place]?.focus(); // the buttons are new ones
   $("accept").firstChild.textContent = item.blind ? "Next " : changed ? "Correct " : "Accept ";
 }
@@ -107,16 +111,16 @@ function drawTags(question, { teacher, student }, labels) {
   box(question).replaceChildren(...chosen.map((one, index) => {
     const name = nameOf(question, one);
     const main = element("button", { type: "button", className: "name", title: index ? `${one}: make it the main ${question.label}` : one }, element("bdi", { textContent: name }), marks(...about(one)));
-    main.onclick = () => change(() => chosen.unshift(...chosen.splice(index, 1)));
+    main.onclick = () => change(question, () => chosen.unshift(...chosen.splice(index, 1)));
     const off = element("button", { type: "button", className: "off", textContent: "×" });
     off.setAttribute("aria-label", `remove ${name}`);
-    off.onclick = () => change(() => chosen.splice(index, 1));
+    off.onclick = () => change(question, () => chosen.splice(index, 1));
     return element("li", { className: index ? "" : "first" }, main, off);
   }));
   const others = [...new Set([...(teacher?.[key] ?? []), ...(student?.[key] ?? [])])].filter((one) => !chosen.includes(one));
   searches.get(key).suggested.replaceChildren(...others.map((one) => {
     const add = element("button", { type: "button", className: "suggestion", title: `add ${one}` }, element("span", {}, "+ ", element("bdi", { textContent: nameOf(question, one) })), marks(...about(one)));
-    add.onclick = () => change(() => chosen.push(one));
+    add.onclick = () => change(question, () => chosen.push(one));
     return add;
   }));
 }
@@ -127,7 +131,7 @@ const own = (labels) => Object.fromEntries(questions.map(({ key, type }) => [key
 const saidFirst = (everything) => new Set(ofType("one_of").filter((question) => everything || question.asked === "teacher").map((question) => question.key));
 
 function show(item, labels = null, said = null) {
-  current = { item, labels: own(labels ?? item.teacher), before: content(own(item.teacher)), said: said ?? (item.blind ? new Set() : saidFirst(false)), shownAt: performance.now() };
+  current = { item, labels: own(labels ?? item.teacher), before: content(own(item.teacher), item), said: said ?? (item.blind ? new Set() : saidFirst(false)), shownAt: performance.now() };
   leader = "";
   unzoom();
   hint("");
@@ -210,40 +214,40 @@ const announce = (text) => { if ($("said").textContent !== text) $("said").textC
 
 function described({ name, blind }) {
   const { labels, said } = current;
-  const told = questions.flatMap((question) => question.type === "one_of" ? (said.has(question.key) ? [nameOf(question, labels[question.key])] : [])
+  const told = questions.filter((question) => asked(question, current.item)).flatMap((question) => question.type === "one_of" ? (said.has(question.key) ? [nameOf(question, labels[question.key])] : [])
     : question.type === "yes_no" ? question.labels.filter((label) => labels[question.key][label.word] === true).map((label) => label.name)
     : labels[question.key].map((key) => nameOf(question, key)));
   return `Photo ${name}. ${blind ? "Blind: nothing is filled in." : ""} ${told.join(", ")}`.trim();
 }
 
 // -- saying -----------------------------------------------------------------------------------------------------------
-const spelt = (labels) => Object.fromEntries(questions.map(({ key, type, labels: all }) => [key, type === "yes_no" ? Object.fromEntries(all.map(({ word }) => [word, labels[key][word] ?? null])) : labels[key]]));
-const content = (labels) => JSON.stringify(spelt(labels));
+const spelt = (labels, item) => Object.fromEntries(questions.filter((question) => asked(question, item)).map(({ key, type, labels: all }) => [key, type === "yes_no" ? Object.fromEntries(all.map(({ word }) => [word, labels[key][word] ?? null])) : labels[key]]));
+const content = (labels, item) => JSON.stringify(spelt(labels, item));
 
-function change(edit) {
-  if (!current) return;
+function change(question, edit) {
+  if (!current || (question && !asked(question, current.item))) return;
   edit();
   hint("");
   draw();
 }
 
-const choose = (question, key) => change(() => {
+const choose = (question, key) => change(question, () => {
   current.labels[question.key] = key;
   current.said.add(question.key);
   announce(`${question.title}: ${nameOf(question, key)}`);
 });
-const cycle = (question, { word, name }) => change(() => {
+const cycle = (question, { word, name }) => change(question, () => {
   const flags = current.labels[question.key], value = flags[word] ?? null;
   flags[word] = value === null ? true : value ? false : null;
   announce(`${name}: ${yesNo(flags[word]) ?? "unknown"}`);
 });
-const toggle = (question, key) => change(() => {
+const toggle = (question, key) => change(question, () => {
   const chosen = current.labels[question.key], place = chosen.indexOf(key);
   if (place < 0) chosen.push(key);
   else chosen.splice(place, 1);
   announce(`${nameOf(question, key)}: ${place < 0 ? "added" : "removed"}`);
 });
-const restNo = () => change(() => {
+const restNo = () => change(null, () => {
   for (const question of ofType("yes_no")) for (const { word } of question.labels) current.labels[question.key][word] ??= false;
   announce("All that was open: no");
 });
@@ -272,9 +276,9 @@ const newId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) =
 function accept() {
   if (!current) return;
   const main = mainQuestion();
-  if (main && !current.said.has(main.key)) return hint(`Choose the ${main.noun} first: ${range(main, " – ")}, or 0 when it cannot be told.`);
+  if (main && asked(main, current.item) && !current.said.has(main.key)) return hint(`Choose the ${main.noun} first: ${range(main, " – ")}, or 0 when it cannot be told.`);
   const { item, labels } = current;
-  const said = say({ act: "label", labels: spelt(labels), changed: current.before !== content(labels) });
+  const said = say({ act: "label", labels: spelt(labels, item), changed: current.before !== content(labels, item) });
   past.push({ item, labels, verdict_id: said.verdict_id });
   advance();
 }
@@ -463,8 +467,8 @@ function fixed() {
   $("help").onclick = () => $("keys").showModal();
   $("who").onclick = async () => { const name = await askName(); if (name && name !== annotator) sit(name); };
   for (const question of questions.filter(({ searched }) => searched)) searches.set(question.key, new Search(question, {
-    chosen: (key) => (question.type === "one_of" ? choose(question, key) : change(() => current.labels[question.key].includes(key) || current.labels[question.key].push(key))),
-    erased: () => question.type === "many_of" && change(() => current.labels[question.key].pop()),
+    chosen: (key) => (question.type === "one_of" ? choose(question, key) : change(question, () => current.labels[question.key].includes(key) || current.labels[question.key].push(key))),
+    erased: () => question.type === "many_of" && change(question, () => current.labels[question.key].pop()),
   }));
   for (const question of ofType("one_of")) box(question).addEventListener("keydown", (event) => stepChoice(event, question));
   bind();
