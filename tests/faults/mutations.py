@@ -96,7 +96,10 @@ MUTATIONS = {
     "teacher-busy": take("teacher/client.py", ("if again.counts and tries >= self.settings.retries:", "if again.counts:")),
     "teacher-gone": take(
         "teacher/annotate.py",
-        ("return open_questions(record, questions) if client is None", "return tuple(questions.asked_fingerprints) if client is None"),
+        (
+            "return open_questions(record, questions, photo.rel_path) if client is None",
+            "return tuple(questions.asked_fingerprints) if client is None",
+        ),
     ),
     "teacher-drip": take("teacher/client.py", ("asyncio.timeout(self.settings.timeout_s)", "asyncio.timeout(None)")),
     "teacher-endless": take("teacher/client.py", ("if size > MAX_BODY_BYTES:", "if False:")),
@@ -154,7 +157,10 @@ MUTATIONS = {
     "all-killed": take("operate/launcher.py", ('return sys.platform == "linux"', "return False"), slow=True),
     "daemon-killed": take(
         "teacher/annotate.py",
-        ("return open_questions(record, questions) if client is None", "return tuple(questions.asked_fingerprints) if client is None"),
+        (
+            "return open_questions(record, questions, photo.rel_path) if client is None",
+            "return tuple(questions.asked_fingerprints) if client is None",
+        ),
         slow=True,
     ),
     "run-failed": take("defs/plan.py", ("attempt.ended - 60 <= seen.now < attempt.next_try", "True")),
