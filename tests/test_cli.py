@@ -703,7 +703,7 @@ def test_answers_are_not_continued_where_the_user_says_no(config: Path, walk: Wa
 
 def test_labels_are_evaluated_from_any_folder_with_the_users_own_taxonomy(walk: Walk, config: Path) -> None:
     (config.parent / "mine.yaml").write_text(done("labels", "show", "--file"), encoding="utf-8")
-    config.write_text(config.read_text().replace("[labels]\n", '[labels]\ntaxonomy = "mine.yaml"\n', 1))
+    config.write_text(config.read_text().replace('taxonomy = "labels.yaml"', 'taxonomy = "mine.yaml"', 1))
     assert "accuracy" in done("eval", "--gt", walk.folder / "people.json", "--auto", "--resamples", "20")
 
 
