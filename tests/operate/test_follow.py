@@ -33,6 +33,11 @@ def test_other_heads_are_noticed_and_other_words_are_not(library: Path, tmp_path
     library.write_text(library.read_text().replace("an analogue camera", "on film"))
     assert not file.moved()
     assert "on film" in file.copy.read_text()
+    written = file.copy.stat()
+    assert not file.moved()
+    assert (file.copy.stat().st_mtime_ns, file.copy.stat().st_ino) == (written.st_mtime_ns, written.st_ino), (
+        "an idle machine writes nothing"
+    )
     (tmp_path / "vibe.toml").write_text('[library]\nroot = "photos"\n')
     assert file.moved()
     assert file.heads == PACKAGED.heads

@@ -27,13 +27,17 @@ class LabelFile:
     copy: Path
     heads: tuple[str, ...] = field(default_factory=lambda: load().heads)  # what is loaded
     trouble: str = ""  # what was said last
+    text: str = ""  # of the copy
 
     def moved(self) -> bool:
         """Look; whether the heads are others than those that are loaded. A file that cannot be read changes nothing, and is named once."""
         try:
             settings = load_settings()
             heads, path = library_questions(settings).heads, settings.labels.taxonomy
-            write_text(self.copy, (settings.base / path).read_text(encoding="utf-8-sig") if path else packaged())
+            text = (settings.base / path).read_text(encoding="utf-8-sig") if path else packaged()
+            if text != self.text:  # an idle machine writes nothing
+                write_text(self.copy, text)
+                self.text = text
         except (UserError, OSError) as error:
             if self.trouble != str(error):
                 self.trouble = str(error)
