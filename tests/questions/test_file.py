@@ -43,6 +43,11 @@ rules:
 """
 
 
+BOMB = "version: 1\na: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdef", "bcdefg", strict=True)
+)
+
+
 def written(folder: Path, text: str) -> Path:
     path = folder / "mine.yaml"
     path.write_text(text, encoding="utf-8")
@@ -329,3 +334,56 @@ def test_the_first_version_s_words_land_on_labels_of_their_own(tmp_path: Path) -
     other = [{"name_free": "x", "coarse_type": "other_object", "is_main": True, "confidence": 0.9}]
     assert questions.tell({"objects": other}, min_confidence=0.7, include_non_main=False).strange == ()
     assert (questions["scene"], questions["attributes"], questions.rules) == (PACKAGED["scene"], PACKAGED["attributes"], PACKAGED.rules)
+
+
+@pytest.mark.parametrize(
+    ("question", "complaint"),
+    [
+        ("type: one_of, labels: [x, x]", "the label 'x' is given twice; take one out"),
+        ("type: one_of, labels: [{x: {}}, y]", "expected a list of keys, got dict"),
+        ("type: one_of, labels: [unknown, y]", "'unknown' always means that nobody can tell; give the label another key"),
+        ("type: one_of, labels: {x: {aliases: [Unknown]}, y: {}}", "'unknown' always means that nobody can tell"),
+        ("type: one_of, labels: [none, y], abstain: [None]", "'None' is a word of a.none, too; keep it in one of the two"),
+        ("type: one_of, labels: [x, y], example: z", "example: no answer to a question of type one_of: str 'z'"),
+        ("type: yes_no, labels: [x, y], example: 7", "example: no answer to a question of type yes_no"),
+        ("type: yes_no, labels: [x, y], example: {x: maybe}", "example: no answer to a question of type yes_no"),
+        ("type: many_of, labels: [x, y], example: [x]", "example: no answer to a question of type many_of"),
+        ("type: rating, example: 6", "example: no answer to a question of type rating"),
+        ("type: one_of, labels: [x, y], not_in: scans", "expected a list of texts, got str 'scans'; write [scans]"),
+        ("type: one_of, labels: [x, y], not_in: ['/']", "'/' names no folder; write '**' for all folders"),
+        ('type: one_of, labels: {x: {name: "a\\u202eb"}, y: {}}', "the control character U+202E"),
+        ('type: one_of, labels: {x: {hint: "a\\u0007b"}, y: {}}', "the control character U+0007"),
+        ('type: one_of, labels: {x: {aliases: ["a\\0b"]}, y: {}}', "the control character U+0000"),
+        (f"type: one_of, labels: {{x: {{name: {'n' * 201}}}, y: {{}}}}", "a name of 201 letters, at most 200"),
+        (f"type: one_of, name: {'n' * 201}, labels: [x, y]", "a name of 201 letters, at most 200"),
+        (f"type: one_of, labels: [{'x' * 61}, y]", "at most 60"),
+    ],
+)
+def test_a_question_that_could_not_be_asked_is_refused(tmp_path: Path, question: str, complaint: str) -> None:
+    path = written(tmp_path, f"version: 1\nquestions:\n  a: {{{question}}}\n")
+    with pytest.raises(LabelFileError) as caught:
+        load(path)
+    assert complaint in str(caught.value)
+    assert str(caught.value).startswith(f"{path}, line 3: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("version: 1\nquestions: &a\n  a: *a\n", "line 2: values within values, more than 20 deep"),
+        ("version: 1\nquestions:\n  a: &a {type: yes_no, labels: [x]}\n  b:\n    <<: *a\n", "line 5: `<<` is not read here"),
+        (f"version: 1\nquestions: {'[' * 5000}{']' * 5000}\n", "values within values"),
+        (BOMB, "more than 500,000 values"),
+        (f"version: 1\nquestions:\n  {'a' * 61}: {{type: yes_no, labels: [x]}}\n", "at most 60"),
+    ],
+)  # fmt: skip
+def test_a_file_that_folds_into_itself_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(LabelFileError) as caught:
+        load(written(tmp_path, text))
+    assert complaint in str(caught.value)
+
+
+def test_a_label_may_be_called_as_an_abstention_usually_is(tmp_path: Path) -> None:
+    found = load(written(tmp_path, "version: 1\nquestions:\n  pet: {type: one_of, labels: [dog, none]}\n"))["pet"]
+    told = [found.tell({"pet": said}, min_confidence=0.5, include_non_main=False).values["pet"] for said in ("none", "unclear", "unknown")]
+    assert told == ["pet.none", None, None]

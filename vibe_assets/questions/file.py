@@ -15,7 +15,7 @@ import yaml
 from vibe_assets.errors import UserError
 from vibe_assets.questions.questions import Questions
 from vibe_assets.questions.rules import All, Condition, Exclusive, General, Is, Not, Rule, When
-from vibe_assets.questions.types import TYPES, Field, Label, ManyOf, OneOf, Question, Rating, YesNo, implied
+from vibe_assets.questions.types import TYPES, UNKNOWN, Field, Label, ManyOf, OneOf, Question, Rating, YesNo, implied
 from vibe_assets.questions.words import normalise
 
 TOP_LEVEL = ("version", "languages", "questions", "rules")
@@ -37,6 +37,9 @@ RESERVED = frozenset({  # columns that tables have beside the questions'
     "stored_share", "tries", "tried_at", "measured_by", "embedding", "annotation", "model", "questions",
 })  # fmt: skip
 MAX_LABELS = 20_000
+MAX_VALUES, MAX_DEPTH = 500_000, 20
+MAX_KEY, MAX_NAME = 60, 200  # letters; keys are names of columns and of folders
+TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # turn the direction of what stands behind them
 RULE_FORMS = (
     "write `{label: blurred, follows: {scene: [other]}}`, `{when: {scene: people}, then: {smiling: true}}` or `{exclusive: [day, night]}`"
 )
@@ -75,7 +78,10 @@ def packs() -> dict[str, str]:
 def _read(name: str, text: str) -> Questions:
     """A file of the same words is read once: parsing takes a third of a second of a busy machine, and every stage asks."""
     lines: dict[tuple[str, ...], int] = {}
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except RecursionError:
+        raise LabelFileError(f"{name}: values within values without end; write labels as `key: {{}}`") from None
     values = None if node is None else _plain(node, (), lines, name)
     return _Reader(name, lines).read(values)
 
@@ -83,11 +89,17 @@ def _read(name: str, text: str) -> Questions:
 def _plain(node: yaml.Node, place: tuple[str, ...], lines: dict[tuple[str, ...], int], file: str) -> Any:
     """The node's value; `lines` learns where each key stands. A key given twice is refused: YAML would silently keep the last."""
     lines.setdefault(place, node.start_mark.line + 1)
+    if len(place) > MAX_DEPTH or len(lines) > MAX_VALUES:  # an anchor may stand for itself, or for ten that stand for ten
+        too_much = f"values within values, more than {MAX_DEPTH} deep" if len(place) > MAX_DEPTH else f"more than {MAX_VALUES:,} values"
+        raise LabelFileError(f"{file}, line {node.start_mark.line + 1}: {too_much}; write it without anchors")
     if isinstance(node, yaml.MappingNode):
         found: dict[Any, Any] = {}
         for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise LabelFileError(f"{file}, line {line}: `<<` is not read here; write the entries out")
             key = _scalar(key_node)
-            below, line = (*place, str(key)), key_node.start_mark.line + 1
+            below = (*place, str(key))
             if key in found:
                 raise LabelFileError(f"{file}, line {line}: the key {str(key)!r} is given twice in one place; merge the two")
             lines[below] = line
@@ -99,6 +111,8 @@ def _plain(node: yaml.Node, place: tuple[str, ...], lines: dict[tuple[str, ...],
 
 
 def _scalar(node: yaml.Node) -> Any:
+    if node.tag == "tag:yaml.org,2002:str":
+        return node.value
     loader = yaml.SafeLoader("")
     try:
         value = loader.construct_object(node, deep=True)
@@ -116,7 +130,7 @@ def is_key(text: str) -> bool:
     def fits(char: str) -> bool:
         return char.isalnum() or unicodedata.category(char) in ("Mn", "Mc")
 
-    return text[:1].isalpha() and all(part and all(map(fits, part)) for part in text.split("_"))
+    return len(text) <= MAX_KEY and text[:1].isalpha() and all(part and all(map(fits, part)) for part in text.split("_"))
 
 
 def _beside(field: Field) -> tuple[str, ...]:
@@ -175,7 +189,9 @@ class _Reader:
     def question(self, key: Any, entry: Any, languages: tuple[str, ...]) -> Question:
         place = ("questions", str(key))
         if not isinstance(key, str) or not is_key(key):
-            self.fail(place, "not a key", "use letters and digits of any script, joined by '_' (quote yes, no, on, off)")
+            self.fail(
+                place, "not a key", f"use letters and digits of any script, joined by '_', at most {MAX_KEY} (quote yes, no, on, off)"
+            )
         if not isinstance(entry, dict):
             self.fail(place, f"expected a mapping, got {_shown(entry)}", "write `{type: one_of, labels: {...}}`")
         kind = entry.get("type")
@@ -196,13 +212,14 @@ class _Reader:
         labels = self.labels(
             place, kind, prefix, self.steps(place, entry) if kind == "rating" else entry.get("labels"), templates, languages
         )
+        abstain = self.abstentions(place, kind, entry, labels)
         common: dict[str, Any] = {
-            "key": key, "labels": labels, "prefix": prefix, "head": head, "asked": asked, "trained": trained,
+            "key": key, "labels": labels, "prefix": prefix, "head": head, "asked": asked, "trained": trained, "abstain": abstain,
             "ask": self.by_language((*place, "ask"), entry.get("ask"), languages),
-            "names": self.by_language((*place, "name"), entry.get("name"), languages),
-            "abstain": self.texts((*place, "abstain"), entry.get("abstain", list(ABSTAIN))), "example": entry.get("example"),
-            "not_in": self.texts((*place, "not_in"), entry.get("not_in", [])),
+            "names": self.names((*place, "name"), entry.get("name"), languages),
+            "example": entry.get("example"), "not_in": self.folders((*place, "not_in"), entry.get("not_in", [])),
         }  # fmt: skip
+        self.example(place, kind, entry.get("example"), labels)
         if kind == "rating":
             return Rating(**common)
         if kind == "one_of":
@@ -219,6 +236,38 @@ class _Reader:
         if kind == "many_of":
             return ManyOf(**common, offered=self.texts((*place, "offered"), entry.get("offered", [])))
         return YesNo(**common)
+
+    def abstentions(self, place: tuple[str, ...], kind: str, entry: Mapping[Any, Any], labels: Iterable[Label]) -> tuple[str, ...]:
+        """Words that mean "I do not know": none of them may be a label's; of the usual ones those that are labels are left out."""
+        own = {normalise(word): label for label in labels for word in (*label.words, *label.offers)}
+        if kind == "one_of" and (label := own.get(UNKNOWN)):
+            self.fail((*place, "labels", label.word), f"{UNKNOWN!r} always means that nobody can tell", "give the label another key")
+        if "abstain" not in entry:
+            return tuple(word for word in ABSTAIN if kind != "one_of" or normalise(word) not in own)
+        words = self.texts((*place, "abstain"), entry["abstain"])
+        if kind == "one_of" and (both := next((word for word in words if normalise(word) in own), None)):
+            self.fail((*place, "abstain"), f"{both!r} is a word of {own[normalise(both)].key}, too", "keep it in one of the two")
+        return words
+
+    def example(self, place: tuple[str, ...], kind: str, given: Any, labels: tuple[Label, ...]) -> None:
+        """The answer that the prompt shows must be one."""
+        words = [word for label in labels for word in (label.word, *label.offers)]
+        if kind == "yes_no":
+            fits = isinstance(given, dict) and all(key in words and value in (True, False, UNKNOWN) for key, value in given.items())
+        elif kind == "many_of":
+            fits = isinstance(given, list) and all(isinstance(one, dict) and isinstance(one.get("coarse_type"), str) for one in given)
+        elif kind == "rating":
+            fits = given == UNKNOWN or (type(given) is int and str(given) in words)
+        else:
+            fits = isinstance(given, str) and given in (*words, UNKNOWN)
+        if given is not None and not fits:
+            self.fail((*place, "example"), f"no answer to a question of type {kind}: {_shown(given)}", "leave it out, or give an answer")
+
+    def folders(self, place: tuple[str, ...], values: Any) -> tuple[str, ...]:
+        found = self.texts(place, values)
+        if empty := next((folder for folder in found if not folder.strip("/")), None):
+            self.fail(place, f"{empty!r} names no folder", "write '**' for all folders and '.' for the photos in the root itself")
+        return found
 
     def steps(self, place: tuple[str, ...], entry: Mapping[Any, Any]) -> dict[str, Any]:
         """The labels of a scale: one a number; `labels` may say more of some of them."""
@@ -242,6 +291,12 @@ class _Reader:
     ) -> tuple[Label, ...]:
         place = (*place, "labels")
         if isinstance(values, list):
+            if odd := next((value for value in values if isinstance(value, list | dict)), None):
+                self.fail(
+                    place, f"expected a list of keys, got {_shown(odd)} in it", "write a mapping where labels say more: `key: {hint: ...}`"
+                )
+            if twice := next((value for at, value in enumerate(values) if value in values[:at]), None):
+                self.fail(place, f"the label {twice!r} is given twice", "take one out")
             values = {value: {} for value in values}
         if not isinstance(values, dict) or not values:
             self.fail(place, f"expected a mapping of labels, got {_shown(values)}", "list every label as `key: {aliases: [...]}`")
@@ -267,7 +322,7 @@ class _Reader:
         at = (*place, str(key))
         parts = key.split(".") if isinstance(key, str) and kind == "many_of" else [key]
         if not isinstance(key, str) or not (kind == "rating" or all(map(is_key, parts))) or key != key.lower():
-            shape = "lowercase letters, digits and '_'" + (", parts separated by '.'" if kind == "many_of" else "")
+            shape = f"lowercase letters, digits and '_', at most {MAX_KEY}" + (", parts separated by '.'" if kind == "many_of" else "")
             self.fail(at, "not a key", f"use {shape}; the name that people read is `name:` (quote yes, no, on, off)")
         entry = {} if entry is None else entry
         if not isinstance(entry, dict):
@@ -280,7 +335,7 @@ class _Reader:
         offers = entry.get("offers", {})
         if not isinstance(offers, dict) or not all(isinstance(word, str) and isinstance(hint, str) for word, hint in offers.items()):
             self.fail((*at, "offers"), f"expected words with a hint each, got {_shown(offers)}", "write `{selfie: people who ...}`")
-        names = self.by_language((*at, "name"), entry.get("name"), languages)
+        names = self.names((*at, "name"), entry.get("name"), languages)
         hotkey = entry.get("hotkey", "")
         if not isinstance(hotkey, str) or len(hotkey) > 2:
             self.fail((*at, "hotkey"), f"expected one or two letters or digits, got {_shown(hotkey)}", "quote it, or leave it out")
@@ -439,6 +494,13 @@ class _Reader:
             self.fail(place, f"expected letters and digits joined by '_', got {_shown(value)}", "leave it out for the question's key")
         return value
 
+    def names(self, place: tuple[str, ...], value: Any, languages: tuple[str, ...]) -> dict[str, str]:
+        """What people read, by language."""
+        names = self.by_language(place, value, languages)
+        if long := next((name for name in names.values() if len(name) > MAX_NAME), None):
+            self.fail(place, f"a name of {len(long):,} letters, at most {MAX_NAME}", "shorten it")
+        return names
+
     def by_language(self, place: tuple[str, ...], value: Any, languages: tuple[str, ...]) -> dict[str, str]:
         """Language -> text; a plain text is of the first language."""
         if value is None:
@@ -448,7 +510,16 @@ class _Reader:
             self.fail(place, f"expected a text, or one for each language, got {_shown(value)}", f"write `{{{languages[0]}: ...}}`")
         if stray := [str(language) for language in texts if language not in languages]:
             self.fail((*place, stray[0]), "a language that the file does not have", f"add it to `languages: [{', '.join(languages)}]`")
+        self.printable(place, texts.values())
         return {str(language): " ".join(text.split()) for language, text in texts.items()}
+
+    def printable(self, place: tuple[str, ...], texts: Iterable[str]) -> None:
+        """No control characters: files of other programs cannot hold them, and some turn the text of a whole line."""
+        for text in texts:
+            if odd := next(
+                (char for char in text if char in TURNS or (unicodedata.category(char) in ("Cc", "Cs") and char not in "\t\r\n")), None
+            ):
+                self.fail(place, f"the control character U+{ord(odd):04X} in {text!r:.60}", "take it out")
 
     def texts(self, place: tuple[str, ...], values: Any) -> tuple[str, ...]:
         if not isinstance(values, list | tuple):
@@ -458,6 +529,7 @@ class _Reader:
         for value in values:
             if not isinstance(value, str) or not normalise(value):
                 self.fail(place, f"expected texts, got {_shown(value)}", "quote it" if value is not None else "quote it, or take it out")
+        self.printable(place, values)
         return tuple(values)
 
     def fail(self, place: tuple[str, ...], wrong: str, remedy: str) -> NoReturn:
