@@ -128,7 +128,7 @@ def test_a_gate_asks_for_no_more_checks_than_there_are(platform: Platform) -> No
     checked = labels.select(
         "image_id", "scene", *[n for n in labels.columns if n in AUDITED_GROUND_TRUTH.columns and n not in ("image_id", "scene")]
     )
-    rows = checked.with_columns(scene=agreed, inclusion_probability=pl.lit(1.0), annotator=pl.lit("ann")).select(
+    rows = checked.with_columns(scene=agreed, inclusion_probability=pl.lit(1.0), annotator=pl.lit("ann"), unasked=None).select(
         list(AUDITED_GROUND_TRUTH.columns)
     )
     platform.lake.replace(AUDITED_GROUND_TRUTH, rows.head(PHOTOS - 20))

@@ -34,7 +34,7 @@ def scene_agreement(verdicts: Iterable[Verdict], audited: pl.DataFrame, teacher:
         return pl.DataFrame(schema=schema)
     (field,) = questions.main.fields
     verdicts = list(verdicts)
-    said = counted_answers(verdicts)
+    said = counted_answers(verdicts, field.name)
     seen_blind = {one.image_id for one in standing(v for v in verdicts if v.source != "file").values() if one.blind and one.labels}
     teachers = dict(teacher.select("image_id", field.name).iter_rows())
     rows: list[tuple[Any, ...]] = []

@@ -3,8 +3,8 @@
 A person's newest verdict holds; an undo takes a verdict back, so that the one before holds again; a skip is no label. Several people:
 each column is settled by itself. One answer, and yes or no, is that of most of those who gave one, and a tie is unknown: a coin flip
 would be called truth by every later stage. One label of many stands when more than half of the people name it, in order of its mean place.
-An accepted file adjudicates: what was said of its photos before no longer counts here (it does for agreement), what is said after it
-starts anew. That is how ties are broken: `vibe audited --export FILE`, decide, `vibe audited FILE`.
+An accepted file adjudicates, for the columns that it speaks of: what was said of its photos before no longer counts here (it does for
+agreement), what is said after it starts anew. That is how ties are broken: `vibe audited --export FILE`, decide, `vibe audited FILE`.
 """
 
 from __future__ import annotations
@@ -92,12 +92,17 @@ def truth_rows(verdicts: Iterable[Verdict], questions: Questions) -> pl.DataFram
     """
     import polars as pl
 
-    rows = [_settled(image_id, said, questions) for image_id, said in counted_answers(verdicts).items()]
+    rows = [_settled(image_id, said, questions) for image_id, said in _standing_answers(verdicts).items()]
     return pl.DataFrame(rows, schema=AUDITED_GROUND_TRUTH.of(questions).polars_schema())
 
 
-def counted_answers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
-    """image_id -> the standing verdicts with labels that count, one per person, sorted by image_id: see the module."""
+def counted_answers(verdicts: Iterable[Verdict], column: str) -> dict[str, list[Verdict]]:
+    """image_id -> the standing verdicts that count for a column, one per person, sorted by image_id: see the module."""
+    return {image_id: _since_the_file(said, column) for image_id, said in _standing_answers(verdicts).items()}
+
+
+def _standing_answers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
+    """image_id -> the standing verdicts with labels, files' first, sorted by image_id."""
     photos: dict[str, list[Verdict]] = defaultdict(list)
     verdicts = list(verdicts)
     files = [verdict for verdict in verdicts if verdict.source == "file"]
@@ -105,7 +110,7 @@ def counted_answers(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
     for verdict in (*standing(files).values(), *standing(people).values()):
         if verdict.labels is not None:
             photos[verdict.image_id].append(verdict)
-    return {image_id: _since_the_file(said) for image_id, said in sorted(photos.items())}
+    return dict(sorted(photos.items()))
 
 
 def truth_version(rows: pl.DataFrame) -> str:
@@ -129,22 +134,26 @@ def settled_part(verdicts: Sequence[Verdict], *, now: datetime, quiet_s: float, 
     return []
 
 
-def _since_the_file(said: Sequence[Verdict]) -> list[Verdict]:
-    """One photo's standing verdicts that count: those after the last file, else the file alone, else all."""
-    files = sorted((verdict for verdict in said if verdict.source == "file"), key=moment)
+def _since_the_file(said: Sequence[Verdict], column: str) -> list[Verdict]:
+    """One photo's standing verdicts that speak of a column and count for it: those after the last file, else the file alone, else all."""
+    speak = [verdict for verdict in said if verdict.labels is not None and column in verdict.labels.values]
+    files = sorted((verdict for verdict in speak if verdict.source == "file"), key=moment)
     if not files:
-        return list(said)
-    return [verdict for verdict in said if verdict.source != "file" and moment(verdict) > moment(files[-1])] or files[-1:]
+        return speak
+    return [verdict for verdict in speak if verdict.source != "file" and moment(verdict) > moment(files[-1])] or files[-1:]
 
 
 def _settled(image_id: str, said: Sequence[Verdict], questions: Questions) -> dict[str, Any]:
     """One photo's row; `said` are the standing verdicts with labels, one per person."""
-    people = [verdict.labels for verdict in said if verdict.labels is not None]
-    values: dict[str, Any] = {}
+    values, unasked, heard = dict[str, Any](), list[str](), set[str]()
     for field in questions.fields:
-        answers = [one for person in people if (one := answer(person, field)) is not None]
+        counted = _since_the_file(said, field.name)
+        heard |= {verdict.verdict_id for verdict in counted}
+        answers = [one for verdict in counted if (one := answer(verdict.labels, field)) is not None]
         values[field.name] = _named_by_most(answers) if field.dtype == "list[str]" else _majority(answers)
-    unasked = [field.name for field in questions.fields if not any(was_asked(person, field) for person in people)]
+        if not any(verdict.labels is not None and was_asked(verdict.labels, field) for verdict in counted):
+            unasked.append(field.name)
+    said = [verdict for verdict in said if verdict.verdict_id in heard] or said
     newest = sorted(said, key=moment, reverse=True)
     probabilities = [verdict.shown["inclusion_probability"] for verdict in newest if verdict.shown.get("inclusion_probability") is not None]
     return {

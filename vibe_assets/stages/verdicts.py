@@ -61,10 +61,13 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     """Keep AUDITED_GROUND_TRUTH rows of an accepted file as verdicts; how many said something new.
 
     A row that says what is settled already is left out: exporting, correcting three photos and handing in logs three verdicts. So is one
-    that says no more but leaves out a question: a file of before there was that question takes no answer to it away.
+    that says no more but leaves out a question: a file of before there was that question takes no answer to it away. A row that only
+    answers a question that was open so far speaks of that one, and of what its person said before: other answers stay as they were given.
     """
     log, questions = verdict_log(platform), platform.questions
-    settled = {row["image_id"]: row for row in truth_rows(log.verdicts(), questions).iter_rows(named=True)}
+    said = log.verdicts()
+    settled = {row["image_id"]: row for row in truth_rows(said, questions).iter_rows(named=True)}
+    own = {(verdict.image_id, verdict.annotator): verdict.labels for verdict in said}
     sample = platform.lake.read(AUDIT_SAMPLE)
     filled = {row["image_id"]: Labels.from_row(row, questions.columns) for row in sample.iter_rows(named=True)}
     recorded = {"inclusion_probability": None} if platform.lake.exists(AUDIT_DRAWS) else {}  # the chance is known without the file
@@ -73,9 +76,15 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     for row in rows.iter_rows(named=True):
         unsaid = recorded if row["annotator"] else {**recorded, "annotator": None}  # a sample as it was written names nobody
         row["annotator"] = row["annotator"] or UNNAMED
-        if row["image_id"] in settled and _nothing_new(row, settled[row["image_id"]], unsaid, questions):
-            continue
-        labels = Labels.from_row(row, [name for name in questions.columns if name not in (row["unasked"] or ())])
+        asked = [name for name in questions.columns if name not in (row["unasked"] or ())]
+        if row["image_id"] in settled:
+            first = _asked_first(row, settled[row["image_id"]], questions)
+            if _else_the_same(row, settled[row["image_id"]], {**unsaid, **dict.fromkeys(first)}):
+                if not first:
+                    continue
+                before = own.get((row["image_id"], row["annotator"]))
+                asked = [name for name in asked if name in first or (before is not None and name in before.values)]
+        labels = Labels.from_row(row, asked)
         act: Act = "accepted" if labels == filled.get(labels.image_id) else "corrected"
         shown = {"file": file, "inclusion_probability": row["inclusion_probability"]}
         verdicts.append(
@@ -88,11 +97,16 @@ def log_file_rows(platform: Platform, rows: pl.DataFrame, *, file: str) -> int:
     return len(verdicts)
 
 
-def _nothing_new(row: Mapping[str, Any], settled: Mapping[str, Any], unsaid: Mapping[str, Any], questions: Questions) -> bool:
-    """Whether a file's row says what is settled already, as far as it speaks of it; of a question that was open "unknown" is new, too."""
-    unsaid = {**unsaid, **dict.fromkeys([*(row["unasked"] or ()), "unasked"])}
-    asked_first = set(unasked_questions(settled, questions)) - set(unasked_questions(row, questions))
-    return not asked_first and {**row, **unsaid} == {**settled, **unsaid}
+def _asked_first(row: Mapping[str, Any], settled: Mapping[str, Any], questions: Questions) -> list[str]:
+    """Columns of questions that a file's row answers and nobody was asked so far; "unknown" is an answer, too."""
+    answered = set(unasked_questions(settled, questions)) - set(unasked_questions(row, questions))
+    return [field.name for key in answered for field in questions[key].fields]
+
+
+def _else_the_same(row: Mapping[str, Any], settled: Mapping[str, Any], apart: Mapping[str, Any]) -> bool:
+    """Whether a file's row says what is settled already, as far as it speaks of it, but for some columns."""
+    apart = {**apart, **dict.fromkeys([*(row["unasked"] or ()), "unasked"])}
+    return {**row, **apart} == {**settled, **apart}
 
 
 def _done_file(platform: Platform) -> Path:
