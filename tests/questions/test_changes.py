@@ -14,6 +14,8 @@ from click.testing import CliRunner
 
 from tests.teacher.conftest import make_library
 from vibe_assets.cli import main
+from vibe_assets.defs.metadata import stored
+from vibe_assets.defs.truth import label_counts
 from vibe_assets.questions import Questions, load
 from vibe_assets.records import ANNOTATIONS, AUTO_GROUND_TRUTH, PREDICTIONS
 from vibe_assets.settings import Settings
@@ -21,6 +23,7 @@ from vibe_assets.stages.labels import label_difference
 from vibe_assets.stages.library import look_at_folders, scan_folder
 from vibe_assets.stages.platform import Platform
 from vibe_assets.stages.runtime import _asked_here
+from vibe_assets.stages.status import library_status
 from vibe_assets.stages.teacher import annotate_folder, half_answered, unanswered_folders
 from vibe_assets.stages.truth import convert_library
 from vibe_assets.teacher.kept import FIRST
@@ -103,13 +106,13 @@ def test_the_packaged_questions_are_those_of_before_notes() -> None:
 class Animals:
     """Answers what it is asked."""
 
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, ...]] = []
+    def __init__(self, more: Mapping[str, Any] | None = None) -> None:
+        self.more, self.asked = more or {}, list[tuple[str, ...]]()
 
     def __call__(self, image: bytes, request: Mapping[str, Any]) -> Any:
         wanted = request["response_format"]["json_schema"]["schema"]["properties"]
         self.asked.append(tuple(wanted))
-        return {key: value for key, value in {**ANSWER, "new": "yes"}.items() if key in wanted}
+        return {key: value for key, value in {**ANSWER, **self.more}.items() if key in wanted}
 
 
 def platform_of(home: Path, url: str = "", **teacher: Any) -> Platform:
@@ -175,6 +178,25 @@ def test_what_a_change_would_cost_is_said_before(tmp_path: Path) -> None:
     assert found.usd == pytest.approx((1000 * prompt + 2000 * share * completion) / 1e6)
     assert re.fullmatch(r"4 photos would be asked, about [\d,]+ tokens, [\d.]+ US dollars", found.lines[-1])
     assert label_difference(platform_of(tmp_path), other / "labels.yaml").usd is None
+
+
+OURS = [("  kind:", "  場面:"), ("  facts:", "  table:"), ("  things:", "  もの:"), ("  appeal:", "  platform:")]
+
+
+def test_keys_of_any_script_and_of_any_word_are_answered_once_and_for_all(tmp_path: Path) -> None:
+    make_library(tmp_path / "photos", 2)
+    animals = Animals({"場面": "bird", "もの": ANSWER["things"], "platform": 4})
+    questions = read(tmp_path, *OURS)
+    platform = brought_up(tmp_path, animals)
+    assert unanswered_folders(platform) == {}
+    assert truth(platform, "場面") == ["場面.bird"] * 2
+    assert library_status(platform).answered == 2
+    result = stored(platform, AUTO_GROUND_TRUTH.of(questions), platform.lake.read(AUTO_GROUND_TRUTH), **label_counts(
+        platform.lake.read(AUTO_GROUND_TRUTH), questions
+    ))  # fmt: skip
+    assert {"場面", "table", "もの", "platform"} <= {*(result.metadata or {})}
+    brought_up(tmp_path, animals)
+    assert len(animals.asked) == 2
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def _digest(digest: "hashlib._Hash", values: pl.Series) -> None:
         digest.update((known.cast(pl.UInt8) if known.dtype == pl.Boolean else known.to_physical()).to_numpy().tobytes())
 
 
-def stored(platform: Platform, table: Table, rows: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:
+def stored(platform: Platform, table: Table, rows: pl.DataFrame, /, **metadata: Any) -> dg.MaterializeResult:
     """The result of an asset whose rows are now in the lake."""
     count = "dagster/partition_row_count" if table.partitioned else "dagster/row_count"
     facts: dict[str, Any] = {

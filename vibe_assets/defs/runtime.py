@@ -45,9 +45,9 @@ def predictions(context: dg.AssetExecutionContext, installation: Installation) -
         platform,
         PREDICTIONS,
         rows,
-        **label_counts(rows, platform.questions),
-        sources=counts_table("source", {str(name): count for name, count in rows["source"].value_counts(sort=True).iter_rows()}),
-        **facts,
+        **label_counts(rows, platform.questions)
+        | facts
+        | {"sources": counts_table("source", {str(name): count for name, count in rows["source"].value_counts(sort=True).iter_rows()})},
     )
 
 

@@ -55,9 +55,11 @@ def auto_ground_truth(context: dg.AssetExecutionContext, installation: Installat
         platform,
         AUTO_GROUND_TRUTH,
         rows,
-        teachers=sorted(rows["teacher"].unique()),
-        **label_counts(rows, platform.questions),
-        words_without_a_label=strange_table(truth.strange_words(platform)),
+        **label_counts(rows, platform.questions)
+        | {
+            "teachers": sorted(rows["teacher"].unique()),
+            "words_without_a_label": strange_table(truth.strange_words(platform)),
+        },
     )
 
 
@@ -102,8 +104,7 @@ def audited_ground_truth(context: dg.AssetExecutionContext, installation: Instal
         platform,
         AUDITED_GROUND_TRUTH,
         rows,
-        **label_counts(rows, platform.questions),
-        annotators=counts_table("annotator", people),
+        **label_counts(rows, platform.questions) | {"annotators": counts_table("annotator", people)},
     )
 
 

@@ -58,8 +58,14 @@ def load(path: Path | None = None) -> Questions:
         return _read(name, text)
     except OSError as error:
         raise LabelFileError(f"{name}: {error.strerror}; correct [labels] taxonomy, or leave it out for the packaged one") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LabelFileError(f"{name}: not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise LabelFileError(f"{name}: not UTF-8 ({error.reason} at byte {error.start:,}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        said = getattr(error, "problem", None) or " ".join(str(error).split())
+        remedy = "indent with spaces" if "\\t" in said else "correct the line, or quote the text"
+        raise LabelFileError(f"{name}{line}: not valid YAML: {said}; {remedy}") from error
 
 
 def packaged() -> str:
@@ -169,6 +175,12 @@ class _Reader:
                     self.fail(("questions", question.key), f"{column!r} is a column that tables have already", "choose another key")
                 if (other := owner.setdefault(column.casefold(), question.key)) != question.key:
                     self.fail(("questions", question.key), f"the column {column!r} belongs to {other} already", "choose another key")
+        strokes: dict[str, str] = {}
+        for label in (label for question in questions for label in question.labels if label.hotkey):
+            if (other := strokes.setdefault(label.hotkey.lower(), label.key)) != label.key:
+                self.fail(
+                    ("questions", *self.place_of(label, questions), "hotkey"), f"{label.hotkey!r} is that of {other}", "choose another"
+                )
         for what in ("prefix", "head"):
             taken: dict[str, str] = {}
             for question in questions:
@@ -176,6 +188,11 @@ class _Reader:
                     self.fail(("questions", question.key, what), f"{getattr(question, what)!r} is that of {other}", "choose another")
         found = Questions(version, tuple(questions), languages, (), self.file)
         return found.ruled(self.rules(rules, found))
+
+    @staticmethod
+    def place_of(label: Label, questions: list[Question]) -> tuple[str, ...]:
+        """Where a label stands below `questions`."""
+        return next((question.key, "labels", label.word) for question in questions if label in question.labels)
 
     def version(self, values: Mapping[Any, Any]) -> int:
         version = values.get("version")
@@ -265,8 +282,12 @@ class _Reader:
 
     def folders(self, place: tuple[str, ...], values: Any) -> tuple[str, ...]:
         found = self.texts(place, values)
-        if empty := next((folder for folder in found if not folder.strip("/")), None):
-            self.fail(place, f"{empty!r} names no folder", "write '**' for all folders and '.' for the photos in the root itself")
+        if empty := next((folder for folder in found if not folder.strip("/") or ".." in folder.split("/")), None):
+            self.fail(
+                place,
+                f"{empty!r} names no folder below the photo root",
+                "write '**' for all folders and '.' for the photos in the root itself",
+            )
         return found
 
     def steps(self, place: tuple[str, ...], entry: Mapping[Any, Any]) -> dict[str, Any]:
@@ -323,7 +344,11 @@ class _Reader:
         parts = key.split(".") if isinstance(key, str) and kind == "many_of" else [key]
         if not isinstance(key, str) or not (kind == "rating" or all(map(is_key, parts))) or key != key.lower():
             shape = f"lowercase letters, digits and '_', at most {MAX_KEY}" + (", parts separated by '.'" if kind == "many_of" else "")
-            self.fail(at, "not a key", f"use {shape}; the name that people read is `name:` (quote yes, no, on, off)")
+            self.fail(
+                at,
+                "not a key",
+                f"use {shape}; the name that people read is `name:` (quote yes, no, on, off and null; a letter comes first)",
+            )
         entry = {} if entry is None else entry
         if not isinstance(entry, dict):
             self.fail(at, f"expected a mapping, got {_shown(entry)}", "write `{aliases: [word, ...]}`, or {} for none")

@@ -64,7 +64,7 @@ def half_answered(questions: Questions) -> pl.Expr:
 
     answered, missing = pl.col("questions").fill_null(json.dumps(FIRST, sort_keys=True)), []
     for question in questions.asked:
-        wanted = [f'"{question.key}": "{mark}"' for mark in sorted(questions.accepted[question.key])]
+        wanted = [f'{json.dumps(question.key)}: "{mark}"' for mark in sorted(questions.accepted[question.key])]
         lacks = ~pl.any_horizontal(answered.str.contains(each, literal=True) for each in wanted)
         missing.append(lacks & ~pl.col("rel_path").str.contains(question.off) if question.off else lacks)
     return pl.col("annotation").is_not_null() & pl.any_horizontal(missing)
