@@ -14,12 +14,18 @@ from tests.heads.examples import plain_head
 from tests.support.questions import ATTRIBUTES, PACKAGED, styled
 from vibe_assets.heads import classifier
 from vibe_assets.heads.models import HeadError
+from vibe_assets.questions import Label, ManyOf
 from vibe_assets.questions.types import implied
 from vibe_assets.records import IMAGE_EMBEDDINGS, PREDICTIONS, PROMPT_EMBEDDINGS
 
 SCENES = ("scene.document", "scene.people", "scene.screenshot")
 EYE = np.eye(3)
-classify = partial(classifier.classify, questions=PACKAGED)
+KEYS = ("object.a", "object.a.b", "object.a.b.c", "object.a.d", "object.e", "object.e.f")
+LABELS = tuple(Label(key) for key in (*KEYS, "object.mug", "object.bag", "object.pen"))
+INVENTED = replace(
+    PACKAGED, questions=tuple(replace(one, labels=(*one.labels, *LABELS)) if isinstance(one, ManyOf) else one for one in PACKAGED)
+)
+classify = partial(classifier.classify, questions=INVENTED)
 
 
 def photos(vectors, encoder="enc-1"):
@@ -206,9 +212,6 @@ def test_a_child_brings_its_parents_even_those_without_a_slot():
     row = only(classify(photos([EYE[0]]), {"object": object_head({"object.food": 0.1, "object.food.dessert.cake": 0.9})}))
     assert row["objects"] == ["object.food.dessert.cake", "object.food.dessert", "object.food"]
     assert row["object_confidences"][2] == "object.food=0.9000"
-
-
-KEYS = ("object.a", "object.a.b", "object.a.b.c", "object.a.d", "object.e", "object.e.f")
 
 
 @given(st.lists(st.floats(0.01, 0.99), min_size=6, max_size=6), st.sets(st.sampled_from(KEYS), min_size=1))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vibe_assets.heads.dataset import vectors
 from vibe_assets.heads.models import HeadError, TrainedHead
 from vibe_assets.heads.zeroshot import Prompts, read_prompts
-from vibe_assets.questions import Field, ManyOf, OneOf, Questions, YesNo
+from vibe_assets.questions import Field, ManyOf, OneOf, Question, Questions, YesNo
 from vibe_assets.questions.rules import said, settle
 from vibe_assets.questions.types import implied
 from vibe_assets.records.answers import source_text
@@ -93,19 +93,22 @@ def _refuse_foreign(encoders: Sequence[str], heads: Mapping[str, TrainedHead], p
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
-def _head_scores(head: TrainedHead, x: NDArray[np.float32]) -> _Scores:
-    """What a head says; labels that its card leaves open are absent, as if it had none of them."""
+def _head_scores(question: Question, head: TrainedHead, x: NDArray[np.float32]) -> _Scores:
+    """What a head says; labels that its card leaves open, or that the label file has no more, are absent, as if it had none of them."""
     upper, p = head.thresholds("upper"), head.probabilities(x)
     lower = upper if head.qtype != "yes_no" else head.thresholds("lower")
-    if not head.card.open:
+    known = {field.name for field in question.fields} if isinstance(question, YesNo) else {*question.keys}
+    kept = [at for at, label in enumerate(head.labels) if label in known and label not in head.card.open]
+    if len(kept) == len(head.labels):
         return _Scores(head.labels, p, upper, lower, "student")
-    kept = [at for at, label in enumerate(head.labels) if label not in head.card.open]
-    return _Scores(tuple(head.labels[at] for at in kept), p[:, kept], upper[kept], lower[kept], "student")
+    if len(upper) == len(head.labels) and not isinstance(question, OneOf):  # a question with one answer has one threshold
+        upper, lower = upper[kept], lower[kept]
+    return _Scores(tuple(head.labels[at] for at in kept), p[:, kept], upper, lower, "student")
 
 
 def _one_of_scores(question: OneOf, x: NDArray[np.float32], head: TrainedHead | None, prompts: Prompts | None) -> _Scores | None:
     if head is not None:
-        return _head_scores(head, x)
+        return _head_scores(question, head, x)
     if prompts is None or not (labels := prompts.having(question.prefix)):
         return None
     threshold = np.array([ZERO_SHOT_THRESHOLD])
@@ -116,7 +119,7 @@ def _yes_no_scores(
     question: YesNo, x: NDArray[np.float32], head: TrainedHead | None, prompts: Prompts | None
 ) -> Iterator[tuple[Field, str, Floats, float, float]]:
     """Column, source, probabilities (n,), upper and lower threshold of each label that anything can be said about."""
-    trained = None if head is None else _head_scores(head, x)
+    trained = None if head is None else _head_scores(question, head, x)
     for field, label in zip(question.fields, question.labels, strict=True):
         if trained and field.name in trained.labels:
             at = trained.labels.index(field.name)
@@ -126,7 +129,7 @@ def _yes_no_scores(
 
 
 def _many_of_scores(question: ManyOf, x: NDArray[np.float32], head: TrainedHead | None, prompts: Prompts | None) -> _Scores | None:
-    if head is not None and (said := _head_scores(head, x)).labels:
+    if head is not None and (said := _head_scores(question, head, x)).labels:
         return said
     if prompts is None or not (labels := prompts.having(question.prefix)):
         return None
