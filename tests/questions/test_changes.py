@@ -178,6 +178,10 @@ def test_what_a_change_would_cost_is_said_before(tmp_path: Path) -> None:
     assert found.usd == pytest.approx((1000 * prompt + 2000 * share * completion) / 1e6)
     assert re.fullmatch(r"4 photos would be asked, about [\d,]+ tokens, [\d.]+ US dollars", found.lines[-1])
     assert label_difference(platform_of(tmp_path), other / "labels.yaml").usd is None
+    read(tmp_path, ("cat: {}", "cat: {}, fish: {}"))
+    animals = Animals()
+    brought_up(tmp_path, animals)
+    assert animals.asked == [("kind",)] * found.photos, "as was said before"
 
 
 OURS = [("  kind:", "  場面:"), ("  facts:", "  table:"), ("  things:", "  もの:"), ("  appeal:", "  platform:")]
