@@ -37,5 +37,6 @@ def test_one_photo_and_a_starter_file_wait_for_people_with_a_sample_in_its_words
     (photo,) = json.loads((tmp_path / "data" / "audit" / "sample.json").read_text(encoding="utf-8"))
     main = questions.main
     assert main is not None
-    assert photo[main.key] == main.keys[0]
+    said = f"{main.prefix}.{main.shape[main.key]}"
+    assert photo[main.key] == ([said] if main.listed else said)
     assert {question.key for question in questions} <= set(photo)

@@ -172,6 +172,19 @@ def test_the_teacher_is_the_same_whatever_it_is_asked(tmp_path: Path) -> None:
     assert teacher_fingerprint(TeacherSettings(model="m")) == "617a91b5cfddeede"
 
 
+@pytest.mark.parametrize(
+    ("said", "objects"),
+    [
+        ([], []), (None, []), ({"coarse_type": "mug", "is_main": True, "confidence": 0.9}, ["object.dailystuff.mug"]),
+        (["mug"], None), ([{"coarse_type": 5}], None), ("a mug", None), ([{"coarse_type": "mug", "confidence": 0.9}, 7], []),
+    ],
+)  # fmt: skip
+def test_things_that_cannot_be_read_leave_the_question_open(said: Any, objects: Any) -> None:
+    annotation = PACKAGED.read({**ANSWER, "objects": said})
+    assert annotation is not None
+    assert PACKAGED.tell(annotation, min_confidence=0.7, include_non_main=False).values["objects"] == objects
+
+
 RATED = """
 version: 1
 questions:

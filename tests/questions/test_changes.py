@@ -260,6 +260,19 @@ def test_a_folder_where_everything_is_switched_off_asks_nothing_and_waits_for_no
     assert platform.lake.read(ANNOTATIONS).filter(half_answered(platform.questions)).is_empty()
 
 
+def test_questions_for_people_alone_ask_the_teacher_nothing(tmp_path: Path) -> None:
+    make_library(tmp_path / "photos", 2)
+    animals = Animals()
+    file = tmp_path / "labels.yaml"
+    file.write_text("version: 1\nquestions:\n  worth: {type: one_of, asked: people, labels: [print, frame]}\n", encoding="utf-8")
+    platform = brought_up(tmp_path, animals)
+    assert animals.asked == []
+    assert unanswered_folders(platform) == {}
+    assert truth(platform, "worth") == [None] * 2
+    assert library_status(platform).answered == 2
+    assert label_difference(platform, file).photos == 0
+
+
 def test_predictions_leave_a_question_open_where_it_is_switched_off(tmp_path: Path) -> None:
     questions = read(tmp_path, ("type: one_of", "type: one_of\n    not_in: [scans]"))
     table = PREDICTIONS.of(questions)

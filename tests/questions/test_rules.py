@@ -160,6 +160,7 @@ def test_a_rule_reaches_what_the_teacher_fills_in_but_never_what_heads_said(tmp_
         (["{when: {}, then: {person: true}}"], "rules.0.when: expected a condition"),
         (["{when: {all: {scene: people}}, then: {person: true}}"], "rules.0.when.all: expected a list of conditions"),
         (["{exclusive: [day]}"], "not a rule"),
+        (["{exclusive: [day, day]}"], "rules.0.exclusive: a label is named twice"),
         (["{exclusive: [day, scene]}"], "rules.0.exclusive.1: 'scene' is no label of a yes_no question"),
         (["{iff: {scene: people}}"], "not a rule"),
         (["{when: {person: true}, then: {meal: true}}", "{when: {day: true}, then: {person: true}}"], "decides person, which a rule above"),

@@ -45,7 +45,7 @@ def write_coco(items: Iterable[Item], folder: Path, questions: Questions, *, lab
     categories = [
         {
             "id": number, "name": names.get(label, label), "supercategory": kinds.get(prefixes[label], prefixes[label]),
-            **({"key": label} if label in names else {}),
+            **({"key": label} if names else {}),
         }
         for label, number in category.items()
     ]  # fmt: skip

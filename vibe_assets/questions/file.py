@@ -405,7 +405,9 @@ class _Reader:
             return When(condition, then)
         if keys == {"exclusive"} and isinstance(value["exclusive"], list) and len(value["exclusive"]) > 1:
             names = [self.yes_no((*place, "exclusive", str(at)), name, questions) for at, name in enumerate(value["exclusive"])]
-            return Exclusive(tuple(dict.fromkeys(names)))
+            if len(set(names)) < len(names):
+                self.fail((*place, "exclusive"), "a label is named twice", "take one out")
+            return Exclusive(tuple(names))
         self.fail(place, f"not a rule: {_shown(value)}", RULE_FORMS)
 
     def following(self, place: tuple[str, ...], value: Mapping[str, Any], questions: Questions) -> Rule:

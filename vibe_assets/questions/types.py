@@ -376,9 +376,11 @@ class ManyOf(Question):
         return {self.key: self.example if self.example is not None else plain}
 
     def read(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """One thing is a list of one; where nothing of what was said can be read, the question stays open: nobody said that there is none."""
         values = answer.get(self.key)
-        found = [_object(item) for item in values[:MAX_OBJECTS]] if isinstance(values, list) else []
-        return {self.key: [item for item in found if item is not None]}
+        said = values if isinstance(values, list) else [values] if values else []
+        found = [item for each in said[:MAX_OBJECTS] if (item := _object(each)) is not None]
+        return {self.key: found} if found or not said else {}
 
     def tell(self, annotation: Mapping[str, Any], *, min_confidence: float, include_non_main: bool) -> Told:
         """Keys, main ones first, then by falling confidence; equal ones stay in the answer's order."""

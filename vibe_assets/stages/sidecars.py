@@ -15,6 +15,7 @@ from vibe_assets.stages.export import Selection, known_scenes, select_rows, voic
 from vibe_assets.stages.platform import Platform, StageError
 from vibe_assets.stages.students import test_rows
 from vibe_assets.stages.truth import groups_of
+from vibe_assets.stages.verdicts import verdict_log
 
 if TYPE_CHECKING:
     import polars as pl
@@ -199,6 +200,8 @@ def check_selection(platform: Platform, selection: Selection) -> None:
     """Raises StageError for sidecars of labels that nobody has checked."""
     known_scenes(platform, selection.scenes)
     if selection.labels != PEOPLE and platform.lake.read_live(AUDITED_GROUND_TRUTH).is_empty():
+        if verdict_log(platform).verdicts():
+            raise StageError("what people said is not settled yet, so that no label can qualify for sidecars: `vibe run` settles it")
         raise StageError(
             "no label can qualify for sidecars before people have checked the audit sample: `vibe sample`, then `vibe audited FILE`"
         )

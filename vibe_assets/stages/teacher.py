@@ -67,7 +67,7 @@ def half_answered(questions: Questions) -> pl.Expr:
         wanted = [f'{json.dumps(question.key)}: "{mark}"' for mark in sorted(questions.accepted[question.key])]
         lacks = ~pl.any_horizontal(answered.str.contains(each, literal=True) for each in wanted)
         missing.append(lacks & ~pl.col("rel_path").str.contains(question.off) if question.off else lacks)
-    return pl.col("annotation").is_not_null() & pl.any_horizontal(missing)
+    return pl.col("annotation").is_not_null() & (pl.any_horizontal(missing) if missing else pl.lit(False))
 
 
 def unanswered_folders(platform: Platform) -> dict[str, int]:
