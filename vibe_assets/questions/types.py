@@ -376,7 +376,7 @@ class ManyOf(Question):
         return {self.key: self.example if self.example is not None else plain}
 
     def read(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """One thing is a list of one; where nothing of what was said can be read, the question stays open: nobody said that there is none."""
+        """One thing is a list of one; where nothing of what was said can be read, the question stays open: nobody said "none"."""
         values = answer.get(self.key)
         said = values if isinstance(values, list) else [values] if values else []
         found = [item for each in said[:MAX_OBJECTS] if (item := _object(each)) is not None]
