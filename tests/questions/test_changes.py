@@ -248,28 +248,25 @@ def test_a_question_that_is_switched_off_for_a_folder_is_not_asked_there(tmp_pat
     assert len(animals.asked) == 4
 
 
-def test_a_folder_where_everything_is_switched_off_asks_nothing_and_waits_for_nothing(tmp_path: Path) -> None:
-    make_library(tmp_path / "photos" / "scans", 2)
-    animals = Animals()
-    file = tmp_path / "labels.yaml"
-    file.write_text("version: 1\nquestions:\n  facts: {type: yes_no, labels: [sharp], not_in: ['**']}\n", encoding="utf-8")
-    platform = brought_up(tmp_path, animals)
-    assert animals.asked == []
-    assert unanswered_folders(platform) == {}
-    assert truth(platform, "sharp") == [None] * 2
-    assert platform.lake.read(ANNOTATIONS).filter(half_answered(platform.questions)).is_empty()
-
-
-def test_questions_for_people_alone_ask_the_teacher_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("question", "column"),
+    [
+        ("facts: {type: yes_no, labels: [sharp], not_in: ['**', '.']}", "sharp"),
+        ("worth: {type: one_of, asked: people, labels: [print, frame]}", "worth"),
+    ],
+    ids=["switched off everywhere", "for people alone"],
+)
+def test_where_nothing_is_asked_of_the_teacher_nothing_waits_for_it(tmp_path: Path, question: str, column: str) -> None:
     make_library(tmp_path / "photos", 2)
-    animals = Animals()
-    file = tmp_path / "labels.yaml"
-    file.write_text("version: 1\nquestions:\n  worth: {type: one_of, asked: people, labels: [print, frame]}\n", encoding="utf-8")
+    make_library(tmp_path / "photos" / "scans", 3)
+    animals, file = Animals(), tmp_path / "labels.yaml"
+    file.write_text(f"version: 1\nquestions:\n  {question}\n", encoding="utf-8")
     platform = brought_up(tmp_path, animals)
     assert animals.asked == []
     assert unanswered_folders(platform) == {}
-    assert truth(platform, "worth") == [None] * 2
-    assert library_status(platform).answered == 2
+    assert truth(platform, column) == [None] * 3, "two of the photos are copies"
+    assert platform.lake.read(ANNOTATIONS).filter(half_answered(platform.questions)).is_empty()
+    assert library_status(platform).answered == 3
     assert label_difference(platform, file).photos == 0
 
 

@@ -101,7 +101,7 @@ def _head_scores(question: Question, head: TrainedHead, x: NDArray[np.float32]) 
     kept = [at for at, label in enumerate(head.labels) if label in known and label not in head.card.open]
     if len(kept) == len(head.labels):
         return _Scores(head.labels, p, upper, lower, "student")
-    if len(upper) == len(head.labels) and not isinstance(question, OneOf):  # a question with one answer has one threshold
+    if not isinstance(question, OneOf):  # a question with one answer has one threshold
         upper, lower = upper[kept], lower[kept]
     return _Scores(tuple(head.labels[at] for at in kept), p[:, kept], upper, lower, "student")
 
